@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
-from slurm.protocol import freshness
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.attempt_directory import LOGS_OF_PROGRAM
 from slurm.runner.job_context import print_to_log
@@ -23,23 +23,31 @@ def take_over(source: str, directory: str, files: Sequence[LinkedFile], *, attem
     """
     if attempt > 1:
         source, copied = f"{os.path.dirname(directory)}/attempt-{attempt - 1}", True
-    if not freshness.exists(source):
+    try:
+        copied = copied or not _moved(source, directory)
+        if copied:
+            from shutil import copytree  # noqa: PLC0415 - few attempts are resumed
+
+            copytree(source, directory, symlinks=True, dirs_exist_ok=True)
+    except FileNotFoundError:
         print_to_log(f"{source} is not there: this attempt begins without the files of an earlier one\n")
         return
-    if not copied:
-        try:
-            os.rename(source, directory)
-            os.mkdir(source, 0o700)
-        except OSError:  # another file system
-            copied = True
-    if copied:
-        from shutil import copytree  # noqa: PLC0415 - few attempts are resumed
-
-        copytree(source, directory, symlinks=True, dirs_exist_ok=True)
     for name in LOGS_OF_PROGRAM:
-        if os.path.exists(f"{directory}/{name}"):
+        with suppress(FileNotFoundError):
             os.unlink(f"{directory}/{name}") if copied else os.rename(f"{directory}/{name}", f"{source}/{name}")
     for file in files:
-        if os.path.lexists(f"{directory}/{file.name}"):
+        with suppress(FileNotFoundError):
             os.unlink(f"{directory}/{file.name}")
     print_to_log(f"the files of {source} were {'copied' if copied else 'moved'} here\n")
+
+
+def _moved(source: str, directory: str) -> bool:
+    """Rename a directory over an empty one; False on another file system. Leaves an empty one in its place."""
+    try:
+        os.rename(source, directory)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return False
+    os.mkdir(source, 0o700)
+    return True

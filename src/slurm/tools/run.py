@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
 from slurm.errors import NoSuchJob
 from slurm.storage.keys import new_key
-from slurm.submission.client import process
 from slurm.tasks.command import CommandTask, command
 from slurm.tools import recorded, submissions
 from slurm.tools.attempts import left_by
@@ -19,7 +17,15 @@ from slurm.tools.jobs import archive_jobs_json, write_jobs_json
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
 from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
-from slurm.tools.submitted import job_of, record_queued, refuse_submitted, tell_differences, upstream_job, upstream_keys
+from slurm.tools.submitted import (
+    job_of,
+    new_record,
+    record_queued,
+    refuse_submitted,
+    tell_differences,
+    upstream_job,
+    upstream_keys,
+)
 from slurm.usage import near
 
 if TYPE_CHECKING:
@@ -117,9 +123,11 @@ class Run:
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
-        named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
-        earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
-        record = _record(keys, upstreams, cluster, depend_afterok, left, again=again, resume=resume)
+        earlier = {
+            name: upstream_job(self.directory, cluster, name, before[name])
+            for name in dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
+        }
+        record = new_record(keys, upstreams, cluster, again=again, left=left, depend_afterok=depend_afterok)
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
                 return self.submit(
@@ -270,26 +278,3 @@ class Run:
                 "prepare another run with on=…"
             )
         return cluster
-
-
-def _record(
-    keys: Mapping[str, str],
-    upstreams: Mapping[str, Mapping[str, str]],
-    cluster: Cluster,
-    depend_afterok: Sequence[str | int],
-    left: Mapping[str, Left],
-    *,
-    again: bool,
-    resume: bool,
-) -> dict[str, Any]:
-    """The record of a submission."""
-    return {
-        "stages": keys,
-        "upstreams": upstreams,
-        "url": place_url(cluster),
-        "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "client": process(),
-        "depend_afterok": [str(job) for job in depend_afterok],
-        "why": "resume" if resume else "again" if again else "submit",
-        "resumes": {name: found._asdict() for name, found in left.items()},
-    }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
 
 from slurm.errors import NoSuchJob
 from slurm.protocol.states import JobState
 from slurm.storage.fencing import cancelled_outcome, fence_elements
+from slurm.submission.client import process
 from slurm.tools import submissions
 from slurm.tools.attempts import link
+from slurm.tools.clusters import place_url
 from slurm.tools.errors import AlreadySubmitted, ToolError
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from slurm.clusters.cluster import Cluster
     from slurm.jobs.job import Job
     from slurm.runner.finished import Finished
+    from slurm.tools.attempts import Left
     from slurm.tools.declaration import Declaration
 
 _NEVER_QUEUED = (JobState.REFUSED, JobState.LOST)
@@ -29,6 +33,28 @@ _log = logging.getLogger(__name__)
 def job_of(cluster: Cluster, key: str) -> Job[Finished]:
     """The job of a stage. Raises NoSuchJob."""
     return cast("Job[Finished]", cluster.job(key))
+
+
+def new_record(
+    keys: Mapping[str, str],
+    upstreams: Mapping[str, Mapping[str, str]],
+    cluster: Cluster,
+    *,
+    again: bool,
+    left: Mapping[str, Left],
+    depend_afterok: Sequence[str | int],
+) -> dict[str, Any]:
+    """The record of a submission, which is written before anything is queued."""
+    return {
+        "stages": keys,
+        "upstreams": upstreams,
+        "url": place_url(cluster),
+        "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "client": process(),
+        "depend_afterok": [str(job) for job in depend_afterok],
+        "why": "resume" if left else "again" if again else "submit",
+        "resumes": {name: found._asdict() for name, found in left.items()},
+    }
 
 
 def upstream_keys(tool: type[Declaration], stages: Sequence[str], keys: Mapping[str, str]) -> dict[str, dict[str, str]]:
