@@ -110,9 +110,8 @@ class Run:
 
         A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
         other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
-        was submitted is refused, unless `again`: then the new job counts, and the earlier record stays. With `resume`,
-        a resumable stage that has ended without success begins with the files of its last attempt. Raises ToolError,
-        and what a submission raises.
+        was submitted is refused, unless `again`: then the new job counts. With `resume`, a resumable stage that has
+        ended without success begins with the files of its last attempt. Raises ToolError, and as a submission does.
         """
         chosen, cluster = self._chosen(stages), self._cluster(on)
         settings = stage_settings(self.tool, cluster, options)
@@ -146,8 +145,7 @@ class Run:
                     record_queued(self.directory, [*records, record], name, jobs[name])
             finally:
                 write_jobs_json(self.directory)
-        for name in left:
-            tell_differences(cluster, name, submissions.keys(records)[name], keys[name])
+        tell_differences(cluster, left, submissions.keys(records), keys)
         return {name: jobs[name] for name in chosen}
 
     def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
@@ -187,8 +185,7 @@ class Run:
         """
         from slurm.tools.verify import verify  # noqa: PLC0415 - it imports what only this needs
 
-        chosen = self._chosen(stages)
-        return verify(self.tool, self.manifest, self.directory, self.jobs, chosen, checksums=checksums)
+        return verify(self.tool, self.manifest, self.directory, self.jobs, self._chosen(stages), checksums=checksums)
 
     def logs(self, stage: str) -> str:
         """The output of a stage so far, that of the script around its program included. Raises as `job` does."""

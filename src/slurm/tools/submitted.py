@@ -16,7 +16,7 @@ from slurm.tools.clusters import place_url
 from slurm.tools.errors import AlreadySubmitted, ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
@@ -139,13 +139,14 @@ def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], stage: st
         _log.warning("%s has no link to its job's directory: %s", run_dir, error)
 
 
-def tell_differences(cluster: Cluster, stage: str, before: str, now: str) -> None:
+def tell_differences(
+    cluster: Cluster, stages: Iterable[str], before: Mapping[str, str], now: Mapping[str, str]
+) -> None:
     """Warn if a stage that was resumed has another environment, such as an image, or other files than before."""
-    old, new = (cluster.place.store.records(key).submission for key in (before, now))
-    if old.environment.key != new.environment.key:
-        _log.warning(
-            "stage %s is resumed in another environment: %s, before %s",
-            stage, new.environment.key, old.environment.key,
-        )  # fmt: skip
-    if set(old.blobs or ()) != set(new.blobs or ()):
-        _log.warning("stage %s is resumed with other files, such as an edited configuration or script", stage)
+    for stage in stages:
+        old, new = (cluster.place.store.records(keys[stage]).submission for keys in (before, now))
+        one, other = old.environment.key, new.environment.key
+        if one != other:
+            _log.warning("stage %s is resumed in another environment: %s, before %s", stage, other, one)
+        if set(old.blobs or ()) != set(new.blobs or ()):
+            _log.warning("stage %s is resumed with other files, such as an edited configuration or script", stage)
