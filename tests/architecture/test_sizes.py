@@ -75,7 +75,6 @@ LOOKS = {
     "runner/distributions.py": 1,
     "runner/program.py": 3,
     "runner/ranks.py": 1,
-    "runner/resumed.py": 2,
 }
 LOOKING = {"listdir", "scandir", "exists", "lexists", "isfile", "isdir", "iterdir", "glob"}
 AT_SHARED_FILES = ("protocol/", "runner/", "storage/", "tracking/", "notifications/", "transports/local.py")
