@@ -137,7 +137,7 @@ def test_sbatch_that_is_missing_or_refuses_has_a_status_of_its_own(
 def test_a_prepared_run_is_that_of_the_library(local: Cluster, tool: str) -> None:
     directory = prepared(tool, "r", "-o", "steps=1e-3")
     assert Path(directory, "config/case.yaml").read_text() == "steps: 0.001\n"
-    with pytest.raises(Exception, match="there is no tool 'solver'"):
+    with pytest.raises(Exception, match="there is no installed tool 'solver'"):
         open_run(directory)
 
 

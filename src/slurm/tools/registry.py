@@ -39,8 +39,8 @@ def find_tool(name: str) -> type[Tool]:
     points = _points()
     if name not in points:
         raise ToolError(
-            f"there is no tool {name!r}{near(name, points)}. Installed packages name their tools by the entry "
-            f"points {GROUP!r}; a class of yours is MODULE:CLASS or FILE.py:CLASS"
+            f"there is no installed tool {name!r} (a class of yours is MODULE:CLASS or FILE.py:CLASS)"
+            f"{near(name, points)}"
         )
     return _loaded(points[name])
 

@@ -32,7 +32,7 @@ def get_template_path(templates: Path, name: str) -> Path:
     known = list_templates(templates)
     if name not in known:
         raise TemplateError(
-            f"there is no template {name!r}{near(name, known)}. A directory of yours needs a / in its path"
+            f"there is no template {name!r} (a directory of yours needs a / in its path){near(name, known)}"
         )
     return templates / name
 

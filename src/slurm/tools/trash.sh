@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Move what jobs have left to a trash beside it, bring it back, or remove it.
 # Arguments: trash, restore or empty, then directories of jobs' calls, such as …/work/0. Prints those that it has done.
 verb=$1
