@@ -67,6 +67,14 @@ def test_some_elements_are_one_dependency_on_their_blocks() -> None:
     assert told(upstream(3, 3, 3), {job(4), job(7)}) == [("afterany", ("11", "12"))]
 
 
+@pytest.mark.parametrize(("count", "kind"), [(100, "afterok"), (101, "afterany")])
+def test_a_job_that_runs_again_names_few_elements_or_all_jobs(count: int, kind: str) -> None:
+    edges = dependencies.referred([frozenset({whole(count)})], lambda _: upstream(count), chunk=1)
+    (found,) = dependencies.of_calls(edges, range(1), lambda _: upstream(count))
+    ids = [f"10_{element}" for element in range(count)] if kind == "afterok" else ["10"]
+    assert (found.kind, list(found.ids)) == (kind, ids)
+
+
 def test_finished_upstreams_are_no_dependencies() -> None:
     watched = upstream(3)
     watched.add_outcomes({0, 1})

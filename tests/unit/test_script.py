@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from slurm.environments.runtimes.base import STEP
-from slurm.protocol import FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment, ports
+from slurm.protocol import CALLBACKS, FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment, ports
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
 from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
@@ -70,6 +70,7 @@ def element(
     calls: tuple[int, int] = (1, 0),
     python: Path | None = None,
     workflow: bool = False,
+    hooked: bool = False,
 ) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
@@ -89,6 +90,7 @@ def element(
         cpus=cpus,
         calls=calls,
         workflow=workflow,
+        hooked=hooked,
     )
     return Element(place, script)
 
@@ -161,6 +163,12 @@ def test_a_shell_ignores_the_signal_unless_what_starts_the_runner_would_inherit_
         retry=Resubmission("slurm", "USR1"),
     )
     assert f"( trap {action} USR1\n" in script
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_the_runner_is_told_of_callbacks_on_the_node(tmp_path: Path, *, hooked: bool) -> None:
+    (call,) = (line for line in element(tmp_path, hooked=hooked).script.splitlines() if " slurm.runner.main " in line)
+    assert (CALLBACKS in shlex.split(call)) is hooked
 
 
 @pytest.mark.parametrize("is_step", [False, True])
