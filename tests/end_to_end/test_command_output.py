@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from slurm import Cluster, current_job, task
+from slurm import Cluster, current_job, gather, task
 from slurm.cli.main import slurm
 from terminals import at_terminal
 from waiting import until
@@ -29,6 +29,16 @@ def halve(x: int) -> float:
         raise ValueError(f"{x} has a long story of why it cannot be halved, which no terminal of 40 columns can hold")
     (current_job().output_directory() / "half.txt").write_text(f"{x / 2}")
     return x / 2
+
+
+COPIES = """
+from slurm.tools import Stage, Tool
+
+class Copies(Tool):
+    name, taxonomy, config = "copies", (), "case.yaml"
+    copy = Stage("cp {config} copy.txt", products=["copy.txt"])
+    fail = Stage("sh -c 'echo half > half.txt; exit 3'", resumable=True)
+"""
 
 
 def documented() -> dict[str, tuple[str, set[str]]]:
@@ -118,8 +128,8 @@ def test_json_of_every_command_is_as_documented_and_all_that_is_printed(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages, table = documented(), words(*used(cluster, tmp_path, monkeypatch), tmp_path / "new")
-    of_sweeps = {name for name in pages if name.startswith("sweep ")}
-    assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == set(pages) - of_sweeps
+    others = {name for name in pages if name.startswith(("sweep ", "tool "))}
+    assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == set(pages) - others
     assert set(pages) == commands().keys() - NO_JSON
     for name, argv in table.items():
         at = 2 if argv[0] in ("config", "envs") else 1
@@ -158,6 +168,11 @@ def test_json_of_sweeps_is_as_documented(local: Cluster, tmp_path: Path, monkeyp
         "table": ["halves"],
         "extend": ["halves", "halves.yaml"],
         "complete": ["halves", "--on", local.url],
+        "report": ["halves"],
+        "compare": ["halves", "halves"],
+        "export": ["halves"],
+        "logs": ["halves", "1"],
+        "fetch": ["halves", "1"],
         "collect": ["halves"],
         "cancel": ["halves"],
         "cleanup": ["halves"],
@@ -170,10 +185,48 @@ def test_json_of_sweeps_is_as_documented(local: Cluster, tmp_path: Path, monkeyp
         assert (done.returncode in (0, 1), bool(done.stdout)) == (True, True), (name, done.stderr)
         value: Any = json.loads(done.stdout)
         kind, fields = pages[name]
-        several = value if kind == "a list of objects" else [value]
+        several = value if kind.startswith("a list") else [value]
         own = {"x", "half"} if name == "table" else set()
-        assert several, name
+        assert several or name == "fetch", name  # a function leaves no files
         assert all(item.keys() - own <= fields for item in several), name
+
+
+def test_json_of_tools_is_as_documented(local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "copies.py").write_text(COPIES)
+    (tmp_path / "templates" / "small").mkdir(parents=True)
+    (tmp_path / "templates" / "small" / "case.yaml").write_text("steps: 3\n")
+    tool = "copies.py:Copies"
+    words = {
+        "list": [],
+        "show": [tool],
+        "templates": [tool],
+        "prepare": [tool, "one", "--template", "small", "--root", "runs", "--on", local.url],
+        "submit": ["runs/copies/one"],
+        "runs": ["runs"],
+        "status": ["runs/copies/one"],
+        "logs": ["runs/copies/one", "--stage", "copy"],
+        "verify": ["runs/copies/one"],
+        "resume": ["runs/copies/one", "--stage", "fail"],
+        "fetch": ["runs/copies/one"],
+        "cleanup": ["runs/copies/one"],
+    }
+    pages = {name.removeprefix("tool "): row for name, row in documented().items() if name.startswith("tool ")}
+    assert pages.keys() == words.keys()
+    pages["resume"] = pages["submit"]
+    for name, argv in words.items():
+        command = [sys.executable, "-m", "slurm", "tool", name, *argv, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode in (0, 1), bool(done.stdout)) == (True, True), (name, done.stderr)
+        value: Any = json.loads(done.stdout)
+        kind, fields = pages[name]
+        assert value, name
+        if kind == "a list of texts":
+            assert all(isinstance(text, str) for text in value), name
+        else:
+            assert all(item.keys() <= fields for item in (value if kind.startswith("a list") else [value])), name
+        if name == "submit":
+            gather(*(local.job(found["key"]) for found in value), return_exceptions=True)
 
 
 def fits(line: str, columns: int) -> bool:

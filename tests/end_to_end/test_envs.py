@@ -44,7 +44,7 @@ def url(request: pytest.FixtureRequest, root: Path) -> Iterator[str]:
 
 
 def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tmp_path: Path) -> None:
-    assert run("list", url).output == ""
+    assert run("list", url).output.startswith("there are no environments in ")
     wheel(tmp_path / "house", "lacking", "")
     first, second = (
         wait.with_options(
@@ -67,7 +67,7 @@ def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tm
     assert len(listed(url)) == 3
     long_ago = time.time() - 40 * 86400  # when a process that still submits to it has asked for it
     os.utime(next(tmp_path.glob(f"*/envs/{free['key']}.json")), (long_ago, long_ago))
-    assert run("gc", url).output == ""
+    assert str(free["key"]) not in run("gc", url).output
     assert str(free["key"]) in run("gc", url, "--days", "0", "--dry-run").output
     assert str(free["key"]) in run("gc", url, "--days", "0").output
     assert {item["key"] for item in listed(url)} == {lower["key"], used["key"]}

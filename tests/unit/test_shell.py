@@ -53,7 +53,7 @@ def test_a_program_reads_the_same_from_the_zip(tmp_path: Path) -> None:
 
 
 CLIENT_ONLY = (
-    *("slurm/cli/", "slurm/doctor/", "slurm/testing/"),
+    *("slurm/cli/", "slurm/doctor/", "slurm/testing/", "slurm/tools/"),
     *(
         "slurm/clusters/list_environments.sh",
         "slurm/clusters/remove_blobs.sh",
