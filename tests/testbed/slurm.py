@@ -246,7 +246,7 @@ class SlurmTestbed:
             self._start_accounting(self._accounting)
         if self._accounting_settings():
             # A slurmctld whose cluster isn't there yet is turned away.
-            self.run("sacctmgr", "-i", "add", "cluster", self.name)
+            self._wait(self._add_cluster, _START_SECONDS, "slurmdbd does not take the name of the cluster")
         deadline = time.monotonic() + _START_SECONDS
         # A slurmd that finds no slurmctld tries again only a second later.
         self.slurmctld.start()
@@ -263,6 +263,11 @@ class SlurmTestbed:
         self._wait(accounting.database_answers, _START_SECONDS, "mariadbd does not answer")
         self.slurmdbd.start()
         self._wait(accounting.answers, _START_SECONDS, "slurmdbd does not listen")
+
+    def _add_cluster(self) -> bool:
+        """Give slurmdbd the name of this cluster; False if it does not answer, as soon after it listens."""
+        done = self.run("sacctmgr", "-i", "add", "cluster", self.name, check=False)
+        return done.returncode == 0 or "already exists" in done.stdout + done.stderr
 
     def _is_registered(self) -> bool:
         """Say whether slurmdbd tells others' commands, by `-M`, where this slurmctld listens."""
