@@ -1,7 +1,9 @@
-"""Waiting in tests: for what must happen soon, and never for ever; and whether a process is there."""
+"""Waiting in tests: for what must happen soon, and never for ever; processes, and the files that they write."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,3 +23,13 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def remove(directory: str | os.PathLike[str]) -> None:
+    """Remove a directory with all in it. A process that ends may still write there, after its result is there."""
+
+    def gone() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not os.path.exists(directory)
+
+    until(gone)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from slurm.protocol.shell import program
 from slurm.storage import uploads
 from testbed import missing_faketime
 from testbed.programs import find_faketime
+from waiting import remove
 
 
 @task
@@ -56,7 +56,7 @@ def test_files_that_no_submission_names_are_removed(local: Cluster, root: Path, 
     assert (job.result(60).exit_code, gone.result(60).exit_code) == (0, 0)
     assert names(root) == ["file"] * 5 + ["tree"]
     assert clean(root, day=40) == names(root) == ["file"] * 5 + ["tree"]
-    shutil.rmtree(root / "jobs" / gone.key)
+    remove(root / "jobs" / gone.key)
     collect(local, days=0)
     assert clean(root, day=20) == ["file"] * 5 + ["tree"]
     assert clean(root, day=40) == ["file"] * 5 + ["file.unused", "tree"]
@@ -69,7 +69,7 @@ def test_a_tree_is_removed_with_its_files(local: Cluster, root: Path, project: P
     data = local.put(project / "data")
     job = read(data)
     job.result(60)
-    shutil.rmtree(root / "jobs" / job.key)
+    remove(root / "jobs" / job.key)
     assert clean(root, day=40) == [*["file"] * 3, *["file.unused"] * 3, "tree", "tree.unused"]
     assert clean(root, day=41) == []
     with pytest.raises(SubmissionError, match=r"is no longer in .*: put\(\) it again"):
@@ -80,7 +80,7 @@ def test_a_tree_is_removed_with_its_files(local: Cluster, root: Path, project: P
 def test_a_marked_file_is_sent_again_and_stays(local: Cluster, root: Path, project: Path) -> None:
     job = command("cat used")()
     job.result(60)
-    shutil.rmtree(root / "jobs" / job.key)
+    remove(root / "jobs" / job.key)
     assert clean(root, day=40) == ["file", "file.unused"]
     (blob,) = (root / "blobs").glob("*-file")
     before = blob.stat().st_ino

@@ -10,7 +10,6 @@ import multiprocessing
 import operator
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -36,7 +35,7 @@ from slurm import (
     wait,
 )
 from slurm.errors import JobCancelled
-from waiting import until
+from waiting import remove, until
 
 
 @task
@@ -313,7 +312,7 @@ def test_modules_imported_within_a_function_are_sent(
 
     first = wait_for(gate)
     job, failing = work.after(first)(4), fail.after(first)()
-    shutil.rmtree(directory)
+    remove(directory)
     gate.touch()
     assert job.result(60) == [13, 13]
     with pytest.raises(ValueError, match="here") as caught:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import pytest
 from slurm import FIRST_COMPLETED, Cluster, Job, Retry, task, wait
 from slurm.errors import JobError
 from testbed import SlurmTestbed
-from waiting import until
+from waiting import remove, until
 
 
 @task
@@ -81,7 +80,7 @@ def test_a_removed_job_directory_affects_no_other_job(local: Cluster, short_grac
     whole = task(time.sleep).with_options(cpus_per_task=4)
     running, removed = whole(1), whole(0)
     later = whole(0)
-    shutil.rmtree(removed.directory)
+    remove(removed.directory)
     assert (running.result(60), later.result(60)) == (None, None)
     with pytest.raises((JobError, OSError)):
         removed.result(60)
@@ -90,7 +89,7 @@ def test_a_removed_job_directory_affects_no_other_job(local: Cluster, short_grac
 def test_a_removed_directory_of_a_retried_job_affects_no_other_job(local: Cluster, short_grace: None) -> None:
     might_go_on = task(time.sleep).with_options(retry=Retry(times=1, on=ValueError))
     removed, killed = might_go_on(1), task(os.kill)(0, signal.SIGKILL)
-    shutil.rmtree(removed.directory)
+    remove(removed.directory)
     assert isinstance(removed.exception(60), JobError)
     assert isinstance(killed.exception(60), JobError)
 

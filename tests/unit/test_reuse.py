@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 import pickle
-import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +22,7 @@ from slurm.storage.job_store import JobStore
 from slurm.storage.keys import new_key
 from slurm.storage.reuse_records import ReuseRecord, ReuseRecords
 from slurm.testing.inline.cluster import InlineCluster
+from waiting import remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -362,7 +362,7 @@ def test_a_submission_that_was_never_queued_is_submitted_anew(
 def test_a_result_that_was_removed_is_computed_anew(inline: InlineCluster, ran: Path) -> None:
     first = scaled(3)
     first.result()
-    shutil.rmtree(first.directory)
+    remove(first.directory)
     forget(inline)
     inline.place.__dict__.pop("reuse_records", None)
     place_timings = Place.timings
@@ -379,7 +379,7 @@ def test_a_result_that_was_removed_long_ago_is_not_waited_for(
 ) -> None:
     first = scaled(3)
     first.result()
-    shutil.rmtree(first.directory)
+    remove(first.directory)
     forget(inline)
     monkeypatch.setattr("slurm.reuse.lookup._LONG_AGO", -1.0)
     monkeypatch.setattr(Place, "timings", Place.timings._replace(abandoned_claim=600.0))

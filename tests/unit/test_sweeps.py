@@ -29,6 +29,7 @@ from slurm.sweeps.sources import Source
 from slurm.sweeps.spreading import STRATEGIES, Share, room, spread
 from slurm.sweeps.sweep import Sweep
 from slurm.testing import InlineCluster
+from waiting import remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,7 +116,7 @@ def test_collected_results_outlive_the_place(inline: InlineCluster, tmp_path: Pa
     sweep = Sweep.open("kept", directory=tmp_path)
     (gone,) = sweep.cleanup()
     assert sweep.cleanup(execute=True) == [gone]
-    shutil.rmtree(inline.place.store.root)
+    remove(inline.place.store.root)
     opened = Sweep.open("kept", directory=tmp_path)
     assert [point.result() for point in opened.points] == [{"square": 0}, {"square": 1}, {"square": 4}]
     assert [point.metrics for point in opened.points] == [{"square": 0}, {"square": 1}, {"square": 4}]
@@ -144,7 +145,7 @@ def test_files_and_logs_of_points_come_home_and_outlive_the_place(local: Cluster
     assert sweep.cleanup() == []  # one element has a call that failed; the files of another are too large
     large = Sweep.open("files", directory=tmp_path / "sweeps").points[3]
     assert {file.name: file.size for file in large.files()}["model.bin"] == 5_000_000
-    shutil.rmtree(local.place.store.root)
+    remove(local.place.store.root)
     points = Sweep.open("files", directory=tmp_path / "sweeps").points
     names = ["best.bin", "model.bin", "plots/loss.txt"]
     assert [[file.name for file in point.files()] for point in points[:3]] == [names] * 3
@@ -169,7 +170,7 @@ def test_what_programs_print_and_write_comes_home(
     sweep.drive()
     before = [point.logs() for point in sweep.points]
     assert sweep.cleanup(execute=True)
-    shutil.rmtree(inline.place.store.root)
+    remove(inline.place.store.root)
     opened = Sweep.open("programs", directory=tmp_path).points
     assert [point.logs() for point in opened] == before
     assert "of 1\n" in opened[1].logs()
@@ -196,7 +197,7 @@ def test_what_a_silent_source_has_kept_comes_home_by_collect(inline: InlineClust
     assert opened.collect() == 0  # all outcomes are home
     assert Sweep.open("silent", directory=tmp_path).collect() == 0
     assert len(list((tmp_path / "silent" / "collected").glob("*.tar"))) == 1
-    shutil.rmtree(inline.place.store.root)
+    remove(inline.place.store.root)
     points = Sweep.open("silent", directory=tmp_path).points
     assert [len(point.files()) for point in points] == [3] * 3
     assert [point.logs() for point in points] == [f"computing {x}\n" for x in range(10, 13)]
