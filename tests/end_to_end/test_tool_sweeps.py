@@ -68,6 +68,7 @@ def test_each_point_is_a_run_with_a_directory_of_its_own(cluster: Cluster, solve
             digest = hashlib.sha256((run.directory / name).read_bytes()).hexdigest()
             assert run.manifest.files[name] == digest
         assert run.status()["solve"].state == "COMPLETED"  # type: ignore[union-attr]
+        assert [(health.stage, health.word) for health in run.verify()] == [(None, "ok"), ("solve", "ok")]
         found[point.number] = (run.directory / "field.txt").read_text()
         with pytest.raises(ToolError, match="submitted by the sweep"):
             run.submit()
@@ -83,7 +84,14 @@ def test_a_failure_of_a_point_has_its_name(local: Cluster, solver: type[Tool], t
     error = sweep.points[1].exception()
     assert isinstance(error, CommandFailed)
     assert error.diagnosis == "NEGATIVE"
-    assert "NEGATIVE" in str(sweep.errors())
+    (group,) = sweep.errors()
+    assert "NEGATIVE" in group.pattern
+    assert group.suggestion == "choose more steps"
+    run = solver.open(sweep.points[1])
+    assert "steps: -1" in (run.directory / "config/case.yaml").read_text()
+    assert [(health.stage, health.word) for health in run.verify()] == [(None, "ok"), ("solve", "failed")]
+    with pytest.raises(ToolError, match="a point of this sweep has the stage solve only, and not report"):
+        run.verify("report")
 
 
 def test_what_a_tool_does_not_take_is_an_error_of_the_sweep(solver: type[Tool], tmp_path: Path) -> None:

@@ -39,6 +39,13 @@ class TestRows:
         assert found.column("loss") == [0.5, 0.25]
         assert found[1:].column("loss") == [0.25]
 
+    def test_the_first_rows_are_printed_in_columns(self) -> None:
+        lines = str(table(*range(25))).splitlines()
+        assert lines[0].split() == ["lr", "depth", "seed", "loss", *COLUMNS]
+        assert lines[2].split()[:4] == ["0.1", "2", "1", "1"]
+        assert [len(lines), lines[-1]] == [22, "… 5 more rows"]
+        assert str(table()).split() == list(table().columns)
+
     def test_an_unknown_column_is_named_with_the_nearest(self) -> None:
         with pytest.raises(KeyError, match="there is no column 'los': did you mean 'loss'"):
             table(1.0).best("los")

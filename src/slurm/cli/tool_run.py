@@ -114,7 +114,8 @@ def resume(  # noqa: PLR0917 - click's way
     run = _opened(directory, name)
     chosen = _chosen(stages) or run.resumable()
     if not chosen:
-        output.show("there is nothing to resume", err=True)
+        words = "no stage that has failed is resumable=True, so there is nothing to resume: slurm tool submit"
+        output.show(f"{words} {directory} --again starts stages anew", err=True)
         raise SystemExit(WRONG)
     _submit(run, chosen, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
     later = [each for each in run.tool.order if set(run.tool.stages[each].upstreams(run.tool.stages)) & set(chosen)]

@@ -85,9 +85,16 @@ def normalised(text: str) -> str:
 def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:
     first = some[0].ended
     kind = (first.error or "").rpartition(".")[2]
-    advice = _BY_STATE.get(first.state) or _BY_TYPE.get(kind, "")
+    advice = _BY_STATE.get(first.state) or _BY_TYPE.get(kind, "") or _diagnosed(first)
     points = tuple(failure.point for failure in some)
     return FailureGroup(pattern, where, points, message(first), first.traceback or "", advice)
+
+
+def _diagnosed(ended: Ended) -> str:
+    """What the `diagnose` function of a command advises: the message begins with its name for the failure."""
+    text = ended.message or ""
+    named = (text.removeprefix(f"{name}: ") for name in ended.bases if text.startswith(f"{name}: "))
+    return next(named, "").partition(". ")[0]
 
 
 def message(ended: Ended) -> str:

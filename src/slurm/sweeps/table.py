@@ -63,6 +63,14 @@ class Table(Sequence["Row"]):
     def __repr__(self) -> str:
         return f"<Table of {len(self)} rows: {', '.join(self.columns)}>"
 
+    def __str__(self) -> str:
+        """The first rows as text, in aligned columns."""
+        lines = [self.columns, *([str(_text(row[name])) for name in self.columns] for row in self._rows[:_SHOWN])]
+        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+        shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        more = [f"… {len(self) - _SHOWN} more rows"] if len(self) > _SHOWN else []
+        return "\n".join([*shown, *more])
+
     def column(self, name: str) -> list[Any]:
         """The values of a column, in the order of the rows. Raises KeyError, with the nearest name."""
         return [row[self._known(name)] for row in self._rows]

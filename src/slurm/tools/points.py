@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from slurm.errors import CommandFailed
 from slurm.tasks.command import CommandTask, command
 from slurm.tools.config import get_tool_config, merged
 from slurm.tools.errors import RunDirectoryError, ToolError
@@ -19,7 +21,7 @@ from slurm.usage import near
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
     from slurm.jobs.job import Job
@@ -67,12 +69,15 @@ def unit(
     made = draft(tool, RUN_ID, named, template=template, override=override, root="/", on="local", unique=False)
     config = f"{CONFIG}/{tool.config}" if tool.config else ""
     own = {name: text for name, text in made.files.items() if name in {config, f"{STAGES}/{chosen}.sh"}}
+    others = {f"{STAGES}/{name}.sh" for name in tool.stages if name != chosen}
     data = {
         "files": {name: content.decode() for name, content in own.items()},
         "config": config,
         "spans": _spans(own[config].decode(), f"{template}/{tool.config}") if config else {},
         "manifest": {
             **asdict(made.manifest),
+            "run_dir": None,  # each point has its own, which the node chooses
+            "files": {name: digest for name, digest in made.manifest.files.items() if name not in others},
             "taxonomy": {name: text for name, text in made.manifest.taxonomy.items() if name in taxonomy},
             "stages": {chosen: made.manifest.stages[chosen]},
         },
@@ -114,8 +119,10 @@ class PointRun(Run):
     """The run of a point of a sweep: a view of the directory of its attempt."""
 
     def __init__(self, tool: type[Declaration], job: Job[Finished]) -> None:
-        """Waits for the job. Raises RunDirectoryError if its directory is on another machine."""
-        directory = job.result().directory
+        """Waits for the job, which may have failed. Raises RunDirectoryError if its directory is on another machine."""
+        error = job.exception()
+        failed = error.directory if isinstance(error, CommandFailed) else None
+        directory = Path(failed) if failed else job.result().directory
         if not (directory / MANIFEST).is_file():
             raise RunDirectoryError(f"{directory} is not on this machine: copy it by job.fetch(to=…), and open that")
         self._job = job
@@ -125,6 +132,18 @@ class PointRun(Run):
     def jobs(self) -> dict[str, Job[Finished]]:
         """The job of the point, by its stage."""
         return dict.fromkeys(self.manifest.stages, self._job)
+
+    def job(self, stage: str) -> Job[Finished]:
+        """The job of the point. Raises ToolError for another stage."""
+        self._chosen([stage])
+        return self._job
+
+    def _chosen(self, stages: Sequence[str]) -> list[str]:
+        """The stage of the point. Raises ToolError for others."""
+        (own,) = self.manifest.stages
+        if others := [name for name in stages if name != own]:
+            raise ToolError(f"a point of this sweep has the stage {own} only, and not {', '.join(others)}")
+        return [own]
 
     def submit(self, *stages: str, **options: Any) -> NoReturn:
         """Raise ToolError: the sweep submits its points."""

@@ -39,7 +39,7 @@ def find_tool(name: str) -> type[Tool]:
     points = _points()
     if name not in points:
         raise ToolError(
-            f"there is no installed tool {name!r} (a class of yours is MODULE:CLASS or FILE.py:CLASS)"
+            f"there is no installed tool {name!r} (a class of yours is MODULE:CLASS or FILE.py:CLASS, also for --tool)"
             f"{near(name, points)}"
         )
     return _loaded(points[name])

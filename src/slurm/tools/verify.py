@@ -63,10 +63,10 @@ def verify(
     keys = submissions.keys(records)
     found = list(_prepared(manifest, run_dir)) or [_place(manifest, run_dir)]
     for stage in stages:
-        if stage not in keys:
+        if stage not in keys and stage not in jobs:
             found.append(Health(stage, NOT_SUBMITTED))
             continue
-        stale = _stale(stage, records, keys)
+        stale = _stale(stage, records, keys) if stage in keys else ""
         if stage in jobs:
             health = _of_job(stage, jobs[stage], checksums=checksums)
             if health.ok and (others := ignored(tool, manifest, stage, jobs[stage])):
