@@ -88,7 +88,7 @@ def test_a_run_is_prepared_submitted_and_shown(cluster: Cluster, tool: str, tmp_
     assert [(each["stage"], each["state"]) for each in shown] == [("solve", "COMPLETED"), ("report", "COMPLETED")]
     again = run("submit", directory, "--tool", tool, "--stage", "solve")
     assert again.exit_code == 2
-    assert f"as {submitted[0]['key']}: write again=True" in again.stderr
+    assert f"as {submitted[0]['key']}: write --again" in again.stderr
 
 
 def test_the_tools_that_are_installed_are_found_and_shown(tool: str) -> None:

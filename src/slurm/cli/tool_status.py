@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAILED, WRONG, MISSING, REFUSED = 1, 2, 3, 4
+_OPTIONS = (("again=True", "--again"), ("unique=True", "--unique"), ("template=…", "--template …"), ("on=…", "--on …"))
+"""Arguments of Python as the errors of tools write them, and the options of the command that stand for them."""
 
 
 def exits(command: Callable[..., None]) -> Callable[..., None]:
@@ -26,10 +28,18 @@ def exits(command: Callable[..., None]) -> Callable[..., None]:
             output.show("interrupted; what is queued goes on", err=True)
             raise SystemExit(output.INTERRUPTED) from None
         except SlurmError as error:
+            error.args = (_for_a_shell(str(error)),)
             output.show_error(error)
             raise SystemExit(_status(error)) from None
 
     return run
+
+
+def _for_a_shell(message: str) -> str:
+    """A message with the options of the command in place of those of Python."""
+    for argument, option in _OPTIONS:
+        message = message.replace(argument, option)
+    return message
 
 
 def _status(error: SlurmError) -> int:
