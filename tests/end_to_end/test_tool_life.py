@@ -195,6 +195,7 @@ def test_a_resume_with_other_files_is_told(
     with caplog.at_level(logging.WARNING, "slurm.tools"):
         run.submit("grow", resume=True)
     assert "grow is resumed with other files" in caplog.text
+    assert "config/case.yaml is not as `prepare` wrote it" in caplog.text
 
 
 def test_of_two_submissions_at_once_one_is_refused(local: Cluster, prepare: Callable[..., Run]) -> None:

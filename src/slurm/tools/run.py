@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 from slurm.errors import NoSuchJob
@@ -46,6 +47,9 @@ if TYPE_CHECKING:
     from slurm.tools.manifest import ManifestBase
     from slurm.tools.recorded import Ignored
     from slurm.tools.verify import Health
+
+
+_log = logging.getLogger("slurm.tools")
 
 
 class Run:
@@ -113,6 +117,7 @@ class Run:
         was submitted is refused, unless `again`: then the new job counts. With `resume`, a resumable stage that has
         ended without success begins with the files of its last attempt. Raises ToolError, and as a submission does.
         """
+        self._warn_of_edits()
         chosen, cluster = self._chosen(stages), self._cluster(on)
         settings = stage_settings(self.tool, cluster, options)
         records = submissions.read(self.directory)
@@ -122,10 +127,8 @@ class Run:
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
-        earlier = {
-            name: upstream_job(self.directory, cluster, name, before[name])
-            for name in dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
-        }
+        named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
+        earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
         record = new_record(keys, upstreams, cluster, again=again, left=left, depend_afterok=depend_afterok)
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
@@ -259,6 +262,13 @@ class Run:
         task = CommandTask(named, made.terms.merged(settings)).with_options(labels=labels)
         others = [job for upstream, job in upstreams.items() if upstream not in used]
         return task.after(*others) if others else task
+
+    def _warn_of_edits(self) -> None:
+        """Log a warning for each prepared file that is not as the manifest says."""
+        from slurm.tools.verify import flaws  # noqa: PLC0415 - it imports what only this needs
+
+        for flaw in flaws(self.manifest, self.directory):
+            _log.warning("%s: %s, and it is submitted as it is", self.directory, flaw.problem)
 
     def _chosen(self, stages: Sequence[str]) -> list[str]:
         """The stages in an order in which each comes after those that it names."""

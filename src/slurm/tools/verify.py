@@ -61,7 +61,7 @@ def verify(
     """The health of what was prepared and of each stage."""
     records = submissions.read(run_dir)
     keys = submissions.keys(records)
-    found = list(_prepared(manifest, run_dir)) or [_place(manifest, run_dir)]
+    found = list(flaws(manifest, run_dir)) or [_place(manifest, run_dir)]
     for stage in stages:
         if stage not in keys and stage not in jobs:
             found.append(Health(stage, NOT_SUBMITTED))
@@ -83,7 +83,7 @@ def brief(status: JobStatus) -> str:
     return error.partition("\n")[0].partition(". Its standard ")[0] or (status.reason or "")
 
 
-def _prepared(manifest: ManifestBase, run_dir: Path) -> Iterator[Health]:
+def flaws(manifest: ManifestBase, run_dir: Path) -> Iterator[Health]:
     """The files of the manifest that are not as they were written."""
     for name, digest in manifest.files.items():
         path = run_dir / name
