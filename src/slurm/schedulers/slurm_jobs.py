@@ -45,7 +45,7 @@ _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<
 """The command of a submission's own block. A script without arguments was queued by hand."""
 
 _HOLD = "uhold"
-"""What `hold` of an administrator holds is for administrators to release; this is the hold of a user, whoever it is."""
+"""The hold of a user. `hold`, as an administrator gives it, could be released by administrators only."""
 
 
 class SlurmJobs(Scheduler):
