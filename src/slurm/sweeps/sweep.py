@@ -25,7 +25,6 @@ from slurm.sweeps.snapshot import SnapshotReader, State
 from slurm.sweeps.sources import Places, sources_of
 from slurm.sweeps.submitting import Unit
 from slurm.sweeps.sweep_point import SweepPoint
-from slurm.sweeps.table import table_of
 from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from slurm.sweeps.running import Chunk
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.sources import On
-    from slurm.sweeps.table import Table
     from slurm.tasks.task import Task
 
 MOST_POINTS = 1_000_000
@@ -219,10 +217,6 @@ class Sweep(Views):
     def points(self) -> list[SweepPoint]:
         """All points, as they are now."""
         return list(map(self.point, self.snapshot().points))
-
-    def table(self) -> Table:
-        """The parameters, metrics, states, sources and costs of all points, as a table. Loads no result."""
-        return table_of(self.snapshot().points)
 
     def report(self, directory: str | os.PathLike[str] | None = None) -> list[Path]:
         """Write three reports: completion, performance and errors. Each is one HTML file with plots; returns the paths.
