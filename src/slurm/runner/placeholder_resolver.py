@@ -33,9 +33,12 @@ class PlaceholderResolver:
     order; chunk is the number of calls of an element of that submission.
     """
 
-    def __init__(self, root: str, *, lag: float = LAG) -> None:
+    lag: float = LAG
+    """The seconds that it waits for an outcome; `InlineCluster` sets it, whose calls run in this process."""
+
+    def __init__(self, root: str, *, lag: float | None = None) -> None:
         self._root = root
-        self._lag = lag
+        self._lag = self.lag if lag is None else lag
         self._results: dict[tuple[str, int], Any] = {}
         self._outcomes: dict[tuple[str, int], Any] = {}
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.clusters.cluster import Cluster
 from slurm.places.place import Place
+from slurm.runner.placeholder_resolver import PlaceholderResolver
 from slurm.testing.inline.queue import queue
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ class InlineCluster(Cluster):
 
     def __enter__(self) -> Self:
         self.queue.reset()
-        self._timings = Place.timings
+        self._timings, self._lag = Place.timings, PlaceholderResolver.lag
         Place.timings = self._timings._replace(  # of the places that workflows make, too
             slowest_look=0.05, explained_grace=0.1, unexplained_grace=0.5, verdict=0.1, resubmit_pause=0.1
         )
+        PlaceholderResolver.lag = 0.1
         return super().__enter__()
 
     def __exit__(
@@ -57,6 +59,6 @@ class InlineCluster(Cluster):
         """Leave nothing behind."""
         super().__exit__(kind, error, trace)
         self.queue.reset()
-        Place.timings = self._timings
+        Place.timings, PlaceholderResolver.lag = self._timings, self._lag
         if self._own:
             shutil.rmtree(self._own, ignore_errors=True)
