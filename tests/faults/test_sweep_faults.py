@@ -87,8 +87,8 @@ def test_source_whose_nodes_fail_is_off_probed_and_used_again(
         until(lambda: len(begun(trace, "slurm")) == 3)
         testbed.run("scontrol", "update", "partitionname=debug", "state=down")  # so that nothing starts meanwhile
         testbed.run("scontrol", "update", "nodename=n1", "state=down", "reason=test")
-        (tmp_path / "gate").touch()
         until(lambda: "moved: the source is off" in whys(sweep) or ended.done())
+        (tmp_path / "gate").touch()  # not before: a process that still lives would end well
         testbed.run("scontrol", "update", "nodename=n1", "state=resume", check=False)  # it may be back by itself
         testbed.run("scontrol", "update", "partitionname=debug", "state=up")
         until(lambda: f"{far.url} is used again" in caplog.text or ended.done())
