@@ -40,7 +40,7 @@ class Range(NamedTuple):
             return self.values[index]
         return int(self.low) + index if self.kind == "integer" else self.low
 
-    def index(self, value: Any) -> int | None:
+    def position(self, value: Any) -> int | None:
         """The index of a value of a choice; None if it has no such value."""
         wanted = digest(canonical({"choice": value}))
         found = (at for at, each in enumerate(self.values) if digest(canonical({"choice": each})) == wanted)
@@ -49,7 +49,7 @@ class Range(NamedTuple):
     def has(self, value: Any) -> bool:
         """Whether a value is one of the range."""
         if self.kind == "choice":
-            return self.index(value) is not None
+            return self.position(value) is not None
         kinds = int if self.kind == "integer" else (int, float)
         return not isinstance(value, bool) and isinstance(value, kinds) and self.low <= value <= self.high
 
@@ -117,7 +117,7 @@ def range_of(value: Any) -> Range:
         wrong = [str(name) for name in given if name not in KINDS]
         hint = near(wrong[0], KINDS) if wrong else ""
         raise ConfigurationError(f"expected {{uniform: [LOW, HIGH], log: true}}, {{integer: …}} or a list{hint}")
-    if kind == "choice" and "log" not in value:
+    if kind == "choice" and "log" not in value and limits is not None:
         return choice(limits)
     if kind == "choice" or not isinstance(limits, list | tuple) or len(limits) != 2 or not isinstance(log, bool):
         raise ConfigurationError(f"expected {{{kind}: [LOW, HIGH], log: true}}, not {json.dumps(value, default=str)}")

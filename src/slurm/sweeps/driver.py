@@ -77,6 +77,9 @@ class Submits(Protocol):
     def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
         """Submit what an adaptive search has room for, but not at sources to `avoid`; returns how many points."""
 
+    def tend(self) -> None:
+        """Stop points of an adaptive search that are worse than others."""
+
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary, once all that was submitted has ended."""
 
@@ -152,6 +155,7 @@ class Driver:
             if news and self._submits.adaptive:
                 snapshot = self._refilled(self._reader.read(look=False), waiting)
                 left = set(snapshot.numbers(*_OPEN))
+            self._submits.tend()
             self._collect()
 
     def _refilled(self, snapshot: Snapshot, waiting: ExitStack) -> Snapshot:

@@ -109,6 +109,9 @@ class Running:
         del snapshot, avoid
         return 0
 
+    def tend(self) -> None:
+        """Stop what is worse than other points of an adaptive search."""
+
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary; returns how many."""
         if self._rest is None:

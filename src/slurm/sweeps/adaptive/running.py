@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import ConfigurationError
 from slurm.jobs.chunking import AUTO
+from slurm.sweeps.adaptive.pruning import Pruner
 from slurm.sweeps.running import Running
 from slurm.sweeps.snapshot import State
 
@@ -42,6 +43,7 @@ class AdaptiveRunning(Running):
     ) -> None:
         super().__init__(directory, reader, places, unit)
         self._search = search
+        self._pruner = Pruner(places, search.settings) if search.settings.prune else None
 
     def submit(
         self,
@@ -85,6 +87,11 @@ class AdaptiveRunning(Running):
             if some:
                 count += self.resubmit(some, why="trials", sources=[source], look=False)
         return count
+
+    def tend(self) -> None:
+        """Ask points to stop that are worse than others, if it is time to look at them."""
+        if self._pruner and self._pruner.due:
+            self._pruner.look(self._reader.read(look=False))
 
     def left_out(self, snapshot: Snapshot) -> str | None:
         """What is left to do by a driver, in a sentence; None if nothing."""

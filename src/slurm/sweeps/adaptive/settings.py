@@ -87,7 +87,7 @@ def search_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]], options: S
             raise ConfigurationError(f"{name}={value!r}: known are {', '.join(map(repr, known))}{_near(value, known)}")
     if not isinstance(options.get("metric"), str):
         raise ConfigurationError('sampler=… needs the number to search for: metric="loss" for a task that returns it')
-    return with_trials(Search(ranges_of(space), **options), options.get("trials"))  # type: ignore[misc]
+    return with_trials(Search(ranges_of(space), **options), options.get("trials"))
 
 
 def check_same(opened: SweepDirectory, search: Search | None) -> None:

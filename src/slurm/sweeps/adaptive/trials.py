@@ -94,7 +94,7 @@ class Trials:
         return True
 
     def _trial_count(self) -> int:
-        return self._storage.get_n_trials(self._study._study_id)  # noqa: SLF001 - Study.trials copies all of them
+        return int(self._storage.get_n_trials(self._study._study_id))  # noqa: SLF001 - Study.trials copies all of them
 
     def _new_study(self) -> Any:
         """Make an empty study. Optuna logs each to standard error, which is of no use here."""
@@ -138,7 +138,7 @@ class Trials:
             raise ConfigurationError(
                 f"the point {dict(params)} is not in the space of the search, whose {name} is {values.to_json()}"
             )
-        return values.index(params[name]) if values.kind == "choice" else params[name]
+        return values.position(params[name]) if values.kind == "choice" else params[name]
 
     def _decoded(self, found: Mapping[str, Any]) -> dict[str, Any]:
         return canonical(
