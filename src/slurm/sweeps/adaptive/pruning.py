@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SlurmError
 from slurm.notifications.progress_reader import ProgressQuery, fields, read_progress
+from slurm.protocol import EVENTS
 from slurm.storage.inbox import message_record, send
 from slurm.sweeps.adaptive.search import PRUNED
 from slurm.sweeps.snapshot import State
@@ -111,7 +112,7 @@ class Pruner:
         place = self._places.of(shards[next(iter(wanted))].cluster)
         queries = [
             ProgressQuery(
-                place.store.directory(shards[number].key),
+                f"{place.store.directory(shards[number].key)}/{EVENTS}",
                 shards[number].chunk,
                 {p.call: self._ends.get((number, p.call), 0) for p in some if p.call is not None},
             )
