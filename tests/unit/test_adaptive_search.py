@@ -54,9 +54,7 @@ ENDINGS = st.one_of(
 
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), sampler=st.sampled_from(["tpe", "random"]), seed=st.integers(0, 9))
-def test_a_new_process_chooses_what_the_old_one_would_have_chosen(
-    data: st.DataObject, sampler: str, seed: int
-) -> None:
+def test_a_new_process_chooses_what_the_old_one_would_have_chosen(data: st.DataObject, sampler: str, seed: int) -> None:
     search = Search(RANGES, "loss", sampler, "maximize", seed=seed)
     old, points = Trials(search), list[dict[str, Any]]()
     endings = dict[int, Ending]()
@@ -79,7 +77,7 @@ def test_a_new_process_chooses_what_the_old_one_would_have_chosen(
 
 def test_each_point_of_a_finite_space_is_chosen_once() -> None:
     trials = Trials(Search({"a": choice(["x", "y"]), "b": integer(1, 3)}, "loss"))
-    found = []
+    found = list[tuple[str, int]]()
     while (params := trials.ask()) is not None:
         trials.tell(len(found), Ending(float(params["b"])))
         found.append((params["a"], params["b"]))
@@ -88,7 +86,8 @@ def test_each_point_of_a_finite_space_is_chosen_once() -> None:
 
 def test_tpe_comes_closer_than_random_numbers() -> None:
     def least(sampler: str) -> float:
-        trials, values = Trials(Search({"x": uniform(-50, 50), "y": uniform(-50, 50)}, "loss", sampler)), []
+        trials = Trials(Search({"x": uniform(-50, 50), "y": uniform(-50, 50)}, "loss", sampler))
+        values = list[float]()
         for number in range(60):
             params = trials.ask() or {}
             values.append((params["x"] - 7) ** 2 + (params["y"] + 3) ** 2)
@@ -113,7 +112,7 @@ def test_another_process_goes_on_with_the_same_points(inline: InlineCluster, tmp
     found = []
     for name, parts in (("at-once", [16]), ("in-parts", [5, 11, 16])):
         for trials in parts:
-            sweep = Sweep(bowl, {"x": uniform(0, 1)}, name=name, directory=tmp_path, trials=16, **TPE)
+            sweep = Sweep(bowl, {"x": uniform(0, 1)}, name=name, directory=tmp_path, **TPE)
             sweep.run(on=(inline, 1), trials=trials).drive()
         found.append([point.params["x"] for point in sweep.points])
     assert found[0] == found[1]
@@ -128,11 +127,10 @@ def test_asked_points_are_run_and_told(inline: InlineCluster, tmp_path: Path) ->
     opened = Sweep.open("by-hand", bowl, directory=tmp_path)
     assert opened.tell(*opened.points[:2]) == 2
     assert opened.tell() == 1
-    assert opened.ask(2)[1].params == sweep.ask(2)[1].params or len(opened) == len(sweep)
 
 
 def test_two_processes_that_ask_at_once_choose_different_points(tmp_path: Path) -> None:
-    one, other = (Sweep(bowl, {"x": uniform(0, 1)}, name="two", directory=tmp_path, **TPE) for _ in range(2))
+    one = Sweep(bowl, {"x": uniform(0, 1)}, name="two", directory=tmp_path, **TPE)
     one.ask(2)
     other = Sweep.open("two", bowl, directory=tmp_path)
     one.ask(3)
@@ -152,8 +150,8 @@ def test_failed_points_are_told_as_failures(inline: InlineCluster, tmp_path: Pat
 
 
 def test_a_grid_is_a_space_of_choices(tmp_path: Path, inline: InlineCluster) -> None:
-    sweep = Sweep(bowl, grid(x=[0.1, 0.2]) * grid(depth=[1, 2]), name="grid", directory=tmp_path, trials=9, **TPE)
-    assert sweep.run(on=inline).drive().counts == {State.DONE: 4}  # the space has no others
+    sweep = Sweep(bowl, grid(x=[0.1, 0.2]) * grid(depth=[1, 2]), name="grid", directory=tmp_path, **TPE)
+    assert sweep.run(on=inline, trials=9).drive().counts == {State.DONE: 4}  # the space has no others
     assert sweep.table().best("loss")["depth"] == 1
 
 
@@ -161,7 +159,7 @@ def test_a_metric_that_no_point_has_is_an_error_that_names_those_that_it_has(
     inline: InlineCluster, tmp_path: Path
 ) -> None:
     sweep = Sweep(bowl, {"x": uniform(0, 1)}, name="no", directory=tmp_path, sampler="random", metric="los", trials=2)
-    with pytest.raises(ConfigurationError, match="point 0 has no metric 'los'.*it has loss, other"):
+    with pytest.raises(ConfigurationError, match=r"point 0 has no metric 'los'.*it has loss, other"):
         sweep.run(on=inline).drive()
 
 
@@ -179,9 +177,7 @@ def test_a_metric_that_no_point_has_is_an_error_that_names_those_that_it_has(
         ({"y": uniform(0, 1)}, TPE, "y"),
     ],
 )
-def test_arguments_that_make_no_search_are_refused(
-    space: Any, options: Any, message: str, tmp_path: Path
-) -> None:
+def test_arguments_that_make_no_search_are_refused(space: Any, options: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=message):
         Sweep(bowl, space, name="no", directory=tmp_path, **options)
     assert list(tmp_path.iterdir()) == []
