@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ConfigurationError
@@ -64,7 +65,7 @@ def _options(given: Any, ranges: Mapping[str, Range], refuse: Callable[[str, str
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The ranges by their names: those within other mappings as "model.depth". A misspelt range counts as one."""
     for name, value in values.items() if isinstance(values, Mapping) else ():
-        if isinstance(value, Mapping) and not any(near(str(key), (*KINDS, "log")) for key in value):
+        if isinstance(value, Mapping) and not any(get_close_matches(str(key), KINDS) for key in value):
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
