@@ -22,10 +22,9 @@ from slurm.sweeps.health import NoSourceLeft, SweepStopped
 from slurm.sweeps.points import points_of
 from slurm.sweeps.snapshot import State
 from slurm.sweeps.sweep import MOST_POINTS, Sweep
-from slurm.sweeps.views import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.clusters.cluster import Cluster
 
@@ -73,6 +72,11 @@ sweep_option = click.option(
     show_default=True,
     metavar="DIRECTORY",
     help="The directory that holds the sweeps.",
+)
+
+
+trials_option = click.option(
+    "--trials", type=click.IntRange(min=1), metavar="N", help="The points that an adaptive search asks for in all."
 )
 
 
@@ -141,9 +145,16 @@ def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     config = SweepConfig.load(file)
     found = points_of(config.space, most=MOST_POINTS)
     if config.task or config.command:
-        Sweep(unit_of(config), found.values())
+        _sweep_of(config, found.values())
     _show_notes(config)
-    if as_json:
+    if config.search:
+        names_here = list(config.search.ranges)
+        trials = config.search.options.get("trials")
+        if as_json:
+            show_json({"points": trials, "parameters": names_here, "notes": list(config.notes)})
+        else:
+            output.show(f"{file} is valid: a search of {trials or 'any number of'} points of {', '.join(names_here)}")
+    elif as_json:
         show_json({"points": len(found), "parameters": list(config.space.names), "notes": list(config.notes)})
     else:
         output.show(f"{file} is valid: {len(found)} points of {', '.join(config.space.names)}")
@@ -156,6 +167,7 @@ def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
 @click.option("--dry-run", is_flag=True, help="Show what would be submitted. Write and submit nothing.")
 @click.option("--count-only", is_flag=True, help="Print the number of points.")
 @click.option("--max-points", default=MOST_POINTS, show_default=True, metavar="N", help="Refuse more points.")
+@trials_option
 @sweep_option
 @json_option
 def run(  # noqa: PLR0913, PLR0917 - click's way
@@ -170,6 +182,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     dry_run: bool,  # noqa: FBT001
     count_only: bool,  # noqa: FBT001
     max_points: int,
+    trials: int | None,
     directory: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -184,8 +197,8 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     if count_only:
         show_json({"points": len(points)}) if as_json else output.show(str(len(points)))
         return
-    made = Sweep(
-        unit_of(config),
+    made = _sweep_of(
+        config,
         points.values(),
         name=name or config.name or _stem(file),
         directory=directory,
@@ -196,7 +209,9 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     if dry_run:
         output.show(str(made.plan(sources, strategy=strategy, chunk=None if size == "auto" else size)))
         return
-    made.run(sources, strategy=strategy, chunk=size, seconds=seconds)
+    if made.search and not (trials or made.search.settings.trials):
+        raise click.UsageError("--trials N: say how many points the search asks for in all, here or in the file.")
+    made.run(sources, strategy=strategy, chunk=size, seconds=seconds, trials=trials)
     _drive(made, stop_after, detach=detach, as_json=as_json)
 
 
@@ -206,6 +221,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 @click.option("--failed", is_flag=True, help="Run what has failed, too.")
 @click.option("--take-over", is_flag=True, help="Run what was sent to a cluster that does not answer, too.")
 @click.option("--redo", type=click.Choice(["changed"]), help="Compute again what other code has computed.")
+@trials_option
 @click.option("--file", metavar="FILE", help="The file of the sweep, to go on with the function as it is now.")
 @sweep_option
 @json_option
@@ -221,6 +237,7 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
     take_over: bool,  # noqa: FBT001
     redo: Any,
     file: str | None,
+    trials: int | None,
     directory: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
@@ -234,6 +251,7 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
         strategy=strategy,
         chunk=_chunk(chunk, detach=detach),
         seconds=seconds,
+        trials=trials,
     )
     _drive(opened, stop_after, detach=detach, as_json=as_json)
 
@@ -291,6 +309,13 @@ def cleanup(name: str, execute: bool, directory: str, as_json: bool) -> None:  #
         output.show("nothing was removed: --execute removes them", err=True)
 
 
+def _sweep_of(file: SweepConfig, points: Iterable[Mapping[str, Any]], **more: Any) -> Sweep:
+    """The sweep of a file: of its points, or of its search."""
+    if file.search:
+        return Sweep(unit_of(file), file.search.ranges, **file.search.options, **more)
+    return Sweep(unit_of(file), points, **more)
+
+
 def _show_notes(config: SweepConfig) -> None:
     for note in config.notes:
         output.show(f"note: {note}", err=True)
@@ -318,7 +343,7 @@ def _chunk(text: str | None, *, detach: bool = False) -> Any:
 
 def _follow(made: Sweep, stop_after: int | None) -> None:
     """Drive a sweep to its end; on a terminal, show how many points have ended."""
-    total, found = len(made.directory.points()), Counter[State]()
+    total, found = len(made), Counter[State]()
     shown = sys.stderr.isatty()
     try:
         for point in made.as_completed(stop_after=stop_after):
@@ -341,7 +366,7 @@ def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) 
             raise SystemExit(output.INTERRUPTED) from None
         except (NoSourceLeft, SweepStopped) as error:
             output.show(f"needs you: {error}", err=True)
-    found = status_of(made.snapshot())
+    found = made.status()
     show_json(found.to_json() | {"name": made.name}) if as_json else output.show(f"{made.name}: {found}")
     if not detach and found.counts.get(State.DONE, 0) < found.total:
         raise SystemExit(1)

@@ -23,6 +23,8 @@ class Message(Document):
     """The sender, as user@host."""
     message: Any = None
     """The JSON value. A list is a tuple here, as in every record."""
+    stop: bool = False
+    """Whether it asks the calls to return early, and has no value: `JobContext.should_stop` is true then."""
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""

@@ -29,27 +29,43 @@ class Inbox:
     def __init__(self, directory: str, index: int, report: Callable[[str], None]) -> None:
         self._directory, self._index, self._report = f"{directory}/{INBOX}", index, report
         self._next, self._listed = 1, float("-inf")
+        self._waiting: list[Any] = []
+        self._stop = False
         make_private(self._directory)  # on NFS, a directory that was looked for in vain stays absent for a minute
         self._pause = PAUSE_IF_CACHED if caches(self._directory) else PAUSE
 
     def take(self) -> list[Any]:
         """Return the new messages. Lists the inbox, unless it did so just now. Raises OSError."""
-        if time.monotonic() - self._listed < self._pause:
-            return []
+        try:
+            self._look(self._pause)
+        except OSError:
+            if not self._waiting:
+                raise  # otherwise the error comes next time
+        found, self._waiting = self._waiting, []
+        return found
+
+    def asks_to_stop(self, pause: float) -> bool:
+        """Whether a message asks this call to return early. Lists the inbox, unless it did so in the last `pause`
+        seconds. Keeps other messages for `take`. Raises OSError.
+        """
+        if not self._stop:
+            self._look(max(pause, self._pause))
+        return self._stop
+
+    def _look(self, pause: float) -> None:
+        if time.monotonic() - self._listed < pause:
+            return
         self._listed = time.monotonic()
         names = frozenset(list_names(self._directory))
-        found: list[Any] = []
         while (name := f"{self._next}.json") in names:
-            try:
-                record = self._read(os.path.join(self._directory, name))
-            except OSError:
-                if found:
-                    return found  # the error comes next time
-                raise
+            record = self._read(os.path.join(self._directory, name))
             self._next += 1
-            if record is not None and record.concerns(self._index):
-                found.append(list(record.message) if isinstance(record.message, tuple) else record.message)
-        return found
+            if record is None or not record.concerns(self._index):
+                continue
+            if record.stop:
+                self._stop = True
+            else:
+                self._waiting.append(list(record.message) if isinstance(record.message, tuple) else record.message)
 
     def wait(self, seconds: float, should_end: Callable[[], bool]) -> list[Any]:
         """Return the new messages as soon as there are some; none after `seconds`, or once `should_end()`."""

@@ -24,7 +24,10 @@ _stop_functions: list[Callable[[], object]] = []
 """The functions of `on_stop`."""
 _stopping: set[int] = set()
 """The processes that run calls, as `request_stop` knows them."""
-_reported: dict[int, float] = {}
+_reported: dict[tuple[str, int], tuple[float, float]] = {}
+"""When each call, by the key of its submission and its index, has last reported progress, and how far it was."""
+pruned: dict[tuple[str, int], float] = {}
+"""How far each call was that has learnt from `should_stop` that it shall return early."""
 
 PROGRESS_SECONDS = 0.5
 """The minimum time between two progress events of a call; only the last one is written regardless."""
@@ -107,8 +110,26 @@ class JobContext(Record):
 
     @property
     def should_stop(self) -> bool:
-        """Whether the job must end soon: it received its stop signal, `signal_lead` before its limit, or SIGTERM."""
-        return bool(_stop)
+        """Whether the job must end soon: it received its stop signal, `signal_lead` before its limit, or SIGTERM.
+
+        Also true of a call that reports its `progress`, once a driver of its sweep has found it worse than others; the
+        call then returns what it has. Such a call lists its inbox for this, at most twice a second. Of several ranks,
+        only rank 0 learns this.
+        """
+        return bool(_stop) or ((self.key, self.index) in _reported and self._shall_return())
+
+    def _shall_return(self) -> bool:
+        """Whether a message asks this call to return early."""
+        from slurm.runner.inbox import inbox_of  # noqa: PLC0415 - most tasks do not report progress
+
+        call = self.key, self.index
+        if call not in pruned:
+            try:
+                if inbox_of(self.directory, self.index, print_to_log).asks_to_stop(PROGRESS_SECONDS):
+                    pruned[call] = _reported[call][1]
+            except OSError:
+                return False  # it is looked for again
+        return call in pruned
 
     def checkpoint(self, value: Any) -> None:
         """Save `value` for the next attempt, which reads it as `restored`. Does not return if the job should stop.
@@ -173,9 +194,10 @@ class JobContext(Record):
         import time  # noqa: PLC0415 - as above
 
         now = time.monotonic()
-        if now - _reported.get(self.index, -PROGRESS_SECONDS) < PROGRESS_SECONDS and done != total:
+        before = _reported.get((self.key, self.index))
+        if before and now - before[0] < PROGRESS_SECONDS and done != total:
             return
-        _reported[self.index] = now
+        _reported[self.key, self.index] = now, done
         write_event(self, {"event": "progress", "done": done, "total": total, "metrics": metrics})
 
 

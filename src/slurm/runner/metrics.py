@@ -16,7 +16,7 @@ from operator import index
 from slurm.protocol import METRICS, WORK
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.finished import Finished
-from slurm.runner.job_context import print_to_log
+from slurm.runner.job_context import print_to_log, pruned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,6 +74,11 @@ class Metrics:
         return tuple(found) if any(found) else None
 
     def _of(self, value: Any, call: int) -> Numbers | None:
+        metrics = self._written(value, call)
+        at = pruned.get((self._job.key, call))
+        return metrics if at is None else {**(metrics or {}), "pruned": at}
+
+    def _written(self, value: Any, call: int) -> Numbers | None:
         if isinstance(value, Mapping):
             metrics, problem = _checked(value)
             if metrics is not None:

@@ -51,6 +51,11 @@ class Space(ABC, Iterable[Params]):
         """The points as a task takes them: {"model.depth": 2} is {"model": {"depth": 2}}."""
         return map(as_mappings, self)
 
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]] | None:
+        """The values of each parameter, if the space has each combination of them and no other point; else None."""
+        return None
+
     def __len__(self) -> int:
         """The number of points. Enumerates them after `where`."""
         return self.size
@@ -151,6 +156,10 @@ class _Grid(Space):
         super().__init__(axes, size)
         self._axes = axes
 
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]]:
+        return self._axes
+
     def at(self, index: int) -> Params:
         picked = []
         for values in reversed(list(self._axes.values())):
@@ -187,6 +196,11 @@ class _Product(Space):
         super().__init__((*one.names, *other.names), one.size * other.size)
         self._one, self._other = one, other
         self.exact = one.exact and other.exact
+
+    @property
+    def axes(self) -> Mapping[str, Sequence[Any]] | None:
+        one, other = self._one.axes, self._other.axes
+        return None if one is None or other is None else {**one, **other}
 
     def at(self, index: int) -> Params:
         first, second = divmod(index, self._other.size)

@@ -26,12 +26,15 @@ _MOST_BYTES = 1 << 20
 """The most bytes of a record: calls read them while they run."""
 
 
-def message_record(value: Any, calls: Iterable[int]) -> bytes:
-    """Return the record of a message. Raises ConfigurationError for a value that JSON cannot hold, or over 1 MiB."""
+def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> bytes:
+    """Return the record of a message, which may ask the calls to stop instead of having a value.
+
+    Raises ConfigurationError for a value that JSON cannot hold, or over 1 MiB.
+    """
     try:
         json.dumps(value)
         record = Message(
-            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=_sender(), message=value
+            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=_sender(), message=value, stop=stop
         ).dumps()
         Message.loads(record, where="the message")
     except (TypeError, ValueError, RecursionError, ProtocolError) as error:

@@ -16,6 +16,7 @@ import importlib
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from slurm.spaces.ranges import Range, choice, integer, uniform
     from slurm.spaces.space import Space, grid, paired, points
     from slurm.sweeps.config import SweepConfig, SweepConfigError
     from slurm.sweeps.engine import SweepEngine
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from slurm.sweeps.table import Table
 
 _HOMES = {
+    "slurm.spaces.ranges": ("Range", "choice", "integer", "uniform"),
     "slurm.spaces.space": ("Space", "grid", "paired", "points"),
     "slurm.sweeps.config": ("SweepConfig", "SweepConfigError"),
     "slurm.sweeps.engine": ("SweepEngine",),
@@ -39,6 +41,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "NoSourceLeft",
+    "Range",
     "Space",
     "State",
     "Sweep",
@@ -48,9 +51,12 @@ __all__ = [
     "SweepPoint",
     "SweepStopped",
     "Table",
+    "choice",
     "grid",
+    "integer",
     "paired",
     "points",
+    "uniform",
 ]
 
 

@@ -12,12 +12,14 @@ from slurm.options import Options
 from slurm.spaces.conditions import condition
 from slurm.spaces.identity import canonical
 from slurm.spaces.space import grid, paired, points
+from slurm.sweeps.adaptive.config import KEYS, read_search
 from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from slurm.spaces.space import Space
+    from slurm.sweeps.adaptive.config import FileSearch
 
 TOP = ("sweep", "defaults", "metadata", "name", "task", "command", "options", "files", "products", "shell")
 SPACE = ("grid", "paired", "points", "where", "sample")
@@ -63,7 +65,9 @@ class SweepConfig:
         checker.check(values)
         if checker.problems:
             raise SweepConfigError(checker.problems)
-        self.space: Space = checker.space(values)
+        self.search: FileSearch | None = checker.search
+        """The ranges of an adaptive search; its `space` has no points."""
+        self.space: Space = points([]) if checker.search else checker.space(values)
         self.name: str | None = values.get("name")
         self.task: str | None = values.get("task")
         """The function, as "FILE.py:NAME" or "MODULE:NAME"."""
@@ -123,6 +127,7 @@ class _Checker:
     def __init__(self, where: str, lines: Mapping[str, int]) -> None:
         self._where, self._lines = where, lines
         self.problems: list[str] = []
+        self.search: FileSearch | None = None
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Check everything."""
@@ -134,7 +139,11 @@ class _Checker:
         if not isinstance(sweep, Mapping):
             self._refuse("sweep", "expected a mapping of grid, paired, points, where, sample")
             sweep = {}
-        self._names("sweep", sweep, SPACE)
+        self._names("sweep", sweep, (*SPACE, *KEYS))
+        self.search = read_search(sweep, _flat(_defaults(values)), self._refuse)
+        if self.search:
+            self._unit(values)
+            return
         names: dict[str, str] = {}
         for key, name, found in self._parameters(values, sweep):
             if name in names:

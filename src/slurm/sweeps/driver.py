@@ -59,6 +59,10 @@ class Submits(Protocol):
     """Submits points for a driver."""
 
     @property
+    def adaptive(self) -> bool:
+        """Whether points are asked for as others end."""
+
+    @property
     def sources(self) -> Sequence[Source]:
         """Where points may go."""
 
@@ -67,8 +71,14 @@ class Submits(Protocol):
     ) -> int:
         """Submit those of these points that are missing; returns how many. Without `look`, asks no source first."""
 
-    def waiting(self, snapshot: Snapshot) -> int:
-        """How many points wait for those of a canary, and are submitted by nobody but this process."""
+    def left_out(self, snapshot: Snapshot) -> str | None:
+        """What nobody but this process submits, in a sentence; None if there is nothing."""
+
+    def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
+        """Submit what an adaptive search has room for, but not at sources to `avoid`; returns how many points."""
+
+    def tend(self) -> None:
+        """Stop points of an adaptive search that are worse than others."""
 
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary, once all that was submitted has ended."""
@@ -112,18 +122,15 @@ class Driver:
                     snapshot = self._read()
                     self._follow(snapshot, waiting)
                     yield from self._new(snapshot.points)
+                    snapshot = self._refilled(snapshot, waiting)
                     left = set(snapshot.numbers(*_OPEN))
                     if not left and not self._submits.more(snapshot):
                         return
-                    yield from self._until_stale(snapshot, left)
+                    yield from self._until_stale(snapshot, left, waiting)
         finally:
             self._collect(all_of_it=True)
-            if left_out := self._submits.waiting(self._reader.read(look=False)):
-                _log.warning(
-                    "%d points were not submitted, because this process leaves before the first points have ended: "
-                    "complete(chunk=…) submits them",
-                    left_out,
-                )
+            if left_out := self._submits.left_out(self._reader.read(look=False)):
+                _log.warning("%s", left_out)
 
     def collect(self) -> int:
         """Collect once what has ended, and the logs and files that stayed at their sources before; returns how many
@@ -136,7 +143,7 @@ class Driver:
             self._reader.learn_collected()
         return count
 
-    def _until_stale(self, snapshot: Snapshot, left: set[int]) -> Iterator[Point]:
+    def _until_stale(self, snapshot: Snapshot, left: set[int], waiting: ExitStack) -> Iterator[Point]:
         """Each point that ends, until another snapshot is due, or none of `left` is left."""
         pause = _PAUSES[0]
         while left and not self._is_stale(snapshot):
@@ -145,7 +152,20 @@ class Driver:
             pause = _PAUSES[0] if news else min(1.2 * pause, _PAUSES[1])
             left -= {point.number for point in news if point.state not in _OPEN}
             yield from self._new(news)
+            if news and self._submits.adaptive:
+                snapshot = self._refilled(self._reader.read(look=False), waiting)
+                left = set(snapshot.numbers(*_OPEN))
+            self._submits.tend()
             self._collect()
+
+    def _refilled(self, snapshot: Snapshot, waiting: ExitStack) -> Snapshot:
+        """Have an adaptive search ask for points, as far as there is room; return the snapshot with them."""
+        avoid = [source.name for source in self._submits.sources if self.health.is_off(source.name)]
+        if not self._submits.refill(snapshot, [*avoid, *self._silent]):
+            return snapshot
+        snapshot = self._reader.read(look=False)
+        self._follow(snapshot, waiting)
+        return snapshot
 
     def _new(self, points: Iterable[Point]) -> Iterator[Point]:
         """Those points that have ended and were not yielded yet. What nobody has collected counts for the health."""

@@ -28,6 +28,8 @@ class SweepRecord(Document):
     """The number of its first points. Extensions add more."""
     created: float
     """Seconds since the epoch, by the clock of the client that created it."""
+    search: Mapping[str, Any] | None = None
+    """What an adaptive search looks for; None for a sweep whose points are given."""
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""

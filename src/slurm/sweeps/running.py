@@ -35,6 +35,9 @@ MOST_SINGLE = 2000
 class Running:
     """Submits points of one sweep, for its user and for drivers."""
 
+    adaptive = False
+    """Whether points are asked for as others end."""
+
     def __init__(self, directory: SweepDirectory, reader: SnapshotReader, places: Places, unit: Unit) -> None:
         self._directory, self._reader, self._places, self._unit = directory, reader, places, unit
         self._submitter = Submitter(directory, reader)
@@ -92,9 +95,22 @@ class Running:
             look=look,
         )
 
-    def waiting(self, snapshot: Snapshot) -> int:
-        """How many points wait for those of a canary, and are submitted by nobody but this process."""
-        return len(self._rest(snapshot)) if self._rest else 0
+    def left_out(self, snapshot: Snapshot) -> str | None:
+        """What nobody but this process submits: the points that wait for those of a canary, in a sentence."""
+        if not (self._rest and (count := len(self._rest(snapshot)))):
+            return None
+        return (
+            f"{count} points were not submitted, because this process leaves before the first points have ended: "
+            "complete(chunk=…) submits them"
+        )
+
+    def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
+        """Submit what an adaptive search has room for; returns how many points. A sweep of given points has none."""
+        del snapshot, avoid
+        return 0
+
+    def tend(self) -> None:
+        """Stop what is worse than other points of an adaptive search."""
 
     def more(self, snapshot: Snapshot) -> int:
         """Submit what has waited for the points of a canary; returns how many."""

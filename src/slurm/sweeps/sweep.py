@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.options import Options
+from slurm.sweeps.adaptive.running import SLOTS, AdaptiveRunning
+from slurm.sweeps.adaptive.search import AdaptiveSearch
+from slurm.sweeps.adaptive.settings import Search, check_same, search_of, with_trials
 from slurm.sweeps.code import check_task
 from slurm.sweeps.collecting import remove_collected
 from slurm.sweeps.directory import OUTPUTS, SweepDirectory
@@ -28,11 +32,12 @@ from slurm.sweeps.sweep_point import SweepPoint
 from slurm.sweeps.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Sequence
 
     from typing_extensions import Self, Unpack
 
     from slurm.options.types import TaskOptions
+    from slurm.sweeps.adaptive.settings import SearchOptions
     from slurm.sweeps.health import Health
     from slurm.sweeps.planning import SweepPlan
     from slurm.sweeps.reports.compare import Comparison
@@ -55,42 +60,52 @@ class Sweep(Views):
     The constructor writes nothing. If there is a sweep of this name, it is opened: equal points are its points. Points
     that it does not have are an error; `Sweep.open(name, task).extend(space)` adds them. `directory` holds the sweeps.
     `config` is kept beside the points, as sweep_config.yaml.
+
+    With `sampler="tpe"` or "random" it is an adaptive search: `space` has ranges, and a sampler chooses the points as
+    others end. `metric` is the number to search for, `direction` "minimize" or "maximize", `trials` the points in all,
+    `seed` that of the sampler, and `prune="median"` stops points that are worse than others were.
     """
 
     def __init__(
         self,
         task: Task[..., Any],
-        space: Iterable[Mapping[str, Any]],
+        space: Iterable[Mapping[str, Any]] | Mapping[str, Any],
         *,
         name: str | None = None,
         directory: str | os.PathLike[str] = OUTPUTS,
         max_points: int = MOST_POINTS,
         config: str | None = None,
+        **search: Unpack[SearchOptions],
     ) -> None:
         self.name = _checked(
             name or f"{task.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
         )
-        points = points_of(space, most=max_points)
+        settings = search_of(space, search)
+        points = {} if settings or isinstance(space, Mapping) else points_of(space, most=max_points)
         path = Path(directory) / self.name
-        self._new, self._config = list(points.values()), config
+        self._new: list[dict[str, Any]] | None = list(points.values())
+        self._config = config
         if name is not None and path.exists():
             opened = SweepDirectory.open(path)
+            check_same(opened, settings)
             if missing := new_points(opened.points(), points):
                 raise ConfigurationError(
                     f"the sweep {name!r} exists, and {len(missing)} of these {len(points)} points are not of it, such "
                     f"as {missing[0]}: add them with Sweep.open({name!r}, task).extend(space), or choose another name"
                 )
-            self._set(opened, task)
-            self._new = []
+            self._set(opened, task, settings)
+            self._new = None
         else:
-            self._set(SweepDirectory(path), task)
-        check_task(task, list(points.values()))
+            self._set(SweepDirectory(path), task, settings)
+        check_task(task, [settings.example] if settings else list(points.values()))
 
-    def _set(self, directory: SweepDirectory, task: Task[..., Any] | None) -> None:
+    def _set(self, directory: SweepDirectory, task: Task[..., Any] | None, search: Search | None) -> None:
         self.directory, self.places = directory, Places()
         self.reader = SnapshotReader(directory, self.places)
         self._unit, self._files = Unit(directory, task), HomeFiles(directory.path)
-        self.running = Running(directory, self.reader, self.places, self._unit)
+        parts = directory, self.reader, self.places, self._unit
+        self.search = AdaptiveSearch(directory, search) if search else None
+        self.running = AdaptiveRunning(*parts, self.search) if self.search else Running(*parts)
 
     @classmethod
     def open(
@@ -101,8 +116,9 @@ class Sweep(Views):
         Raises ConfigurationError if there is none.
         """
         found = cls.__new__(cls)
-        found.name, found._new, found._config = _checked(name), [], None  # noqa: SLF001 - of this class
-        found._set(SweepDirectory.open(Path(directory) / name), task)  # noqa: SLF001
+        found.name, found._new, found._config = _checked(name), None, None  # noqa: SLF001 - of this class
+        opened = SweepDirectory.open(Path(directory) / name)
+        found._set(opened, task, Search.of(opened.record, where=str(opened.path)))  # noqa: SLF001
         if task is not None:
             check_task(task, found.directory.points())
         return found
@@ -114,6 +130,7 @@ class Sweep(Views):
         strategy: str = "slots",
         chunk: Chunk = None,
         seconds: float | None = None,
+        trials: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Self:
         """Submit the points that are missing, each source's as one array; return at once.
@@ -123,8 +140,10 @@ class Sweep(Views):
         "round_robin", "least_loaded", "random", or "priority", in the order given. `chunk` points go into one element;
         with "auto" the first 20 tell how many, and a driver submits the others. `seconds`, which a point takes, tells
         that, too. `options` go over those of the task. The environments of all sources are made first; a source that
-        fails is logged, and the rest goes on.
+        fails is logged, and the rest goes on. An adaptive search asks for points as far as there are slots; a driver
+        asks for the others, up to `trials` in all.
         """
+        self._want(trials)
         self._create()
         wanted, given = in_states(State.MISSING), Options.parse(options)
         self.running.submit(on, wanted, why="run", strategy=strategy, options=given, chunk=chunk, seconds=seconds)
@@ -140,6 +159,7 @@ class Sweep(Views):
         strategy: str = "slots",
         chunk: Chunk = None,
         seconds: float | None = None,
+        trials: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Self:
         """Submit what is missing, and with `failed` what has failed; what waits or runs is left alone. As `run`.
@@ -152,6 +172,7 @@ class Sweep(Views):
             raise ConfigurationError(f'redo={redo!r}: write redo="changed"')
         if redo and chunk == "auto":
             raise ConfigurationError("redo='changed' with chunk='auto': say chunk= or seconds=")
+        self._want(trials)
         given = Options.parse(options)
         others = changed(self.directory, self._unit)
         if redo:
@@ -176,8 +197,12 @@ class Sweep(Views):
         Takes the command of the first look at each source, and those that look for its environment.
         """
         given = Options.parse({**options, **({"chunk_size": chunk} if chunk else {})})
-        points: Sequence[Mapping[str, Any]] = self._new
-        if not points:
+        points: Sequence[Mapping[str, Any]] = self._new or []
+        if self.search:
+            points = [self.search.settings.example] * sum(
+                each.slots or SLOTS for each in sources_of(on or Cluster.current())
+            )
+        elif not points:
             points = [point.params for point in self.snapshot().points if point.state is State.MISSING]
         sources = sources_of(Cluster.current() if on is None else on)
         return plan_points(self._unit, sources, points, options=given, strategy=strategy, sweep=self.name)
@@ -196,6 +221,31 @@ class Sweep(Views):
     def cancel(self) -> int:
         """Cancel what waits or runs, at all sources; returns how many points that are. They are missing then."""
         return cancel_calls(self.snapshot(), self.reader, self.places)
+
+    def ask(self, n: int = 1) -> list[SweepPoint]:
+        """Add points that the sampler chooses now; `run` or `complete` submits them. Fewer if the space has no others.
+
+        Raises ConfigurationError for a sweep without a sampler.
+        """
+        search = self._adaptive()
+        self._create()
+        numbers = search.ask(n)
+        self.reader.read(look=False)
+        return [self.point(self.reader.point(number)) for number in numbers]
+
+    def tell(self, *points: SweepPoint) -> int:
+        """Tell the sampler how points have ended, or without points how all have ended that have; by their metrics.
+
+        Returns how many of them it did not know. A driver does this by itself.
+        """
+        search = self._adaptive()
+        self._create()
+        return search.tell([each.known for each in points] if points else self.snapshot().points)
+
+    def _adaptive(self) -> AdaptiveSearch:
+        if self.search is None:
+            raise ConfigurationError(f'{self.name} has no sampler: Sweep(task, ranges, sampler="tpe", metric="loss")')
+        return self.search
 
     def collect(self) -> int:
         """Bring home what has ended since somebody drove the sweep; returns how many outcomes."""
@@ -283,16 +333,28 @@ class Sweep(Views):
         """A point of a snapshot, with its result."""
         return SweepPoint(self.directory, self.reader, self.places, self._files, point)
 
+    def _want(self, trials: int | None) -> None:
+        """Have a driver ask for so many points in all."""
+        if trials is not None:
+            search = self._adaptive()
+            search.settings = with_trials(search.settings, trials)
+
     def _create(self) -> None:
         """Write the sweep, unless it exists."""
-        if not self._new:
+        if self._new is None:
             return
         task = self._unit.task
-        record = SweepRecord(id=self.name, task=task.name if task else "", count=len(self._new), created=time.time())
+        record = SweepRecord(
+            id=self.name,
+            task=task.name if task else "",
+            count=len(self._new),
+            created=time.time(),
+            search=self.search.settings.to_json() if self.search else None,
+        )
         made = SweepDirectory.create(self.directory.path, record, self._new, self._config)
         if made is None and new_points(self.directory.points(), points_of(self._new, most=len(self._new))):
             raise ConfigurationError(f"another process has made a sweep {self.name!r} with other points")
-        self._new = []
+        self._new = None
 
     def __len__(self) -> int:
         """The number of points."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ConfigurationError
 from slurm.protocol.states import JobState
+from slurm.sweeps.adaptive.progress import search_status
 from slurm.sweeps.failures import Failure, grouped, message
 from slurm.sweeps.snapshot import State
 from slurm.sweeps.table import table_of
@@ -16,6 +17,8 @@ from slurm.views.displays import clock, duration, memory
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from slurm.sweeps.adaptive.progress import SearchStatus
+    from slurm.sweeps.adaptive.search import AdaptiveSearch
     from slurm.sweeps.failures import FailureGroup
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.table import Table
@@ -33,6 +36,8 @@ class Status(NamedTuple):
     """The points at each source: "done", "failed", and the scheduler's state of those that are alive."""
     troubles: Mapping[str, str]
     """Why a source does not answer, by its URL."""
+    search: SearchStatus | None = None
+    """How far the search of an adaptive sweep is."""
 
     @property
     def ended(self) -> bool:
@@ -43,11 +48,13 @@ class Status(NamedTuple):
         """Return it as JSON values."""
         counts = {str(state): number for state, number in self.counts.items()}
         sources = {name: dict(found) for name, found in self.sources.items()}
-        return {"points": self.total, "counts": counts, "sources": sources, "troubles": dict(self.troubles)}
+        return {"points": self.total, "counts": counts, "sources": sources, "troubles": dict(self.troubles)} | (
+            {"search": self.search._asdict()} if self.search else {}
+        )
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.counts[state]} {state}" for state in State if self.counts.get(state))
-        lines = [f"{self.total} points: {counts or 'none'}"]
+        lines = [f"{self.total} points: {counts or 'none'}", *([str(self.search)] if self.search else [])]
         lines += [
             f"{source}: {', '.join(f'{number} {name}' for name, number in found.items())}"
             for source, found in self.sources.items()
@@ -133,6 +140,7 @@ class Views:
     """What a sweep shows. A sweep gives `name` and `snapshot`; nothing here writes anything, here or at a source."""
 
     name: str
+    search: AdaptiveSearch | None
 
     def snapshot(self) -> Snapshot:
         """The state of every point now."""
@@ -140,7 +148,9 @@ class Views:
 
     def status(self) -> Status:
         """How far it is, over all and at each source."""
-        return status_of(self.snapshot())
+        snapshot = self.snapshot()
+        found = status_of(snapshot)
+        return found._replace(search=search_status(snapshot.points, self.search.settings)) if self.search else found
 
     def table(self) -> Table:
         """A row for each point: parameters, metrics, state, source, seconds, memory in bytes, attempts.

@@ -1,0 +1,118 @@
+"""Settings: what an adaptive search looks for, as `sweep.json` keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+
+from slurm.errors import ConfigurationError, ProtocolError
+from slurm.spaces.ranges import range_of, ranges_of
+from slurm.usage import near
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from slurm.spaces.ranges import Range
+    from slurm.sweeps.directory import SweepDirectory
+    from slurm.sweeps.records import SweepRecord
+
+SAMPLERS = ("tpe", "random")
+DIRECTIONS = ("minimize", "maximize")
+PRUNERS = ("median",)
+
+
+class SearchOptions(TypedDict, total=False):
+    """The arguments of `Sweep` that make it an adaptive search."""
+
+    sampler: Literal["tpe", "random"]
+    metric: str
+    direction: Literal["minimize", "maximize"]
+    trials: int | None
+    seed: int
+    prune: Literal["median"] | None
+
+
+class Search(NamedTuple):
+    """What an adaptive search looks for."""
+
+    ranges: Mapping[str, Range]
+    metric: str
+    """The name of the number that the search minimizes or maximizes, among the metrics of a point."""
+    sampler: str = "tpe"
+    direction: str = "minimize"
+    trials: int | None = None
+    """How many points a driver asks for in all; None if only `Sweep.ask` does."""
+    seed: int = 0
+    prune: str | None = None
+
+    @property
+    def largest(self) -> bool:
+        """Whether the largest value is the best."""
+        return self.direction == "maximize"
+
+    @property
+    def example(self) -> dict[str, Any]:
+        """A point, to check a task with."""
+        return {name: each.values[0] if each.values else each.low for name, each in self.ranges.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return self._asdict() | {"ranges": {name: each.to_json() for name, each in self.ranges.items()}}
+
+    @classmethod
+    def of(cls, record: SweepRecord, *, where: str) -> Search | None:
+        """The search of a sweep; None for a sweep of given points. Raises ProtocolError."""
+        try:
+            return cls.from_json(record.search) if record.search is not None else None
+        except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
+            raise ProtocolError(f"the search of {where} is damaged: {error!r}") from error
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Search:
+        """Return what `to_json` encoded. Raises ConfigurationError, KeyError or TypeError."""
+        known = {name: data[name] for name in cls._fields if name in data}
+        return cls(**known | {"ranges": {name: range_of(each) for name, each in data["ranges"].items()}})
+
+
+def search_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]], options: SearchOptions) -> Search | None:
+    """The search of a space by the arguments of `Sweep`; None for a space of points. Raises ConfigurationError."""
+    if not options and not isinstance(space, Mapping):
+        return None
+    if not options.get("sampler"):
+        what = ", ".join(options) or "a mapping of ranges"
+        raise ConfigurationError(f'{what} goes with a sampler: Sweep(…, sampler="tpe", metric="loss")')
+    for name, known in (("sampler", SAMPLERS), ("direction", DIRECTIONS), ("prune", (None, *PRUNERS))):
+        if name in options and options[name] not in known:  # type: ignore[literal-required]
+            value = options[name]  # type: ignore[literal-required]
+            raise ConfigurationError(f"{name}={value!r}: known are {', '.join(map(repr, known))}{_near(value, known)}")
+    if not isinstance(options.get("metric"), str):
+        raise ConfigurationError('sampler=… needs the number to search for: metric="loss" for a task that returns it')
+    return with_trials(Search(ranges_of(space), **options), options.get("trials"))
+
+
+def check_same(opened: SweepDirectory, search: Search | None) -> None:
+    """Raise ConfigurationError unless a sweep is a search of the same space, or neither has a sampler."""
+    known, name = Search.of(opened.record, where=str(opened.path)), opened.path.name
+    if (known is None) != (search is None):
+        has = "has a sampler, which chooses its points" if known else "has no sampler"
+        raise ConfigurationError(f"the sweep {name!r} exists, and {has}: choose another name")
+    if known and search and known.ranges != search.ranges:
+        others = [
+            each for each in {**known.ranges, **search.ranges} if known.ranges.get(each) != search.ranges.get(each)
+        ]
+        raise ConfigurationError(
+            f"the sweep {name!r} exists, and searches another space: {', '.join(others)}. Choose another name"
+        )
+
+
+def with_trials(search: Search, trials: Any) -> Search:
+    """The search with another number of trials. Raises ConfigurationError for what is no number of them."""
+    if trials is None:
+        return search
+    if type(trials) is not int or trials < 1:
+        raise ConfigurationError(f"trials={trials!r}: write how many points the search asks for in all, such as 100")
+    return search._replace(trials=trials)
+
+
+def _near(value: Any, known: tuple[Any, ...]) -> str:
+    return near(str(value), [each for each in known if each])
