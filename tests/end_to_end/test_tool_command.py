@@ -187,6 +187,11 @@ def test_dry_runs_write_nothing(local: Cluster, tool: str, tmp_path: Path) -> No
     own = (directory, "--tool", tool)
     before = tree(tmp_path / "results"), tree(root / "jobs")
     assert run("submit", *own, "--dry-run").stdout.count("script.sh") >= 2
+    planned = json.loads(run("submit", *own, "--dry-run", "--json").stdout)
+    assert [each["program"] for each in planned] == [
+        "sh config/solve.sh config/case.yaml",
+        'cp "$solve"/field.txt report.txt  # $solve is the output directory of stage solve',
+    ]
     assert (tree(tmp_path / "results"), tree(root / "jobs")) == before
     assert run("submit", *own, "--stage", "solve").exit_code == 0
     assert open_run(directory, tool_of(tool)).jobs["solve"].exception() is not None

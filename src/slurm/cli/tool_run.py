@@ -67,7 +67,7 @@ _submits = (
     click.option(
         "--depend-afterok", multiple=True, metavar="ID", help="Wait for a job of another program; repeatable."
     ),
-    click.option("--dry-run", is_flag=True, help="Show scripts and commands. Writes nothing."),
+    click.option("--dry-run", is_flag=True, help="Show programs, scripts and commands. Writes nothing."),
     json_option,
 )
 
@@ -134,8 +134,10 @@ def _submit(
     if dry_run:
         plans = run.plan(*_chosen(stages), **how)
         if as_json:
-            found = {stage: (list(plan.commands), plan.script) for stage, plan in plans.items()}
-            show_json([{"stage": stage, "commands": c, "script": script} for stage, (c, script) in found.items()])
+            show_json([
+                {"stage": stage, "program": plan.program, "commands": list(plan.commands), "script": plan.script}
+                for stage, plan in plans.items()
+            ])  # fmt: skip
             return
         for stage, plan in plans.items():
             output.show(f"=== stage {stage}\n{plan}\n")

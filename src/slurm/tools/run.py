@@ -17,7 +17,7 @@ from slurm.tools.errors import ToolError
 from slurm.tools.jobs import archive_jobs_json, write_jobs_json
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
-from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
+from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES, program_of
 from slurm.tools.submitted import (
     job_of,
     new_record,
@@ -90,8 +90,18 @@ class Run:
         for name in chosen:
             task = self._task(name, {}, settings[name], left.get(name)).on(cluster)
             task = task.after(*depend_afterok) if depend_afterok and not upstreams[name] else task
-            plans[name] = task.plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
+            plan = task.plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
+            plan.program = self._program(name, plan.launch)
+            plans[name] = plan
         return plans
+
+    def _program(self, name: str, launch: str) -> str:
+        """The command line of a stage's program, as its script has it."""
+        script = self.directory / STAGES / f"{name}.sh"
+        words = program_of(script.read_text(encoding="utf-8")) or f"sh {STAGES}/{name}.sh"
+        used = self.tool.stages[name].used(self.tool.stages)
+        where = ", ".join(f"${each} is the output directory of stage {each}" for each in used)
+        return " ".join(filter(None, [launch, words, where and f" # {where}"]))
 
     def resumable(self) -> list[str]:
         """The resumable stages whose last job has ended without success."""
