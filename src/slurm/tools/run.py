@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from slurm.errors import NoSuchJob
@@ -154,7 +155,9 @@ class Run:
                     task = self._task(name, after, settings[name], left.get(name))
                     task = task.after(*depend_afterok) if depend_afterok and not after else task
                     used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
-                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), task.bound_item(used))
+                    before_it = partial(submissions.add_commands, self.directory, len(records) + 1, name)
+                    call = task.bound_item(used)
+                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), call, record=before_it)
                     record_queued(self.directory, [*records, record], name, jobs[name])
             finally:
                 write_jobs_json(self.directory)

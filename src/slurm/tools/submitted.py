@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -109,14 +110,15 @@ def _was_given_up(
     if submissions.queued(run_dir, number, stage):
         return False
     key = record["stages"][stage]
-    try:
-        return job_of(cluster, key).status().state in _NEVER_QUEUED
-    except NoSuchJob:
-        if client := submissions.may_be_submitting(record):
-            raise AlreadySubmitted(
-                f"{stage} of {run_dir} is being submitted by {client} since {record['submitted_utc']}: if that process "
-                "has died, write again=True"
-            ) from None
+    with contextlib.suppress(NoSuchJob):
+        job = job_of(cluster, key)
+        if (state := job.status().state) in _NEVER_QUEUED or job.part.state.submitted:
+            return state in _NEVER_QUEUED
+    if client := submissions.may_be_submitting(record):
+        raise AlreadySubmitted(
+            f"{stage} of {run_dir} is being submitted by {client} since {record['submitted_utc']}: if that process "
+            "has died, write again=True"
+        )
     if dry:
         return True
     outcome = cancelled_outcome("its client died before it was queued, and it was submitted once more")
@@ -126,12 +128,7 @@ def _was_given_up(
 
 def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], stage: str, job: Job[Finished]) -> None:
     """Record that a stage of the last record was queued, and link its job's directory."""
-    facts = {
-        "key": job.key,
-        "job_id": job.job_id,
-        "directory": job.directory,
-        "commands": list(job.part.state.queued_here),
-    }
+    facts = {"key": job.key, "job_id": job.job_id, "directory": job.directory}
     submissions.add_queued(run_dir, len(records), stage, facts)
     try:
         link(run_dir, stage, submissions.count(records, stage), job)
