@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,9 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from slurm import Cluster, Python, fence
+from slurm.schedulers.local_queue import client
 from slurm.tools import AlreadySubmitted, Run, Tool, ToolError
 from slurm.tools.jobs import has_submitted_stage, load_jobs_json
-from waiting import until
+from waiting import remove, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -327,6 +329,27 @@ def test_each_flaw_of_a_run_has_a_name(local: Cluster, prepare: Callable[..., Ru
     assert health(run)[None] == "edited"
     script.unlink()
     assert health(run)[None] == "missing"
+
+
+def test_a_stage_that_never_ran_is_told_when_the_queue_has_forgotten_it(
+    prepare: Callable[..., Run], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="slurm-local-", ignore_cleanup_errors=True) as machine:
+        monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", machine)
+        with Cluster("local", root=root) as cluster:
+            run = prepare(wanted=1)
+            done = in_another_process(cluster, "Grow.open(sys.argv[1]).submit()['grow'].exception()", run.directory)
+            assert done.returncode == 0, done.stderr
+            client.stop()
+            remove(machine)
+            assert run.status()["report"] == (
+                "CANCELLED", "it was not run: stage grow has ended as FAILED", None, None, None, None
+            )  # fmt: skip
+            (_, grow, report) = run.verify()
+            assert (grow.word, report.word, report.problem) == (
+                "failed", "failed", "it was not run: stage grow has ended as FAILED"
+            )  # fmt: skip
+        client.stop()
 
 
 def test_a_failed_stage_is_not_whole(local: Cluster, prepare: Callable[..., Run]) -> None:

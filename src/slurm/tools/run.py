@@ -24,6 +24,7 @@ from slurm.tools.submitted import (
     new_record,
     record_queued,
     refuse_submitted,
+    states_of,
     tell_differences,
     upstream_job,
     upstream_keys,
@@ -189,9 +190,12 @@ class Run:
         return found
 
     def status(self) -> dict[str, JobStatus | None]:
-        """The state of the job of each stage; None for one that was not submitted. A success has all products."""
-        found = self.jobs
-        return {name: found[name].status() if name in found else None for name in self.tool.stages}
+        """The state of the job of each stage; None for one that was not submitted. A success has all products.
+
+        A stage that the scheduler has forgotten, and that could not run because one before it failed, is CANCELLED.
+        """
+        found = states_of(self._cluster(None), self.tool.order, submissions.read(self.directory), self.jobs)
+        return {name: found.get(name) for name in self.tool.stages}
 
     def verify(self, *stages: str, checksums: bool = False) -> list[Health]:
         """The health of what was prepared, and of these stages, or all, by their products and the manifest.
@@ -201,7 +205,9 @@ class Run:
         """
         from slurm.tools.verify import verify  # noqa: PLC0415 - it imports what only this needs
 
-        return verify(self.tool, self.manifest, self.directory, self.jobs, self._chosen(stages), checksums=checksums)
+        found, jobs = self._chosen(stages), self.jobs
+        states = self.status()
+        return verify(self.tool, self.manifest, self.directory, jobs, states, found, checksums=checksums)
 
     def logs(self, stage: str) -> str:
         """The output of a stage so far, that of the script around its program included. Raises as `job` does."""

@@ -11,6 +11,7 @@ from slurm.errors import NoSuchJob
 from slurm.protocol.states import JobState
 from slurm.storage.fencing import cancelled_outcome, fence_elements
 from slurm.submission.client import process
+from slurm.submission.status import JobStatus
 from slurm.tools import submissions
 from slurm.tools.attempts import link
 from slurm.tools.clusters import place_url
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from slurm.tools.declaration import Declaration
 
 _NEVER_QUEUED = (JobState.REFUSED, JobState.LOST)
+_FORGOTTEN = (JobState.LOST, JobState.UNKNOWN)
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +80,34 @@ def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[F
             f"stage {stage} of {run_dir} is needed, and its job {key} is not there any more, or was never queued: "
             f"submit it once more, again=True"
         ) from None
+
+
+def states_of(
+    cluster: Cluster, order: Sequence[str], records: Sequence[Mapping[str, Any]], jobs: Mapping[str, Job[Finished]]
+) -> dict[str, JobStatus]:
+    """The states of the jobs of stages. One that never ran is told from the stage before it, which has failed.
+
+    Its scheduler may have forgotten it, and its directory does not say.
+    """
+    found: dict[str, JobStatus] = {}
+    for stage in (name for name in order if name in jobs):
+        found[stage] = jobs[stage].status()
+        record = records[submissions.last(records, stage) - 1]
+        if found[stage].outcome or found[stage].state not in _FORGOTTEN:
+            continue
+        for before, key in record["upstreams"][stage].items():
+            state = found[before] if before in found and jobs[before].key == key else _status(cluster, key)
+            if state and state.state.final and state.state is not JobState.COMPLETED:
+                why = f"it was not run: stage {before} has ended as {state.state}"
+                found[stage] = JobStatus(JobState.CANCELLED, why, None, None)
+    return found
+
+
+def _status(cluster: Cluster, key: str) -> JobStatus | None:
+    try:
+        return job_of(cluster, key).status()
+    except NoSuchJob:
+        return None
 
 
 def refuse_submitted(
