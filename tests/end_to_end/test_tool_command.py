@@ -224,6 +224,37 @@ def test_a_run_knows_the_file_of_its_tool_unless_others_could_have_written_it(
     assert run("status", str(directory)).exit_code == 0
 
 
+PROGRAM = """
+PREPARE = 'Solver.prepare("r", site="north", template="small", root="results", unique=True)'
+if GUARD:
+    run = eval(PREPARE)
+    print(run.directory)
+"""
+
+
+def test_a_run_that_a_program_has_prepared_knows_its_class(local: Cluster, tool: str, tmp_path: Path) -> None:
+    file = tmp_path / tool.partition(":")[0]
+    text = file.read_text() + PROGRAM
+    file.write_text(text.replace("GUARD", '__name__ == "__main__"'))
+    first = subprocess.run([sys.executable, file.name], check=True, capture_output=True, text=True).stdout.strip()
+    shown = run("status", first)
+    assert (shown.exit_code, shown.stdout.split()[:3]) == (0, ["solve", "not", "submitted"]), shown.output
+    file.rename(file.with_name("elsewhere.py"))
+    moved = run("status", first)
+    assert (moved.exit_code, "If it is elsewhere now, write --tool FILE.py:CLASS" in moved.stderr) == (2, True)
+    assert run("status", first, "--tool", "elsewhere.py:Solver").exit_code == 0
+
+
+def test_a_program_that_prepares_runs_when_it_is_imported_is_told(local: Cluster, tool: str, tmp_path: Path) -> None:
+    file = tmp_path / tool.partition(":")[0]
+    file.write_text((file.read_text() + PROGRAM).replace("GUARD", "True"))
+    first = subprocess.run([sys.executable, file.name], check=True, capture_output=True, text=True).stdout.strip()
+    before = tree(tmp_path / "results")
+    shown = run("status", first)
+    assert (shown.exit_code, 'put that below `if __name__ == "__main__":`' in shown.stderr) == (2, True), shown.output
+    assert tree(tmp_path / "results") == before
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,12 +58,6 @@ def tool_of(name: str) -> type[Tool]:
     if not (isinstance(found, type) and issubclass(found, Tool)):
         raise click.UsageError(f"{name} is no tool: expected a subclass of slurm.tools.Tool")
     return found
-
-
-def _absolute(name: str) -> str:
-    """A class of a file by its absolute path; one of a module as it is."""
-    where, _, of_class = name.rpartition(":")
-    return f"{os.path.abspath(where)}:{of_class}" if where.endswith(".py") else name
 
 
 @click.command("list")
@@ -214,8 +206,6 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
     if dry_run:
         _show_draft(found, as_json=as_json)
         return
-    if ":" in name:
-        found = found._replace(manifest=replace(found.manifest, declared_in=_absolute(name)))
     run = found.write()
     show_json({"directory": str(run.directory)}) if as_json else output.show(str(run.directory))
 

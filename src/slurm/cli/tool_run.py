@@ -12,6 +12,7 @@ from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.tool import tool_of
 from slurm.cli.tool_status import FAILED, WRONG, exits
 from slurm.protocol.files import is_private
+from slurm.tools.declaration import importing
 from slurm.tools.manifest import load_manifest
 from slurm.tools.registry import open_run
 from slurm.tools.run_directory import MANIFEST, validate_run_dir
@@ -50,7 +51,14 @@ def _declared(directory: str) -> type[Tool] | None:
     for path in (str(run_dir), f"{run_dir}/{MANIFEST}", *([file] if file.endswith(".py") else [])):
         if os.path.exists(path) and not is_private(os.stat(path)):
             raise click.UsageError(f"{path} is writable by others, so {name} is not imported: write --tool {name}")
-    return tool_of(name)
+    with importing(name):
+        try:
+            return tool_of(name)
+        except click.ClickException as error:
+            raise click.UsageError(
+                f"{run_dir} is a run of {name}, which cannot be imported: {error.message}\nIf it is elsewhere now, "
+                "write --tool FILE.py:CLASS"
+            ) from None
 
 
 stages_option = click.option(

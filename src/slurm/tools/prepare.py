@@ -102,6 +102,7 @@ def draft(
         overrides=dict(override),
         stages={name: _described(tool, name, settings[name].options.to_json()) for name in tool.stages},
         run_dir=str(run_dir),
+        declared_in=tool.declared_in(),
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     return Draft(tool, run_dir, files, manifest)

@@ -14,6 +14,7 @@ from slurm.tools import recorded, submissions
 from slurm.tools.attempts import left_by
 from slurm.tools.clusters import cluster_at, cluster_of, place_url
 from slurm.tools.config import stage_settings
+from slurm.tools.declaration import refuse_while_importing
 from slurm.tools.errors import ToolError
 from slurm.tools.jobs import archive_jobs_json, write_jobs_json
 from slurm.tools.manifest import load_manifest
@@ -129,6 +130,7 @@ class Run:
         was submitted is refused, unless `again`: then the new job counts. With `resume`, a resumable stage that has
         ended without success begins with the files of its last attempt. Raises ToolError, and as a submission does.
         """
+        refuse_while_importing()
         self._warn_of_edits()
         chosen, cluster = self._chosen(stages), self._cluster(on)
         settings = stage_settings(self.tool, cluster, options)

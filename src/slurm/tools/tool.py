@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.tools.declaration import Declaration
+from slurm.tools.declaration import Declaration, refuse_while_importing
 
 if TYPE_CHECKING:
     import os
@@ -61,6 +61,7 @@ class Tool(Declaration, abstract=True):
         """
         from slurm.tools.prepare import draft  # noqa: PLC0415 - it imports yaml
 
+        refuse_while_importing()
         found = draft(
             cls, run_id, taxonomy, template=template, override=override or {}, root=root, on=on, unique=unique
         )
