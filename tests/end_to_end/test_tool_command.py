@@ -315,6 +315,30 @@ def test_the_runs_of_a_directory_are_listed_from_their_own_files(local: Cluster,
     assert "cannot be read" in listed[0]["problem"]
 
 
+def test_the_states_of_all_runs_take_few_commands(cluster: Cluster, tool: str) -> None:
+    good, bad, new = (
+        prepared(tool, name, "-o", f"steps={steps}") for name, steps in zip("abc", (1, -1, 2), strict=True)
+    )
+    for each in (good, bad):
+        assert run("submit", each).exit_code == 0
+    for each in (good, bad):
+        open_run(each, tool_of(tool)).jobs["report"].exception()
+    before = cluster.command_counts()
+    listed = json.loads(run("runs", "results", "--json").stdout)
+    assert [each["stages"] for each in listed] == [
+        {"solve": "COMPLETED", "report": "COMPLETED"},
+        {"solve": "FAILED", "report": "CANCELLED"},
+        {},
+    ]
+    assert cluster.command_counts() == before
+    lines = run("runs", "results").stdout.splitlines()
+    assert [line.partition("solver ")[2].strip() for line in lines] == [
+        "solve COMPLETED, report COMPLETED", "solve FAILED, report CANCELLED", "not submitted",
+    ]  # fmt: skip
+    assert json.loads(run("runs", "results", "--no-states", "--json").stdout)[0]["stages"] == {}
+    assert new == listed[2]["directory"]
+
+
 def test_a_full_disk_leaves_nothing(local: Cluster, tool: str, tmp_path: Path) -> None:
     (tmp_path / "templates/small/large.bin").write_bytes(bytes(1 << 16))
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 15, resource.RLIM_INFINITY))

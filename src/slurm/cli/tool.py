@@ -11,7 +11,7 @@ from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.target import load
 from slurm.cli.tool_status import exits
-from slurm.tools.listing import list_runs
+from slurm.tools.listing import list_runs, list_states
 from slurm.tools.prepare import draft
 from slurm.tools.registry import find_tool, tools
 from slurm.tools.templates import list_templates
@@ -135,33 +135,37 @@ def templates(name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 @click.command()
 @click.argument("root", default=".", metavar="[DIR]")
+@click.option("--no-states", is_flag=True, help="Ask no cluster for the states of stages.")
 @json_option
 @exits
-def runs(root: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """List the runs below DIR, by default the working directory. No cluster is asked."""
-    rows = [
+def runs(root: str, no_states: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List the runs below DIR, by default the working directory, with the states of their stages."""
+    found = list(list_runs(root))
+    states = {} if no_states else list_states(found)
+    rows: list[dict[str, Any]] = [
         {
             "directory": str(each.directory),
             "tool": each.manifest.tool if each.manifest else None,
             "run_id": each.manifest.run_id if each.manifest else None,
             "created_utc": each.manifest.created_utc if each.manifest else None,
             "submissions": each.submissions,
+            "stages": states.get(each.directory, {}),
             "problem": each.problem or None,
         }
-        for each in list_runs(root)
+        for each in found
     ]
     if as_json:
         show_json(rows)
     elif rows:
-        counts = [f"{row['submissions']} submissions" for row in rows]
-        show_table(
-            [
-                (f"{row['directory']}", f"{row['tool'] or ''}", f"{row['problem'] or count}")
-                for row, count in zip(rows, counts, strict=True)
-            ]
-        )
+        show_table([(f"{row['directory']}", f"{row['tool'] or ''}", row["problem"] or _states(row)) for row in rows])
     else:
         output.show(f"there are no runs below {root}")
+
+
+def _states(row: Mapping[str, Any]) -> str:
+    """The states of the stages of a run in one line."""
+    states = ", ".join(f"{stage} {state}" for stage, state in row["stages"].items())
+    return states or (f"{row['submissions']} submissions" if row["submissions"] else "not submitted")
 
 
 @click.command()

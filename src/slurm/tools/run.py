@@ -196,8 +196,9 @@ class Run:
 
         A stage that the scheduler has forgotten, and that could not run because one before it failed, is CANCELLED.
         """
-        found = states_of(self._cluster(None), self.tool.order, submissions.read(self.directory), self.jobs)
-        return {name: found.get(name) for name in self.tool.stages}
+        records = submissions.read(self.directory)
+        keys, found = submissions.keys(records), states_of(self._cluster(None).place, records)
+        return {name: found.get(keys.get(name, "")) for name in self.tool.stages}
 
     def verify(self, *stages: str, checksums: bool = False) -> list[Health]:
         """The health of what was prepared, and of these stages, or all, by their products and the manifest.

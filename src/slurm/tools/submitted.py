@@ -16,6 +16,7 @@ from slurm.tools import submissions
 from slurm.tools.attempts import link
 from slurm.tools.clusters import place_url
 from slurm.tools.errors import AlreadySubmitted, ToolError
+from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.clusters.cluster import Cluster
     from slurm.jobs.job import Job
+    from slurm.places.place import Place
     from slurm.runner.finished import Finished
     from slurm.tools.attempts import Left
     from slurm.tools.declaration import Declaration
@@ -82,32 +84,28 @@ def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[F
         ) from None
 
 
-def states_of(
-    cluster: Cluster, order: Sequence[str], records: Sequence[Mapping[str, Any]], jobs: Mapping[str, Job[Finished]]
-) -> dict[str, JobStatus]:
-    """The states of the jobs of stages. One that never ran is told from the stage before it, which has failed.
+def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, JobStatus]:
+    """The states of the jobs of these submissions that have a directory, by their keys. A few commands for all.
 
-    Its scheduler may have forgotten it, and its directory does not say.
+    A job that never ran is told from the one before it, which has failed: its scheduler may have forgotten it, and its
+    directory does not say.
     """
-    found: dict[str, JobStatus] = {}
-    for stage in (name for name in order if name in jobs):
-        found[stage] = jobs[stage].status()
-        record = records[submissions.last(records, stage) - 1]
-        if found[stage].outcome or found[stage].state not in _FORGOTTEN:
-            continue
-        for before, key in record["upstreams"][stage].items():
-            state = found[before] if before in found and jobs[before].key == key else _status(cluster, key)
+    upstreams = {key: record["upstreams"][stage] for record in records for stage, key in record["stages"].items()}
+    parts = [Part(place, state, [0]) for state in place.registry.get_several([*upstreams])]
+    found = {part.state.key: status for part, (status,) in zip(parts, statuses(parts), strict=True)}
+
+    def told(key: str) -> JobStatus | None:
+        own = found.get(key)
+        if own is None or own.outcome or own.state not in _FORGOTTEN:
+            return own
+        for stage, before in upstreams[key].items():
+            state = told(before)
             if state and state.state.final and state.state is not JobState.COMPLETED:
-                why = f"it was not run: stage {before} has ended as {state.state}"
-                found[stage] = JobStatus(JobState.CANCELLED, why, None, None)
-    return found
+                why = f"it was not run: stage {stage} has ended as {state.state}"
+                return JobStatus(JobState.CANCELLED, why, None, None)
+        return own
 
-
-def _status(cluster: Cluster, key: str) -> JobStatus | None:
-    try:
-        return job_of(cluster, key).status()
-    except NoSuchJob:
-        return None
+    return {key: status for key in found if (status := told(key))}
 
 
 def refuse_submitted(
