@@ -159,6 +159,21 @@ def test_a_stage_is_resumed_with_the_files_of_its_last_attempt(cluster: Cluster,
         run.submit("grow", resume=True)
 
 
+def test_a_resume_submits_what_could_not_run_after_the_failure(cluster: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare(wanted=1)
+    first = run.submit()
+    assert first["report"].exception() is not None
+    assert list(run.plan(resume=True)) == ["grow", "report"]
+    jobs = run.submit(resume=True)
+    assert list(jobs) == ["grow", "report"]
+    (report,) = jobs["report"].fetch("output/report.txt", to=run.directory.parent / "got")
+    assert report.read_text() == "2\n"
+    record = json.loads((run.directory / "submissions/2.json").read_text())
+    assert (record["why"], list(record["resumes"])) == ("resume", ["grow"])
+    with pytest.raises(ToolError, match=r"no stage of .* that has failed is resumable"):
+        run.submit(resume=True)
+
+
 def test_the_files_of_an_attempt_that_may_still_run_are_copied(
     local: Cluster, prepare: Callable[..., Run], tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ import click
 from slurm.cli import output
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.tool import tool_of
-from slurm.cli.tool_status import FAILED, WRONG, exits
+from slurm.cli.tool_status import FAILED, exits
 from slurm.protocol.files import is_private
 from slurm.tools.declaration import importing
 from slurm.tools.manifest import load_manifest
@@ -117,19 +117,9 @@ def resume(  # noqa: PLR0917 - click's way
 ) -> None:
     """Submit resumable stages of the run DIR that have ended without success once more, with the files they have left.
 
-    By default, all resumable stages that have failed.
+    By default, all resumable stages that have failed. The stages that were to run after them are submitted again.
     """
-    run = _opened(directory, name)
-    chosen = _chosen(stages) or run.resumable()
-    if not chosen:
-        words = "no stage that has failed is resumable=True, so there is nothing to resume: slurm tool submit"
-        output.show(f"{words} {directory} --again starts stages anew", err=True)
-        raise SystemExit(WRONG)
-    _submit(run, chosen, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
-    later = [each for each in run.tool.order if set(run.tool.stages[each].upstreams(run.tool.stages)) & set(chosen)]
-    if later:
-        stages_of = " ".join(f"--stage {each}" for each in later)
-        output.show(f"next, what runs after it: slurm tool submit {directory} --again {stages_of}", err=True)
+    _submit(_opened(directory, name), stages, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
 
 
 def _submit(

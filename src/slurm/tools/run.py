@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from slurm.errors import NoSuchJob
 from slurm.storage.keys import new_key
@@ -55,6 +55,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("slurm.tools")
 
 
+class _Wanted(NamedTuple):
+    """What is submitted: the stages in order, where, how, after which records, and what is left to resume from."""
+
+    stages: list[str]
+    cluster: Cluster
+    settings: Mapping[str, Settings]
+    records: list[dict[str, Any]]
+    left: dict[str, Left]
+
+
 class Run:
     """A prepared run of a tool: `Tool.prepare` makes one, `Tool.open` opens one. Nothing changes what was prepared."""
 
@@ -82,12 +92,9 @@ class Run:
         A plan does not name the jobs of this run that its stage runs after, because they have no ids yet. Raises what
         `submit` raises before it submits.
         """
-        chosen, cluster = self._chosen(stages), self._cluster(on)
-        settings = stage_settings(self.tool, cluster, options)
-        records = submissions.read(self.directory)
-        left = self._left(chosen, cluster, records) if resume else {}
-        if not again and not resume:
-            refuse_submitted(self.directory, chosen, cluster, records, dry=True)
+        chosen, cluster, settings, records, left = self._wanted(
+            stages, on, options, again=again, resume=resume, dry=True
+        )
         upstreams = upstream_keys(self.tool, chosen, {**submissions.keys(records), **dict.fromkeys(chosen, "")})
         plans = {}
         for name in chosen:
@@ -128,16 +135,12 @@ class Run:
         A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
         other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
         was submitted is refused, unless `again`: then the new job counts. With `resume`, a resumable stage that has
-        ended without success begins with the files of its last attempt. Raises ToolError, and as a submission does.
+        ended without success, by default each, begins with the files of its last attempt, and the stages that were
+        submitted to run after it, and did not run, are submitted again. Raises ToolError, and as a submission does.
         """
         refuse_while_importing()
         self._warn_of_edits()
-        chosen, cluster = self._chosen(stages), self._cluster(on)
-        settings = stage_settings(self.tool, cluster, options)
-        records = submissions.read(self.directory)
-        left = self._left(chosen, cluster, records) if resume else {}
-        if not again and not resume:
-            refuse_submitted(self.directory, chosen, cluster, records)
+        chosen, cluster, settings, records, left = self._wanted(stages, on, options, again=again, resume=resume)
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
@@ -166,6 +169,45 @@ class Run:
                 write_jobs_json(self.directory)
         tell_differences(cluster, left, submissions.keys(records), keys)
         return {name: jobs[name] for name in chosen}
+
+    def _wanted(
+        self,
+        stages: Sequence[str],
+        on: str | Cluster | None,
+        options: Mapping[str, Any] | None,
+        *,
+        again: bool,
+        resume: bool,
+        dry: bool = False,
+    ) -> _Wanted:
+        """What `submit` submits. Raises AlreadySubmitted, ToolError."""
+        cluster, records = self._cluster(on), submissions.read(self.directory)
+        resumed = self._resumed(stages) if resume else []
+        chosen = [*resumed, *self._waiting_for(resumed)] if resume else self._chosen(stages)
+        settings = stage_settings(self.tool, cluster, options)
+        left = self._left(resumed, cluster, records)
+        if not again and not resume:
+            refuse_submitted(self.directory, chosen, cluster, records, dry=dry)
+        return _Wanted(self._chosen(chosen), cluster, settings, records, left)
+
+    def _resumed(self, stages: Sequence[str]) -> list[str]:
+        """The stages to resume: these, or all that can be. Raises ToolError if there is none."""
+        if chosen := self._chosen(stages) if stages else self.resumable():
+            return chosen
+        raise ToolError(
+            f"no stage of {self.directory} that has failed is resumable, so there is nothing to resume: again=True "
+            "starts stages anew"
+        )
+
+    def _waiting_for(self, resumed: Sequence[str]) -> list[str]:
+        """The stages that were submitted to run after these, and have ended without success, because these failed."""
+        found, states = list(resumed), self.status()
+        for name in self.tool.order:
+            state = states[name]
+            after = set(self.tool.stages[name].upstreams(self.tool.stages)) & set(found)
+            if name not in found and after and state and state.state.final and state.state.value != "COMPLETED":
+                found.append(name)
+        return found[len(resumed) :]
 
     def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
         """The directories that the last attempts of stages have left. Raises ToolError if one cannot be resumed."""
