@@ -138,6 +138,18 @@ def test_bad_input_is_told_before_anything_is_written(local: Cluster, solver: ty
     assert not root.exists()
 
 
+def test_a_product_whose_path_is_too_long_for_the_program_is_told(
+    local: Cluster, solver: type[Tool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = f"{tmp_path}/results/solver/n/1/r/output/report/report.txt"
+    monkeypatch.setattr(solver, "max_path", len(longest) - 3)
+    with pytest.raises(ToolError, match=r"report\.txt has \d+ characters, .* a root that is 3 characters shorter"):
+        solver.prepare("r", template="small", root=tmp_path / "results", site="n", case_id="1")
+    assert not (tmp_path / "results").exists()
+    monkeypatch.setattr(solver, "max_path", len(longest))
+    assert solver.prepare("r", template="small", root=tmp_path / "results", site="n", case_id="1").directory.is_dir()
+
+
 def test_another_place_is_refused(local: Cluster, solver: type[Tool], tmp_path: Path) -> None:
     run = solver.prepare("r", template="small", root=tmp_path, site="n", case_id="1")
     with pytest.raises(ToolError, match="another place: prepare another run"):

@@ -37,7 +37,7 @@ class Tool(Declaration, abstract=True):
 
     `name` names the folder of its runs, `taxonomy` the folders below it. `config` is the main configuration file of a
     template, which overrides change. `templates` is the directory of templates: by default `templates` beside the
-    module of the class. `max_path` is the longest path of a run directory that the program takes.
+    module of the class. `max_path` is the longest path that the program takes, of a product in the run directory.
     """
 
     @classmethod
