@@ -59,8 +59,8 @@ def list_states(runs: Sequence[Listed]) -> dict[Path, dict[str, str]]:
     places: dict[tuple[str, str | None], dict[Path, list[dict[str, Any]]]] = {}
     for run in runs:
         if run.manifest and run.submissions:
-            some = places.setdefault((run.manifest.url, run.manifest.cluster), {})
-            some[run.directory] = submissions.read(run.directory)
+            records = submissions.read(run.directory)
+            places.setdefault(submissions.place(records, run.manifest), {})[run.directory] = records
     found = {}
     for (url, name), several in places.items():
         try:

@@ -8,7 +8,7 @@ import shutil
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.tools.clusters import cluster_of, place_url
+from slurm.tools.clusters import cluster_of, name_of, place_url
 from slurm.tools.config import stage_settings
 from slurm.tools.errors import RunNotWritten, ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
@@ -93,7 +93,7 @@ def draft(
         taxonomy=named,
         created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         url=place_url(cluster),
-        cluster=on if isinstance(on, str) and "://" not in on else None,
+        cluster=name_of(on),
         template=template,
         overrides=dict(override),
         stages={name: _described(tool, name, settings[name].options.to_json()) for name in tool.stages},

@@ -12,7 +12,7 @@ from slurm.storage.keys import new_key
 from slurm.tasks.command import CommandTask, command
 from slurm.tools import recorded, submissions
 from slurm.tools.attempts import left_by
-from slurm.tools.clusters import cluster_at, cluster_of, place_url
+from slurm.tools.clusters import cluster_at, cluster_of, name_of, place_url
 from slurm.tools.config import stage_settings
 from slurm.tools.declaration import refuse_while_importing
 from slurm.tools.errors import ToolError
@@ -21,6 +21,7 @@ from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
 from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES, program_of
 from slurm.tools.submitted import (
+    check_move,
     job_of,
     new_record,
     record_queued,
@@ -134,9 +135,10 @@ class Run:
 
         A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
         other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
-        was submitted is refused, unless `again`: then the new job counts. With `resume`, a resumable stage that has
-        ended without success, by default each, begins with the files of its last attempt, and the stages that were
-        submitted to run after it, and did not run, are submitted again. Raises ToolError, and as a submission does.
+        was submitted is refused, unless `again`: then the new job counts, and all stages may go to another place, `on`.
+        With `resume`, a resumable stage that has ended without success, by default each, begins with the files of its
+        last attempt, and the stages that were submitted to run after it, and did not run, are submitted again. Raises
+        ToolError, and as a submission does.
         """
         refuse_while_importing()
         self._warn_of_edits()
@@ -146,7 +148,10 @@ class Run:
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
         named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
         earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
-        record = new_record(keys, upstreams, cluster, again=again, left=left, depend_afterok=depend_afterok)
+        named_on = name_of(on) if on else submissions.place(records, self.manifest)[1]
+        record = new_record(
+            keys, upstreams, cluster, name=named_on, again=again, left=left, depend_afterok=depend_afterok
+        )
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
                 return self.submit(
@@ -181,9 +186,12 @@ class Run:
         dry: bool = False,
     ) -> _Wanted:
         """What `submit` submits. Raises AlreadySubmitted, ToolError."""
-        cluster, records = self._cluster(on), submissions.read(self.directory)
+        records = submissions.read(self.directory)
+        cluster = cluster_of(on) if on and again else self._cluster(on)
         resumed = self._resumed(stages) if resume else []
         chosen = [*resumed, *self._waiting_for(resumed)] if resume else self._chosen(stages)
+        if place_url(cluster) != submissions.place(records, self.manifest)[0]:
+            check_move(self.directory, self._cluster(), records, chosen)
         settings = stage_settings(self.tool, cluster, options)
         left = self._left(resumed, cluster, records)
         if not again and not resume:
@@ -226,7 +234,7 @@ class Run:
     @property
     def jobs(self) -> dict[str, Job[Finished]]:
         """The job of the last submission of each stage. Left out are stages whose job was removed, or never queued."""
-        cluster = self._cluster(None)
+        cluster = self._cluster()
         found = {}
         for name, key in submissions.keys(submissions.read(self.directory)).items():
             with contextlib.suppress(NoSuchJob):
@@ -239,7 +247,7 @@ class Run:
         A stage that the scheduler has forgotten, and that could not run because one before it failed, is CANCELLED.
         """
         records = submissions.read(self.directory)
-        keys, found = submissions.keys(records), states_of(self._cluster(None).place, records)
+        keys, found = submissions.keys(records), states_of(self._cluster().place, records)
         return {name: found.get(keys.get(name, "")) for name in self.tool.stages}
 
     def verify(self, *stages: str, checksums: bool = False) -> list[Health]:
@@ -263,7 +271,7 @@ class Run:
         keys = submissions.keys(submissions.read(self.directory))
         if self._chosen([stage]) and stage not in keys:
             raise ToolError(f"stage {stage} of {self.directory} was not submitted")
-        return upstream_job(self.directory, self._cluster(None), stage, keys[stage])
+        return upstream_job(self.directory, self._cluster(), stage, keys[stage])
 
     def fetch(self, stage: str, *patterns: str) -> list[Path]:
         """Copy the files of the last job of a stage to `attempts/` here, by default all; return their paths.
@@ -281,7 +289,7 @@ class Run:
         """The files of attempts of these stages, or all, that are not the output: earlier ones, and failed ones."""
         from slurm.tools.cleanup import leftovers  # noqa: PLC0415 - as above
 
-        return leftovers(self._cluster(None), self.directory, self._chosen(stages))
+        return leftovers(self._cluster(), self.directory, self._chosen(stages))
 
     def cleanup(self, *stages: str, verb: Verb = "trash") -> list[Leftover]:
         """Move `leftovers` to a trash beside them; return those that were moved.
@@ -291,7 +299,7 @@ class Run:
         """
         from slurm.tools.cleanup import clean  # noqa: PLC0415 - as above
 
-        return clean(self._cluster(None), self.leftovers(*stages), verb)
+        return clean(self._cluster(), self.leftovers(*stages), verb)
 
     def ignored(self) -> list[Ignored]:
         """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.
@@ -341,11 +349,13 @@ class Run:
                 raise ToolError(f"{self.tool.name} has no stage {name!r}{near(name, self.tool.stages)}")
         return [name for name in self.tool.order if not stages or name in stages]
 
-    def _cluster(self, on: str | Cluster | None) -> Cluster:
-        cluster = cluster_of(on) if on else cluster_at(self.manifest.url, self.manifest.cluster)
-        if place_url(cluster) != self.manifest.url:
+    def _cluster(self, on: str | Cluster | None = None) -> Cluster:
+        """The cluster of the run. Raises ToolError if `on` is another place."""
+        url, name = submissions.place(submissions.read(self.directory), self.manifest)
+        cluster = cluster_of(on) if on else cluster_at(url, name)
+        if place_url(cluster) != url:
             raise ToolError(
-                f"{self.directory} was prepared for {self.manifest.url}, and {place_url(cluster)} is another place: "
-                "prepare another run with on=…"
+                f"{self.directory} is a run at {url}, and {place_url(cluster)} is another place: prepare another run "
+                "with on=…, or submit all its stages there with again=True and on=…"
             )
         return cluster

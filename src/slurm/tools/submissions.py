@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from slurm.tools.manifest import ManifestBase
+
 SUBMISSIONS, COMMANDS = "submissions", "commands"
 
 _being_queued: set[str] = set()
@@ -32,6 +34,13 @@ def read(run_dir: Path) -> list[dict[str, Any]]:
 def keys(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The key of the last submission of each stage."""
     return {stage: key for record in records for stage, key in record["stages"].items()}
+
+
+def place(records: Sequence[Mapping[str, Any]], manifest: ManifestBase) -> tuple[str, str | None]:
+    """The URL and the name of the cluster of a run: that of the last submission, else that of the manifest."""
+    if records and records[-1]["url"] != manifest.url:
+        return records[-1]["url"], records[-1].get("cluster")
+    return manifest.url, manifest.cluster
 
 
 def last(records: Sequence[Mapping[str, Any]], stage: str) -> int:

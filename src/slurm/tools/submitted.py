@@ -45,6 +45,7 @@ def new_record(
     upstreams: Mapping[str, Mapping[str, str]],
     cluster: Cluster,
     *,
+    name: str | None,
     again: bool,
     left: Mapping[str, Left],
     depend_afterok: Sequence[str | int],
@@ -54,6 +55,7 @@ def new_record(
         "stages": keys,
         "upstreams": upstreams,
         "url": place_url(cluster),
+        "cluster": name,
         "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "client": process(),
         "depend_afterok": [str(job) for job in depend_afterok],
@@ -106,6 +108,25 @@ def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, J
         return own
 
     return {key: status for key in found if (status := told(key))}
+
+
+def check_move(run_dir: Path, cluster: Cluster, records: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> None:
+    """Raise ToolError unless a run can leave this cluster: all its stages go along, and none of them runs here.
+
+    Jobs cannot wait for jobs of another place, nor read their files.
+    """
+    keys, states = submissions.keys(records), states_of(cluster.place, records)
+    if others := [stage for stage in keys if stage not in stages]:
+        raise ToolError(
+            f"{', '.join(others)} of {run_dir} was submitted to {place_url(cluster)}, and all stages of a run are at "
+            "one place: submit all of them there"
+        )
+    for stage, key in keys.items():
+        if (state := states.get(key)) and not state.state.final:
+            raise ToolError(
+                f"stage {stage} of {run_dir} is {state.state} at {place_url(cluster)}: cancel its job {key}, or wait for "
+                "its end, before it is submitted elsewhere"
+            )
 
 
 def refuse_submitted(
