@@ -124,8 +124,8 @@ def check_move(run_dir: Path, cluster: Cluster, records: Sequence[Mapping[str, A
     for stage, key in keys.items():
         if (state := states.get(key)) and not state.state.final:
             raise ToolError(
-                f"stage {stage} of {run_dir} is {state.state} at {place_url(cluster)}: cancel its job {key}, or wait for "
-                "its end, before it is submitted elsewhere"
+                f"stage {stage} of {run_dir} is {state.state} at {place_url(cluster)}: cancel its job {key}, or wait "
+                "for its end, before it is submitted elsewhere"
             )
 
 
