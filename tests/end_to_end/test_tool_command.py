@@ -187,6 +187,11 @@ def test_dry_runs_write_nothing(local: Cluster, tool: str, tmp_path: Path) -> No
     own = (directory, "--tool", tool)
     before = tree(tmp_path / "results"), tree(root / "jobs")
     assert run("submit", *own, "--dry-run").stdout.count("script.sh") >= 2
+    planned = json.loads(run("submit", *own, "--dry-run", "--json").stdout)
+    assert [each["program"] for each in planned] == [
+        "sh config/solve.sh config/case.yaml",
+        'cp "$solve"/field.txt report.txt  # $solve is the output directory of stage solve',
+    ]
     assert (tree(tmp_path / "results"), tree(root / "jobs")) == before
     assert run("submit", *own, "--stage", "solve").exit_code == 0
     assert open_run(directory, tool_of(tool)).jobs["solve"].exception() is not None
@@ -217,6 +222,37 @@ def test_a_run_knows_the_file_of_its_tool_unless_others_could_have_written_it(
         assert (done.exit_code, f"{path} is writable by others" in done.stderr) == (2, True)
         path.chmod(path.stat().st_mode & ~0o002)
     assert run("status", str(directory)).exit_code == 0
+
+
+PROGRAM = """
+PREPARE = 'Solver.prepare("r", site="north", template="small", root="results", unique=True)'
+if GUARD:
+    run = eval(PREPARE)
+    print(run.directory)
+"""
+
+
+def test_a_run_that_a_program_has_prepared_knows_its_class(local: Cluster, tool: str, tmp_path: Path) -> None:
+    file = tmp_path / tool.partition(":")[0]
+    text = file.read_text() + PROGRAM
+    file.write_text(text.replace("GUARD", '__name__ == "__main__"'))
+    first = subprocess.run([sys.executable, file.name], check=True, capture_output=True, text=True).stdout.strip()
+    shown = run("status", first)
+    assert (shown.exit_code, shown.stdout.split()[:3]) == (0, ["solve", "not", "submitted"]), shown.output
+    file.rename(file.with_name("elsewhere.py"))
+    moved = run("status", first)
+    assert (moved.exit_code, "If it is elsewhere now, write --tool FILE.py:CLASS" in moved.stderr) == (2, True)
+    assert run("status", first, "--tool", "elsewhere.py:Solver").exit_code == 0
+
+
+def test_a_program_that_prepares_runs_when_it_is_imported_is_told(local: Cluster, tool: str, tmp_path: Path) -> None:
+    file = tmp_path / tool.partition(":")[0]
+    file.write_text((file.read_text() + PROGRAM).replace("GUARD", "True"))
+    first = subprocess.run([sys.executable, file.name], check=True, capture_output=True, text=True).stdout.strip()
+    before = tree(tmp_path / "results")
+    shown = run("status", first)
+    assert (shown.exit_code, 'put that below `if __name__ == "__main__":`' in shown.stderr) == (2, True), shown.output
+    assert tree(tmp_path / "results") == before
 
 
 @pytest.mark.parametrize(
@@ -277,6 +313,30 @@ def test_the_runs_of_a_directory_are_listed_from_their_own_files(local: Cluster,
     assert [each["directory"] for each in listed] == directories
     assert (listed[1]["tool"], listed[1]["run_id"], listed[1]["submissions"]) == ("solver", "r1", 0)
     assert "cannot be read" in listed[0]["problem"]
+
+
+def test_the_states_of_all_runs_take_few_commands(cluster: Cluster, tool: str) -> None:
+    good, bad, new = (
+        prepared(tool, name, "-o", f"steps={steps}") for name, steps in zip("abc", (1, -1, 2), strict=True)
+    )
+    for each in (good, bad):
+        assert run("submit", each).exit_code == 0
+    for each in (good, bad):
+        open_run(each, tool_of(tool)).jobs["report"].exception()
+    before = cluster.command_counts()
+    listed = json.loads(run("runs", "results", "--json").stdout)
+    assert [each["stages"] for each in listed] == [
+        {"solve": "COMPLETED", "report": "COMPLETED"},
+        {"solve": "FAILED", "report": "CANCELLED"},
+        {},
+    ]
+    assert cluster.command_counts() == before
+    lines = run("runs", "results").stdout.splitlines()
+    assert [line.partition("solver ")[2].strip() for line in lines] == [
+        "solve COMPLETED, report COMPLETED", "solve FAILED, report CANCELLED", "not submitted",
+    ]  # fmt: skip
+    assert json.loads(run("runs", "results", "--no-states", "--json").stdout)[0]["stages"] == {}
+    assert new == listed[2]["directory"]
 
 
 def test_a_full_disk_leaves_nothing(local: Cluster, tool: str, tmp_path: Path) -> None:

@@ -6,23 +6,27 @@ import hashlib
 import json
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from slurm import Python, fence
+from slurm import Cluster, Python, fence
+from slurm.schedulers.local_queue import client
 from slurm.tools import AlreadySubmitted, Run, Tool, ToolError
 from slurm.tools.jobs import has_submitted_stage, load_jobs_json
-from waiting import until
+from waiting import remove, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from slurm import Cluster
+    from testbed.slurm import SlurmTestbed
 
 GROW = """\
 n=$(cat count.txt 2> /dev/null || echo 0)
@@ -63,7 +67,7 @@ def prepare(tool: type[Tool], tmp_path: Path) -> Callable[..., Run]:
     return make
 
 
-def in_another_process(cluster: Cluster, code: str, run_dir: Path) -> subprocess.CompletedProcess[str]:
+def in_another_process(cluster: Cluster, code: str, run_dir: Path, *more: str) -> subprocess.CompletedProcess[str]:
     """Run code with the tool `Grow`, on the same cluster."""
     text = (
         f"import os, sys\nfrom slurm import Cluster\n{TOOL}\nwith Cluster(sys.argv[2], root=sys.argv[3]):\n    {code}\n"
@@ -75,6 +79,7 @@ def in_another_process(cluster: Cluster, code: str, run_dir: Path) -> subprocess
         str(run_dir),
         cluster.url.removesuffix(cluster.place.store.root),
         cluster.place.store.root,
+        *more,
     ]
     return subprocess.run(argv, check=False, capture_output=True, text=True)
 
@@ -154,6 +159,21 @@ def test_a_stage_is_resumed_with_the_files_of_its_last_attempt(cluster: Cluster,
         run.submit("grow", resume=True)
 
 
+def test_a_resume_submits_what_could_not_run_after_the_failure(cluster: Cluster, prepare: Callable[..., Run]) -> None:
+    run = prepare(wanted=1)
+    first = run.submit()
+    assert first["report"].exception() is not None
+    assert list(run.plan(resume=True)) == ["grow", "report"]
+    jobs = run.submit(resume=True)
+    assert list(jobs) == ["grow", "report"]
+    (report,) = jobs["report"].fetch("output/report.txt", to=run.directory.parent / "got")
+    assert report.read_text() == "2\n"
+    record = json.loads((run.directory / "submissions/2.json").read_text())
+    assert (record["why"], list(record["resumes"])) == ("resume", ["grow"])
+    with pytest.raises(ToolError, match=r"no stage of .* that has failed is resumable"):
+        run.submit(resume=True)
+
+
 def test_the_files_of_an_attempt_that_may_still_run_are_copied(
     local: Cluster, prepare: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -222,7 +242,7 @@ def test_a_stage_whose_client_died_before_it_was_queued_is_submitted_again(
     local: Cluster, prepare: Callable[..., Run]
 ) -> None:
     run = prepare()
-    dies = "Cluster.submit_under = lambda *_: os._exit(9); "  # when its record is written, and nothing is queued
+    dies = "Cluster.submit_under = lambda *_, **__: os._exit(9); "  # when its record is written, and nothing is queued
     died = in_another_process(local, dies + 'Grow.open(sys.argv[1]).submit("grow")', run.directory)
     assert died.returncode == 9
     (record,) = (json.loads(path.read_text()) for path in (run.directory / "submissions").iterdir())
@@ -230,6 +250,42 @@ def test_a_stage_whose_client_died_before_it_was_queued_is_submitted_again(
     job = run.submit("grow")["grow"]
     assert job.result().products
     assert job.key != record["stages"]["grow"]
+
+
+@pytest.mark.slurm
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_client_that_is_killed_while_it_queues_has_recorded_the_command(
+    queued: bool,
+    slurm_env: SlurmTestbed,
+    root: Path,
+    prepare: Callable[..., Run],
+    tmp_path: Path,
+) -> None:
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    then = f'exec {shutil.which("sbatch")} "$@"' if queued else "exit 1"
+    (commands / "sbatch").write_text(f"#!/bin/sh\nkill -9 $CLIENT\n{then}\n")
+    (commands / "sbatch").chmod(0o755)
+    code = (
+        "os.environ.update(CLIENT=str(os.getpid()), PATH=f'{sys.argv[4]}:' + os.environ['PATH']); "
+        "Grow.open(sys.argv[1]).submit()"
+    )
+    with Cluster("slurm", root=root) as cluster:
+        run = prepare()
+        died = in_another_process(cluster, code, run.directory, str(commands))
+        assert died.returncode == -signal.SIGKILL, died.stderr
+        record, planned = (
+            json.loads((run.directory / f"submissions/{name}.json").read_text()) for name in ("1", "1.grow.commands")
+        )
+        assert planned["key"] == record["stages"]["grow"]
+        (command,) = planned["commands"]
+        assert f"/{planned['key']}/script.sh" in command
+        assert len(list((run.directory / "submissions").iterdir())) == 2
+        if queued:
+            assert run.job("grow").result().products
+            assert run.submit("report")["report"].result().products
+        else:
+            assert run.submit()["report"].result().products
 
 
 def test_an_upstream_that_was_removed_is_told(local: Cluster, prepare: Callable[..., Run]) -> None:
@@ -288,6 +344,27 @@ def test_each_flaw_of_a_run_has_a_name(local: Cluster, prepare: Callable[..., Ru
     assert health(run)[None] == "edited"
     script.unlink()
     assert health(run)[None] == "missing"
+
+
+def test_a_stage_that_never_ran_is_told_when_the_queue_has_forgotten_it(
+    prepare: Callable[..., Run], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="slurm-local-", ignore_cleanup_errors=True) as machine:
+        monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", machine)
+        with Cluster("local", root=root) as cluster:
+            run = prepare(wanted=1)
+            done = in_another_process(cluster, "Grow.open(sys.argv[1]).submit()['grow'].exception()", run.directory)
+            assert done.returncode == 0, done.stderr
+            client.stop()
+            remove(machine)
+            assert run.status()["report"] == (
+                "CANCELLED", "it was not run: stage grow has ended as FAILED", None, None, None, None
+            )  # fmt: skip
+            (_, grow, report) = run.verify()
+            assert (grow.word, report.word, report.problem) == (
+                "failed", "failed", "it was not run: stage grow has ended as FAILED"
+            )  # fmt: skip
+        client.stop()
 
 
 def test_a_failed_stage_is_not_whole(local: Cluster, prepare: Callable[..., Run]) -> None:

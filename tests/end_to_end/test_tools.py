@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from slurm import command
 from slurm.errors import DependencyFailed
 from slurm.tools.errors import RunDirectoryError, TemplateError, ToolError
 from slurm.tools.stage import Stage
@@ -138,11 +139,46 @@ def test_bad_input_is_told_before_anything_is_written(local: Cluster, solver: ty
     assert not root.exists()
 
 
+def test_a_product_whose_path_is_too_long_for_the_program_is_told(
+    local: Cluster, solver: type[Tool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = f"{tmp_path}/results/solver/n/1/r/output/report/report.txt"
+    monkeypatch.setattr(solver, "max_path", len(longest) - 3)
+    with pytest.raises(ToolError, match=r"report\.txt has \d+ characters, .* a root that is 3 characters shorter"):
+        solver.prepare("r", template="small", root=tmp_path / "results", site="n", case_id="1")
+    assert not (tmp_path / "results").exists()
+    monkeypatch.setattr(solver, "max_path", len(longest))
+    assert solver.prepare("r", template="small", root=tmp_path / "results", site="n", case_id="1").directory.is_dir()
+
+
 def test_another_place_is_refused(local: Cluster, solver: type[Tool], tmp_path: Path) -> None:
     run = solver.prepare("r", template="small", root=tmp_path, site="n", case_id="1")
     with pytest.raises(ToolError, match="another place: prepare another run"):
         run.submit(on="local:///elsewhere")
     assert not (run.directory / "submissions").exists()
+
+
+def test_all_of_a_run_can_be_submitted_again_at_another_place(
+    local: Cluster, solver: type[Tool], tmp_path: Path
+) -> None:
+    run = solver.prepare("r", template="small", root=tmp_path, site="n", case_id="1")
+    other = f"local://{tmp_path}/other"
+    before = command("sh -c 'while [ ! -e {go} ]; do sleep 0.1; done'")(go=tmp_path / "go")
+    waits = run.submit(depend_afterok=[str(before.job_id)])
+    with pytest.raises(ToolError, match=r"stage solve of .* is PENDING at .*: cancel its job"):
+        run.submit(again=True, on=other)
+    (tmp_path / "go").touch()
+    assert waits["report"].result().products
+    with pytest.raises(ToolError, match=r"solve of .* was submitted to .* one place: submit all of them there"):
+        run.submit("report", again=True, on=other)
+    assert list(run.plan(again=True, on=other)) == ["solve", "report"]
+    jobs = run.submit(again=True, on=other)
+    assert jobs["report"].result().products
+    assert jobs["report"].directory.startswith(f"{tmp_path}/other/")
+    opened = solver.open(run.directory)
+    assert {str(status.state) for status in opened.status().values() if status} == {"COMPLETED"}
+    assert all(each.ok for each in opened.verify())
+    assert opened.submit("report", again=True)["report"].directory.startswith(f"{tmp_path}/other/")
 
 
 def test_a_declaration_that_cannot_work_is_an_error_of_its_class() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +11,7 @@ from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.target import load
 from slurm.cli.tool_status import exits
-from slurm.tools.listing import list_runs
+from slurm.tools.listing import list_runs, list_states
 from slurm.tools.prepare import draft
 from slurm.tools.registry import find_tool, tools
 from slurm.tools.templates import list_templates
@@ -60,12 +58,6 @@ def tool_of(name: str) -> type[Tool]:
     if not (isinstance(found, type) and issubclass(found, Tool)):
         raise click.UsageError(f"{name} is no tool: expected a subclass of slurm.tools.Tool")
     return found
-
-
-def _absolute(name: str) -> str:
-    """A class of a file by its absolute path; one of a module as it is."""
-    where, _, of_class = name.rpartition(":")
-    return f"{os.path.abspath(where)}:{of_class}" if where.endswith(".py") else name
 
 
 @click.command("list")
@@ -143,33 +135,37 @@ def templates(name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 @click.command()
 @click.argument("root", default=".", metavar="[DIR]")
+@click.option("--no-states", is_flag=True, help="Ask no cluster for the states of stages.")
 @json_option
 @exits
-def runs(root: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """List the runs below DIR, by default the working directory. No cluster is asked."""
-    rows = [
+def runs(root: str, no_states: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
+    """List the runs below DIR, by default the working directory, with the states of their stages."""
+    found = list(list_runs(root))
+    states = {} if no_states else list_states(found)
+    rows: list[dict[str, Any]] = [
         {
             "directory": str(each.directory),
             "tool": each.manifest.tool if each.manifest else None,
             "run_id": each.manifest.run_id if each.manifest else None,
             "created_utc": each.manifest.created_utc if each.manifest else None,
             "submissions": each.submissions,
+            "stages": states.get(each.directory, {}),
             "problem": each.problem or None,
         }
-        for each in list_runs(root)
+        for each in found
     ]
     if as_json:
         show_json(rows)
     elif rows:
-        counts = [f"{row['submissions']} submissions" for row in rows]
-        show_table(
-            [
-                (f"{row['directory']}", f"{row['tool'] or ''}", f"{row['problem'] or count}")
-                for row, count in zip(rows, counts, strict=True)
-            ]
-        )
+        show_table([(f"{row['directory']}", f"{row['tool'] or ''}", row["problem"] or _states(row)) for row in rows])
     else:
         output.show(f"there are no runs below {root}")
+
+
+def _states(row: Mapping[str, Any]) -> str:
+    """The states of the stages of a run in one line."""
+    states = ", ".join(f"{stage} {state}" for stage, state in row["stages"].items())
+    return states or (f"{row['submissions']} submissions" if row["submissions"] else "not submitted")
 
 
 @click.command()
@@ -214,8 +210,6 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
     if dry_run:
         _show_draft(found, as_json=as_json)
         return
-    if ":" in name:
-        found = found._replace(manifest=replace(found.manifest, declared_in=_absolute(name)))
     run = found.write()
     show_json({"directory": str(run.directory)}) if as_json else output.show(str(run.directory))
 

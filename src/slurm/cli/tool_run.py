@@ -10,8 +10,9 @@ import click
 from slurm.cli import output
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.tool import tool_of
-from slurm.cli.tool_status import FAILED, WRONG, exits
+from slurm.cli.tool_status import FAILED, exits
 from slurm.protocol.files import is_private
+from slurm.tools.declaration import importing
 from slurm.tools.manifest import load_manifest
 from slurm.tools.registry import open_run
 from slurm.tools.run_directory import MANIFEST, validate_run_dir
@@ -50,7 +51,14 @@ def _declared(directory: str) -> type[Tool] | None:
     for path in (str(run_dir), f"{run_dir}/{MANIFEST}", *([file] if file.endswith(".py") else [])):
         if os.path.exists(path) and not is_private(os.stat(path)):
             raise click.UsageError(f"{path} is writable by others, so {name} is not imported: write --tool {name}")
-    return tool_of(name)
+    with importing(name):
+        try:
+            return tool_of(name)
+        except click.ClickException as error:
+            raise click.UsageError(
+                f"{run_dir} is a run of {name}, which cannot be imported: {error.message}\nIf it is elsewhere now, "
+                "write --tool FILE.py:CLASS"
+            ) from None
 
 
 stages_option = click.option(
@@ -67,7 +75,7 @@ _submits = (
     click.option(
         "--depend-afterok", multiple=True, metavar="ID", help="Wait for a job of another program; repeatable."
     ),
-    click.option("--dry-run", is_flag=True, help="Show scripts and commands. Writes nothing."),
+    click.option("--dry-run", is_flag=True, help="Show programs, scripts and commands. Writes nothing."),
     json_option,
 )
 
@@ -109,19 +117,9 @@ def resume(  # noqa: PLR0917 - click's way
 ) -> None:
     """Submit resumable stages of the run DIR that have ended without success once more, with the files they have left.
 
-    By default, all resumable stages that have failed.
+    By default, all resumable stages that have failed. The stages that were to run after them are submitted again.
     """
-    run = _opened(directory, name)
-    chosen = _chosen(stages) or run.resumable()
-    if not chosen:
-        words = "no stage that has failed is resumable=True, so there is nothing to resume: slurm tool submit"
-        output.show(f"{words} {directory} --again starts stages anew", err=True)
-        raise SystemExit(WRONG)
-    _submit(run, chosen, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
-    later = [each for each in run.tool.order if set(run.tool.stages[each].upstreams(run.tool.stages)) & set(chosen)]
-    if later:
-        stages_of = " ".join(f"--stage {each}" for each in later)
-        output.show(f"next, what runs after it: slurm tool submit {directory} --again {stages_of}", err=True)
+    _submit(_opened(directory, name), stages, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
 
 
 def _submit(
@@ -134,8 +132,10 @@ def _submit(
     if dry_run:
         plans = run.plan(*_chosen(stages), **how)
         if as_json:
-            found = {stage: (list(plan.commands), plan.script) for stage, plan in plans.items()}
-            show_json([{"stage": stage, "commands": c, "script": script} for stage, (c, script) in found.items()])
+            show_json([
+                {"stage": stage, "program": plan.program, "commands": list(plan.commands), "script": plan.script}
+                for stage, plan in plans.items()
+            ])  # fmt: skip
             return
         for stage, plan in plans.items():
             output.show(f"=== stage {stage}\n{plan}\n")

@@ -216,12 +216,17 @@ class Cluster(KnownAttributes):
 
         return Batch(self)
 
-    def submit_under(self, key: str, of: Task[P, R, Any], call: Arguments) -> Job[R]:
-        """Submit a bound call with a key that the caller has recorded, so that other processes find the job by it."""
+    def submit_under(
+        self, key: str, of: Task[P, R, Any], call: Arguments, *, record: Callable[[str, Sequence[str]], None]
+    ) -> Job[R]:
+        """Submit a bound call with a key that the caller has recorded, so that other processes find the job by it.
+
+        `record` is called with the key and the commands just before they run.
+        """
         from slurm.jobs.submit import Wanted, submit
 
         wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
-        return self._jobs_of(submit(self.place, wanted))[0]
+        return self._jobs_of(submit(self.place, wanted, record=record))[0]
 
     @only_iterable_calls
     def plan(

@@ -69,6 +69,9 @@ class Plan(Generic[J]):
         self.options: dict[str, Any] = dict(submission.options)
         self.labels: dict[str, str] = dict(submission.labels or {})
         self.environment = submission.environment
+        self.launch = shlex.join(submission.launch or ())
+        self.program = ""
+        """The command line of the program that a tool's script runs, which `slurm.tools` fills in."""
         self.scripts = text.scripts(submission, draft.options)
         self._words, self.dependencies = text.commands(submission, draft.options)
         self.commands = tuple(map(shlex.join, self._words))
@@ -115,6 +118,7 @@ class Plan(Generic[J]):
             "pickles": f"{about}{self.pickled} bytes",
             "files": "\n".join(f"{about if name.endswith('.pkl') else ''}{n} {name}" for name, n in self.files.items()),
             "command": "\n".join(map(command_text, self._words)),
+            "program": self.program,
             "note": "\n".join(self.notes),
         }
         lines = [(name, line) for name, text in rows.items() if text for line in text.split("\n")]

@@ -104,13 +104,14 @@ def _look_up(
     return numbers, found
 
 
-def _claim(
+def _claim(  # noqa: PLR0917 - the last two are those of `Record`
     place: Place,
     elements: int,
     numbers: Mapping[str, int],
     parts: Mapping[str, Mapping[str, str]],
     digests: Sequence[bytes],
     key: str,
+    commands: Sequence[str],
     *,
     any_number: bool,
 ) -> None:
@@ -118,6 +119,7 @@ def _claim(
 
     Of several tasks, only the number of the first decides: once it is written, others may wait for the submission.
     """
+    del commands
     records = place.reuse_records
     for name in (name for name in numbers if task_directory_name(name) in tasks_of(key)):
         task, number = new_key(name), numbers[name]

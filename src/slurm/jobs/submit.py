@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from slurm.serialization.pickling import Arguments, Calls, Reference
     from slurm.tasks.task import Task
 
+    Record = Callable[[str, Sequence[str]], None]
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,12 +82,12 @@ class Batched(NamedTuple):
         )
 
 
-def submit(place: Place, wanted: Wanted) -> SubmissionState:
-    """Submit calls as one submission. Without calls, nothing is submitted.
+def submit(place: Place, wanted: Wanted, *, record: Record | None = None) -> SubmissionState:
+    """Submit calls as one submission. Without calls, nothing is submitted. `record` is as for `submit_draft`.
 
     Raises NotPicklable, SubmissionRefused, SchedulerNotFound or TransportError; then nothing runs.
     """
-    return submit_draft(place, describe(place, wanted), wanted.settings.callbacks)
+    return submit_draft(place, describe(place, wanted), wanted.settings.callbacks, record=record)
 
 
 class NumberTaken(Exception):
@@ -98,12 +100,13 @@ def submit_draft(
     callbacks: Sequence[Callback],
     *,
     looked_up: bool = False,
-    record: Callable[[str], None] | None = None,
+    record: Record | None = None,
 ) -> SubmissionState:
     """Submit what `describe` has described. `looked_up` says that no equal call was known (`reuse`).
 
     In a workflow, other submissions are found again by their content when the workflow continues. `record` is called
-    with the key just before a submission is made, and not if an earlier one is found; it may raise NumberTaken.
+    with the key and the commands just before a submission is made, and not if an earlier one is found; it may raise
+    NumberTaken.
     """
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
@@ -257,15 +260,13 @@ def _queue(
     callbacks: Sequence[Callback],
     *,
     looked_up: bool = False,
-    record: Callable[[str], None] | None = None,
+    record: Record | None = None,
 ) -> SubmissionState:
     """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
     submission = submission.replace(callbacks=bool(calls.callbacks))
     journal = place.on_node.journal if place.on_node else None
     if journal is None:
-        if record:
-            record(submission.key)
-        return _queue_new(place, submission, calls, options, callbacks)
+        return _queue_new(place, submission, calls, options, callbacks, record)
     name, key = journal.claim(submission, calls, alone=looked_up)
     earlier = None if key == submission.key else _found(place, key)
     if earlier is not None:
@@ -273,9 +274,7 @@ def _queue(
             place.subscriptions.attach(earlier, callbacks)
         return earlier
     try:
-        if record:
-            record(key)
-        return _queue_new(place, submission.replace(key=key, parent=journal.parent), calls, options, callbacks)
+        return _queue_new(place, submission.replace(key=key, parent=journal.parent), calls, options, callbacks, record)
     except (SubmissionError, NumberTaken) as error:
         if not isinstance(error, SubmissionRefused) or error.certain:  # else the next attempt looks for the same key
             journal.withdraw(name)
@@ -301,9 +300,17 @@ def _found(place: Place, key: str) -> SubmissionState | None:
 
 
 def _queue_new(
-    place: Place, submission: Submission, calls: Calls, options: Options, callbacks: Sequence[Callback]
+    place: Place,
+    submission: Submission,
+    calls: Calls,
+    options: Options,
+    callbacks: Sequence[Callback],
+    record_before: Record | None,
 ) -> SubmissionState:
     wanted = place.requests.blocks(submission, options)
+    commands = tuple(command_text(place.scheduler.submit_command(request)) for request in wanted)
+    if record_before:
+        record_before(submission.key, commands)
     scripts = {SCRIPT: place.requests.script(submission, options)}
     if submission.continues:
         scripts[CARETAKER] = place.requests.retry_job_script(submission, options)
@@ -318,8 +325,7 @@ def _queue_new(
                 place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
         raise
     watched = place.registry.add(submission, submitted)
-    commands = (command_text(place.scheduler.submit_command(request)) for request in wanted)
-    watched.queued_here = tuple(commands) or ("",)
+    watched.queued_here = commands or ("",)
     if callbacks:
         place.subscriptions.attach(watched, callbacks, submitted=submission)
     if watched.unqueued:

@@ -29,6 +29,11 @@ def _named(name: str | None) -> Cluster:
     return Cluster(name or "auto")
 
 
+def name_of(on: str | Cluster | None) -> str | None:
+    """The name of a cluster in the Slurmfile, if it is given by name."""
+    return on if isinstance(on, str) and "://" not in on else None
+
+
 def place_url(cluster: Cluster) -> str:
     """The URL with the root, as it was asked for: two clusters with the same are one place."""
     return str(cluster.place.url)

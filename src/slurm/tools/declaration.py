@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import contextmanager
+from contextvars import ContextVar
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,8 +14,12 @@ from slurm.tools.errors import ToolError
 from slurm.tools.stage import Stage
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+GROUP = "slurm.tools"
+"""The entry points by which packages name their tools."""
+
+_importing: ContextVar[str] = ContextVar("importing", default="")
 
 
 class Declaration:
@@ -60,3 +67,41 @@ class Declaration:
             return Path(cls.templates)
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
         return Path(file or ".").absolute().parent / "templates"
+
+    @classmethod
+    def declared_in(cls) -> str | None:
+        """The class as FILE.py:CLASS or MODULE:CLASS, for other processes.
+
+        None for a tool of an installed package, which has a name, and for a class that no other process can import.
+        """
+        from importlib.metadata import entry_points  # noqa: PLC0415 - only `prepare` needs it
+
+        where = f"{cls.__module__}:{cls.__qualname__}"
+        if "<locals>" in where or any(point.value == where for point in entry_points(group=GROUP)):
+            return None
+        module = sys.modules.get(cls.__module__)
+        spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
+        if cls.__module__ == "__main__" and spec is not None:  # of python -m
+            return f"{spec.name}:{cls.__qualname__}"
+        if file and file.endswith(".py") and "." not in cls.__module__:
+            return f"{os.path.abspath(file)}:{cls.__qualname__}"
+        return where if cls.__module__ != "__main__" and file else None
+
+
+@contextmanager
+def importing(name: str) -> Iterator[None]:
+    """Say that the class of a run is being imported, which may not prepare or submit runs."""
+    token = _importing.set(name)
+    try:
+        yield
+    finally:
+        _importing.reset(token)
+
+
+def refuse_while_importing() -> None:
+    """Raise ToolError if this code runs because the class of another run is being imported."""
+    if name := _importing.get():
+        raise ToolError(
+            f"{name.rpartition(':')[0]} is imported for its class, and prepares or submits runs meanwhile: put that "
+            'below `if __name__ == "__main__":`'
+        )

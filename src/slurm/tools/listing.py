@@ -1,20 +1,27 @@
-"""Listing: the runs below a directory, from their own files. No cluster is asked."""
+"""Listing: the runs below a directory, from their own files, and the states of their stages."""
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.errors import ConfigurationError, SlurmError
+from slurm.tools import submissions
+from slurm.tools.clusters import cluster_at, place_url
 from slurm.tools.errors import ManifestError, RunDirectoryError
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import MANIFEST
-from slurm.tools.submissions import SUBMISSIONS
+from slurm.tools.submitted import states_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from typing import Any
 
     from slurm.tools.manifest import ManifestBase
+
+_log = logging.getLogger(__name__)
 
 
 class Listed(NamedTuple):
@@ -27,9 +34,9 @@ class Listed(NamedTuple):
 
 
 def list_runs(root: str | os.PathLike[str]) -> Iterator[Listed]:
-    """The prepared runs below a directory, by their paths; reads one file of each. Raises RunDirectoryError.
+    """The prepared runs below a directory, by their paths; reads one file of each, and asks no cluster.
 
-    Directories that cannot be read, and hidden ones, are left out.
+    Raises RunDirectoryError. Directories that cannot be read, and hidden ones, are left out.
     """
     top = Path(root).expanduser().absolute()
     if not top.is_dir():
@@ -39,9 +46,35 @@ def list_runs(root: str | os.PathLike[str]) -> Iterator[Listed]:
             manifest, problem = load_manifest(directory), ""
         except ManifestError as error:
             manifest, problem = None, str(error)
-        records = os.listdir(f"{directory}/{SUBMISSIONS}") if SUBMISSIONS in names else []
+        records = os.listdir(f"{directory}/{submissions.SUBMISSIONS}") if submissions.SUBMISSIONS in names else []
         count = sum(name.removesuffix(".json").isdecimal() for name in records)
         yield Listed(Path(directory), manifest, problem, count)
+
+
+def list_states(runs: Sequence[Listed]) -> dict[Path, dict[str, str]]:
+    """The states of the stages that were submitted, by runs and stages. A few commands for each cluster.
+
+    The runs of a cluster that does not answer are left out, with a warning.
+    """
+    places: dict[tuple[str, str | None], dict[Path, list[dict[str, Any]]]] = {}
+    for run in runs:
+        if run.manifest and run.submissions:
+            records = submissions.read(run.directory)
+            places.setdefault(submissions.place(records, run.manifest), {})[run.directory] = records
+    found = {}
+    for (url, name), several in places.items():
+        try:
+            cluster = cluster_at(url, name)
+            if place_url(cluster) != url:
+                raise ConfigurationError(f"{name} is another place now: {place_url(cluster)}")
+            states = states_of(cluster.place, [record for records in several.values() for record in records])
+        except SlurmError as error:
+            _log.warning("the states of %d runs at %s are not known: %s", len(several), url, error)
+            continue
+        for directory, records in several.items():
+            keys = submissions.keys(records)
+            found[directory] = {stage: states[key].state.value for stage, key in keys.items() if key in states}
+    return found
 
 
 def _run_directories(directory: str) -> Iterator[tuple[str, set[str]]]:

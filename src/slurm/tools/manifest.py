@@ -42,7 +42,7 @@ class ManifestBase:
     run_dir: str | None = None
     """The path of the run directory when it was prepared."""
     declared_in: str | None = None
-    """The tool as FILE.py:CLASS or MODULE:CLASS, if it was prepared by that name."""
+    """The tool as FILE.py:CLASS or MODULE:CLASS, if no installed package names it."""
     format: int = FORMAT
     written_by: str = f"slurm-tasks {__version__}"
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from slurm.runner.command import Command
     from slurm.runner.finished import Finished
     from slurm.serialization.pickling import Arguments
+    from slurm.submission.status import JobStatus
     from slurm.tools.declaration import Declaration
 
 RUN_ID = "point"
@@ -132,6 +133,10 @@ class PointRun(Run):
     def jobs(self) -> dict[str, Job[Finished]]:
         """The job of the point, by its stage."""
         return dict.fromkeys(self.manifest.stages, self._job)
+
+    def status(self) -> dict[str, JobStatus | None]:
+        """The state of the job of the point, by its stage."""
+        return dict.fromkeys(self.manifest.stages, self._job.status())
 
     def job(self, stage: str) -> Job[Finished]:
         """The job of the point. Raises ToolError for another stage."""

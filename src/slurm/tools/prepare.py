@@ -8,14 +8,14 @@ import shutil
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.tools.clusters import cluster_of, place_url
+from slurm.tools.clusters import cluster_of, name_of, place_url
 from slurm.tools.config import stage_settings
 from slurm.tools.errors import RunNotWritten, ToolError
 from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
 from slurm.tools.run_directory import build_run_dir, check_free, ensure_run_dir, remove_empty_parents
-from slurm.tools.stage import CONFIG, STAGES, Alone
+from slurm.tools.stage import CONFIG, OUTPUT, STAGES, Alone
 from slurm.tools.templates import get_template_path, template_files
 from slurm.usage import near
 
@@ -76,11 +76,7 @@ def draft(
     while unique and run_dir.exists():
         run_dir = build_run_dir(root or ".", tool.name, named, run_id, unique=True)
     check_free(run_dir)
-    if len(str(run_dir)) > tool.max_path:
-        raise ToolError(
-            f"{run_dir} has {len(str(run_dir))} characters, and {tool.name} takes paths of at most {tool.max_path}: "
-            "choose a shorter root"
-        )
+    _check_length(tool, run_dir)
     cluster = cluster_of(on)
     files = _config(tool, template, override)
     values = {**named, "run_id": run_id, **({CONFIG: f"{CONFIG}/{tool.config}"} if tool.config else {})}
@@ -97,14 +93,26 @@ def draft(
         taxonomy=named,
         created_utc=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         url=place_url(cluster),
-        cluster=on if isinstance(on, str) and "://" not in on else None,
+        cluster=name_of(on),
         template=template,
         overrides=dict(override),
         stages={name: _described(tool, name, settings[name].options.to_json()) for name in tool.stages},
         run_dir=str(run_dir),
+        declared_in=tool.declared_in(),
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     )
     return Draft(tool, run_dir, files, manifest)
+
+
+def _check_length(tool: type[Declaration], run_dir: Path) -> None:
+    """Raise ToolError if the path of a product, as `bash stages/<stage>.sh` or a link names it, is too long."""
+    below = [f"{OUTPUT}/{name}/{product}" for name in tool.stages for product in _products(tool, name)]
+    longest = max((f"{run_dir}/{path}" for path in ("", *below)), key=len)
+    if len(longest) > tool.max_path:
+        raise ToolError(
+            f"{longest} has {len(longest)} characters, and {tool.name} takes paths of at most {tool.max_path}: "
+            f"choose a root that is {len(longest) - tool.max_path} characters shorter"
+        )
 
 
 def _alone(cluster: Cluster, settings: Settings) -> Alone:
@@ -149,13 +157,17 @@ def _config(tool: type[Declaration], template: str | None, override: Mapping[str
 
 def _described(tool: type[Declaration], name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     stage = tool.stages[name]
-    products = [stage.products] if isinstance(stage.products, str) else list(stage.products)
     return {
         "command": stage.command,
-        "products": products,
+        "products": _products(tool, name),
         "after": list(stage.upstreams(tool.stages)),
         "options": dict(options),
     }
+
+
+def _products(tool: type[Declaration], stage: str) -> list[str]:
+    products = tool.stages[stage].products
+    return [products] if isinstance(products, str) else list(products)
 
 
 def _write(path: Path, content: bytes) -> None:

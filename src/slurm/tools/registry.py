@@ -6,6 +6,7 @@ import logging
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from slurm.tools.declaration import GROUP
 from slurm.tools.errors import ToolError
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run import Run
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping
     from importlib.metadata import EntryPoint
-
-GROUP = "slurm.tools"
 
 _log = logging.getLogger(__name__)
 

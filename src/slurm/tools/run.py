@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from slurm.errors import NoSuchJob
 from slurm.storage.keys import new_key
 from slurm.tasks.command import CommandTask, command
 from slurm.tools import recorded, submissions
 from slurm.tools.attempts import left_by
-from slurm.tools.clusters import cluster_at, cluster_of, place_url
+from slurm.tools.clusters import cluster_at, cluster_of, name_of, place_url
 from slurm.tools.config import stage_settings
+from slurm.tools.declaration import refuse_while_importing
 from slurm.tools.errors import ToolError
 from slurm.tools.jobs import archive_jobs_json, write_jobs_json
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
-from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES
+from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES, program_of
 from slurm.tools.submitted import (
+    check_move,
     job_of,
     new_record,
     record_queued,
     refuse_submitted,
+    states_of,
     tell_differences,
     upstream_job,
     upstream_keys,
@@ -52,6 +56,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger("slurm.tools")
 
 
+class _Wanted(NamedTuple):
+    """What is submitted: the stages in order, where, how, after which records, and what is left to resume from."""
+
+    stages: list[str]
+    cluster: Cluster
+    settings: Mapping[str, Settings]
+    records: list[dict[str, Any]]
+    left: dict[str, Left]
+
+
 class Run:
     """A prepared run of a tool: `Tool.prepare` makes one, `Tool.open` opens one. Nothing changes what was prepared."""
 
@@ -79,19 +93,26 @@ class Run:
         A plan does not name the jobs of this run that its stage runs after, because they have no ids yet. Raises what
         `submit` raises before it submits.
         """
-        chosen, cluster = self._chosen(stages), self._cluster(on)
-        settings = stage_settings(self.tool, cluster, options)
-        records = submissions.read(self.directory)
-        left = self._left(chosen, cluster, records) if resume else {}
-        if not again and not resume:
-            refuse_submitted(self.directory, chosen, cluster, records, dry=True)
+        chosen, cluster, settings, records, left = self._wanted(
+            stages, on, options, again=again, resume=resume, dry=True
+        )
         upstreams = upstream_keys(self.tool, chosen, {**submissions.keys(records), **dict.fromkeys(chosen, "")})
         plans = {}
         for name in chosen:
             task = self._task(name, {}, settings[name], left.get(name)).on(cluster)
             task = task.after(*depend_afterok) if depend_afterok and not upstreams[name] else task
-            plans[name] = task.plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
+            plan = task.plan(**dict.fromkeys(self.tool.stages[name].used(self.tool.stages), ""))
+            plan.program = self._program(name, plan.launch)
+            plans[name] = plan
         return plans
+
+    def _program(self, name: str, launch: str) -> str:
+        """The command line of a stage's program, as its script has it."""
+        script = self.directory / STAGES / f"{name}.sh"
+        words = program_of(script.read_text(encoding="utf-8")) or f"sh {STAGES}/{name}.sh"
+        used = self.tool.stages[name].used(self.tool.stages)
+        where = ", ".join(f"${each} is the output directory of stage {each}" for each in used)
+        return " ".join(filter(None, [launch, words, where and f" # {where}"]))
 
     def resumable(self) -> list[str]:
         """The resumable stages whose last job has ended without success."""
@@ -114,22 +135,23 @@ class Run:
 
         A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
         other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
-        was submitted is refused, unless `again`: then the new job counts. With `resume`, a resumable stage that has
-        ended without success begins with the files of its last attempt. Raises ToolError, and as a submission does.
+        was submitted is refused, unless `again`: then the new job counts, and all stages may go to another place, `on`.
+        With `resume`, a resumable stage that has ended without success, by default each, begins with the files of its
+        last attempt, and the stages that were submitted to run after it, and did not run, are submitted again. Raises
+        ToolError, and as a submission does.
         """
+        refuse_while_importing()
         self._warn_of_edits()
-        chosen, cluster = self._chosen(stages), self._cluster(on)
-        settings = stage_settings(self.tool, cluster, options)
-        records = submissions.read(self.directory)
-        left = self._left(chosen, cluster, records) if resume else {}
-        if not again and not resume:
-            refuse_submitted(self.directory, chosen, cluster, records)
+        chosen, cluster, settings, records, left = self._wanted(stages, on, options, again=again, resume=resume)
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
         named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
         earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
-        record = new_record(keys, upstreams, cluster, again=again, left=left, depend_afterok=depend_afterok)
+        named_on = name_of(on) if on else submissions.place(records, self.manifest)[1]
+        record = new_record(
+            keys, upstreams, cluster, name=named_on, again=again, left=left, depend_afterok=depend_afterok
+        )
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
                 return self.submit(
@@ -144,12 +166,56 @@ class Run:
                     task = self._task(name, after, settings[name], left.get(name))
                     task = task.after(*depend_afterok) if depend_afterok and not after else task
                     used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
-                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), task.bound_item(used))
+                    before_it = partial(submissions.add_commands, self.directory, len(records) + 1, name)
+                    call = task.bound_item(used)
+                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), call, record=before_it)
                     record_queued(self.directory, [*records, record], name, jobs[name])
             finally:
                 write_jobs_json(self.directory)
         tell_differences(cluster, left, submissions.keys(records), keys)
         return {name: jobs[name] for name in chosen}
+
+    def _wanted(
+        self,
+        stages: Sequence[str],
+        on: str | Cluster | None,
+        options: Mapping[str, Any] | None,
+        *,
+        again: bool,
+        resume: bool,
+        dry: bool = False,
+    ) -> _Wanted:
+        """What `submit` submits. Raises AlreadySubmitted, ToolError."""
+        records = submissions.read(self.directory)
+        cluster = cluster_of(on) if on and again else self._cluster(on)
+        resumed = self._resumed(stages) if resume else []
+        chosen = [*resumed, *self._waiting_for(resumed)] if resume else self._chosen(stages)
+        if place_url(cluster) != submissions.place(records, self.manifest)[0]:
+            check_move(self.directory, self._cluster(), records, chosen)
+        settings = stage_settings(self.tool, cluster, options)
+        left = self._left(resumed, cluster, records)
+        if not again and not resume:
+            refuse_submitted(self.directory, chosen, cluster, records, dry=dry)
+        return _Wanted(self._chosen(chosen), cluster, settings, records, left)
+
+    def _resumed(self, stages: Sequence[str]) -> list[str]:
+        """The stages to resume: these, or all that can be. Raises ToolError if there is none."""
+        if chosen := self._chosen(stages) if stages else self.resumable():
+            return chosen
+        raise ToolError(
+            f"no stage of {self.directory} that has failed is resumable, so there is nothing to resume: again=True "
+            "starts stages anew"
+        )
+
+    def _waiting_for(self, resumed: Sequence[str]) -> list[str]:
+        """The stages that were submitted to run after these, and have ended without success, because these failed."""
+        found, states = list(resumed), self.status()
+        for name in self.tool.order:
+            state = states[name]
+            after = set(self.tool.stages[name].upstreams(self.tool.stages)) & set(found)
+            if name not in found and after and state and state.state.final and state.state.value != "COMPLETED":
+                found.append(name)
+        return found[len(resumed) :]
 
     def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
         """The directories that the last attempts of stages have left. Raises ToolError if one cannot be resumed."""
@@ -168,7 +234,7 @@ class Run:
     @property
     def jobs(self) -> dict[str, Job[Finished]]:
         """The job of the last submission of each stage. Left out are stages whose job was removed, or never queued."""
-        cluster = self._cluster(None)
+        cluster = self._cluster()
         found = {}
         for name, key in submissions.keys(submissions.read(self.directory)).items():
             with contextlib.suppress(NoSuchJob):
@@ -176,9 +242,13 @@ class Run:
         return found
 
     def status(self) -> dict[str, JobStatus | None]:
-        """The state of the job of each stage; None for one that was not submitted. A success has all products."""
-        found = self.jobs
-        return {name: found[name].status() if name in found else None for name in self.tool.stages}
+        """The state of the job of each stage; None for one that was not submitted. A success has all products.
+
+        A stage that the scheduler has forgotten, and that could not run because one before it failed, is CANCELLED.
+        """
+        records = submissions.read(self.directory)
+        keys, found = submissions.keys(records), states_of(self._cluster().place, records)
+        return {name: found.get(keys.get(name, "")) for name in self.tool.stages}
 
     def verify(self, *stages: str, checksums: bool = False) -> list[Health]:
         """The health of what was prepared, and of these stages, or all, by their products and the manifest.
@@ -188,7 +258,9 @@ class Run:
         """
         from slurm.tools.verify import verify  # noqa: PLC0415 - it imports what only this needs
 
-        return verify(self.tool, self.manifest, self.directory, self.jobs, self._chosen(stages), checksums=checksums)
+        found, jobs = self._chosen(stages), self.jobs
+        states = self.status()
+        return verify(self.tool, self.manifest, self.directory, jobs, states, found, checksums=checksums)
 
     def logs(self, stage: str) -> str:
         """The output of a stage so far, that of the script around its program included. Raises as `job` does."""
@@ -199,7 +271,7 @@ class Run:
         keys = submissions.keys(submissions.read(self.directory))
         if self._chosen([stage]) and stage not in keys:
             raise ToolError(f"stage {stage} of {self.directory} was not submitted")
-        return upstream_job(self.directory, self._cluster(None), stage, keys[stage])
+        return upstream_job(self.directory, self._cluster(), stage, keys[stage])
 
     def fetch(self, stage: str, *patterns: str) -> list[Path]:
         """Copy the files of the last job of a stage to `attempts/` here, by default all; return their paths.
@@ -217,7 +289,7 @@ class Run:
         """The files of attempts of these stages, or all, that are not the output: earlier ones, and failed ones."""
         from slurm.tools.cleanup import leftovers  # noqa: PLC0415 - as above
 
-        return leftovers(self._cluster(None), self.directory, self._chosen(stages))
+        return leftovers(self._cluster(), self.directory, self._chosen(stages))
 
     def cleanup(self, *stages: str, verb: Verb = "trash") -> list[Leftover]:
         """Move `leftovers` to a trash beside them; return those that were moved.
@@ -227,7 +299,7 @@ class Run:
         """
         from slurm.tools.cleanup import clean  # noqa: PLC0415 - as above
 
-        return clean(self._cluster(None), self.leftovers(*stages), verb)
+        return clean(self._cluster(), self.leftovers(*stages), verb)
 
     def ignored(self) -> list[Ignored]:
         """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.
@@ -277,11 +349,13 @@ class Run:
                 raise ToolError(f"{self.tool.name} has no stage {name!r}{near(name, self.tool.stages)}")
         return [name for name in self.tool.order if not stages or name in stages]
 
-    def _cluster(self, on: str | Cluster | None) -> Cluster:
-        cluster = cluster_of(on) if on else cluster_at(self.manifest.url, self.manifest.cluster)
-        if place_url(cluster) != self.manifest.url:
+    def _cluster(self, on: str | Cluster | None = None) -> Cluster:
+        """The cluster of the run. Raises ToolError if `on` is another place."""
+        url, name = submissions.place(submissions.read(self.directory), self.manifest)
+        cluster = cluster_of(on) if on else cluster_at(url, name)
+        if place_url(cluster) != url:
             raise ToolError(
-                f"{self.directory} was prepared for {self.manifest.url}, and {place_url(cluster)} is another place: "
-                "prepare another run with on=…"
+                f"{self.directory} is a run at {url}, and {place_url(cluster)} is another place: prepare another run "
+                "with on=…, or submit all its stages there with again=True and on=…"
             )
         return cluster

@@ -24,6 +24,8 @@ IN_A_JOB = "TOOL_STAGE"
 """The variable that says that a job runs the script: then the job has started the ranks."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_PROGRAM = 'program() { exec "$@" '
+"""How the line of a script begins that has the words of the program."""
 
 
 class Stage:
@@ -108,7 +110,7 @@ class Stage:
             f"# {title}. It writes to the working directory. Without a job: run it by bash in an empty directory.",
             *user_lines(alone.options),
             "set -eu",
-            f'program() {{ exec "$@" {words}; }}',
+            f"{_PROGRAM}{words}; }}",
             f'if [ "${{{IN_A_JOB}:-}}" ]; then program; fi',
             "# Without a job:",
             'run="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"',
@@ -118,6 +120,12 @@ class Stage:
             *alone.lines(('"$PWD"', '"$run"', *(f'"${name}"' for name in used))),
             "",
         ])  # fmt: skip
+
+
+def program_of(script: str) -> str:
+    """The words of the program in the text of a stage's script, for bash; empty if the script was edited there."""
+    lines = [line for line in script.splitlines() if line.startswith(_PROGRAM)]
+    return lines[0].removeprefix(_PROGRAM).removesuffix("; }") if len(lines) == 1 else ""
 
 
 class Alone(NamedTuple):

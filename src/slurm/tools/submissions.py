@@ -1,6 +1,7 @@
 """Submissions: `submissions/<n>.json` of a run directory, one for each `submit`, written before anything is queued.
 
-`submissions/<n>.<stage>.json` follows when the stage was queued, with its job's id and the exact commands.
+`submissions/<n>.<stage>.commands.json` follows just before a stage is queued, with the exact commands, and
+`submissions/<n>.<stage>.json` when it was queued, with its job's id.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-SUBMISSIONS = "submissions"
+    from slurm.tools.manifest import ManifestBase
+
+SUBMISSIONS, COMMANDS = "submissions", "commands"
 
 _being_queued: set[str] = set()
 """The keys that threads of this process have recorded and are queueing."""
@@ -33,6 +36,13 @@ def keys(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {stage: key for record in records for stage, key in record["stages"].items()}
 
 
+def place(records: Sequence[Mapping[str, Any]], manifest: ManifestBase) -> tuple[str, str | None]:
+    """The URL and the name of the cluster of a run: that of the last submission, else that of the manifest."""
+    if records and records[-1]["url"] != manifest.url:
+        return records[-1]["url"], records[-1].get("cluster")
+    return manifest.url, manifest.cluster
+
+
 def last(records: Sequence[Mapping[str, Any]], stage: str) -> int:
     """The number of the last record of a stage; 0 without one."""
     return max((number for number, record in enumerate(records, 1) if stage in record["stages"]), default=0)
@@ -46,6 +56,17 @@ def count(records: Sequence[Mapping[str, Any]], stage: str) -> int:
 def add(run_dir: Path, seen: int, record: Mapping[str, Any]) -> bool:
     """Write the record after the `seen` first ones. False if another process has written one meanwhile."""
     return _write(run_dir, f"{seen + 1}.json", record)
+
+
+def add_commands(run_dir: Path, number: int, stage: str, key: str, commands: Sequence[str]) -> None:
+    """Record the commands that are about to queue a stage of the record `number`."""
+    _write(run_dir, f"{number}.{stage}.{COMMANDS}.json", {"key": key, COMMANDS: list(commands)})
+
+
+def commands(run_dir: Path, number: int, stage: str) -> list[str]:
+    """The commands that queued a stage, or were about to; none if its client died before."""
+    path = run_dir / SUBMISSIONS / f"{number}.{stage}.{COMMANDS}.json"
+    return list(_read(path)[COMMANDS]) if path.exists() else []
 
 
 def add_queued(run_dir: Path, number: int, stage: str, facts: Mapping[str, Any]) -> None:

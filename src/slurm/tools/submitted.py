@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -10,10 +11,12 @@ from slurm.errors import NoSuchJob
 from slurm.protocol.states import JobState
 from slurm.storage.fencing import cancelled_outcome, fence_elements
 from slurm.submission.client import process
+from slurm.submission.status import JobStatus
 from slurm.tools import submissions
 from slurm.tools.attempts import link
 from slurm.tools.clusters import place_url
 from slurm.tools.errors import AlreadySubmitted, ToolError
+from slurm.views.status import Part, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,11 +24,13 @@ if TYPE_CHECKING:
 
     from slurm.clusters.cluster import Cluster
     from slurm.jobs.job import Job
+    from slurm.places.place import Place
     from slurm.runner.finished import Finished
     from slurm.tools.attempts import Left
     from slurm.tools.declaration import Declaration
 
 _NEVER_QUEUED = (JobState.REFUSED, JobState.LOST)
+_FORGOTTEN = (JobState.LOST, JobState.UNKNOWN)
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +45,7 @@ def new_record(
     upstreams: Mapping[str, Mapping[str, str]],
     cluster: Cluster,
     *,
+    name: str | None,
     again: bool,
     left: Mapping[str, Left],
     depend_afterok: Sequence[str | int],
@@ -49,6 +55,7 @@ def new_record(
         "stages": keys,
         "upstreams": upstreams,
         "url": place_url(cluster),
+        "cluster": name,
         "submitted_utc": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "client": process(),
         "depend_afterok": [str(job) for job in depend_afterok],
@@ -77,6 +84,49 @@ def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[F
             f"stage {stage} of {run_dir} is needed, and its job {key} is not there any more, or was never queued: "
             f"submit it once more, again=True"
         ) from None
+
+
+def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, JobStatus]:
+    """The states of the jobs of these submissions that have a directory, by their keys. A few commands for all.
+
+    A job that never ran is told from the one before it, which has failed: its scheduler may have forgotten it, and its
+    directory does not say.
+    """
+    upstreams = {key: record["upstreams"][stage] for record in records for stage, key in record["stages"].items()}
+    parts = [Part(place, state, [0]) for state in place.registry.get_several([*upstreams])]
+    found = {part.state.key: status for part, (status,) in zip(parts, statuses(parts), strict=True)}
+
+    def told(key: str) -> JobStatus | None:
+        own = found.get(key)
+        if own is None or own.outcome or own.state not in _FORGOTTEN:
+            return own
+        for stage, before in upstreams[key].items():
+            state = told(before)
+            if state and state.state.final and state.state is not JobState.COMPLETED:
+                why = f"it was not run: stage {stage} has ended as {state.state}"
+                return JobStatus(JobState.CANCELLED, why, None, None)
+        return own
+
+    return {key: status for key in found if (status := told(key))}
+
+
+def check_move(run_dir: Path, cluster: Cluster, records: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> None:
+    """Raise ToolError unless a run can leave this cluster: all its stages go along, and none of them runs here.
+
+    Jobs cannot wait for jobs of another place, nor read their files.
+    """
+    keys, states = submissions.keys(records), states_of(cluster.place, records)
+    if others := [stage for stage in keys if stage not in stages]:
+        raise ToolError(
+            f"{', '.join(others)} of {run_dir} was submitted to {place_url(cluster)}, and all stages of a run are at "
+            "one place: submit all of them there"
+        )
+    for stage, key in keys.items():
+        if (state := states.get(key)) and not state.state.final:
+            raise ToolError(
+                f"stage {stage} of {run_dir} is {state.state} at {place_url(cluster)}: cancel its job {key}, or wait "
+                "for its end, before it is submitted elsewhere"
+            )
 
 
 def refuse_submitted(
@@ -109,14 +159,15 @@ def _was_given_up(
     if submissions.queued(run_dir, number, stage):
         return False
     key = record["stages"][stage]
-    try:
-        return job_of(cluster, key).status().state in _NEVER_QUEUED
-    except NoSuchJob:
-        if client := submissions.may_be_submitting(record):
-            raise AlreadySubmitted(
-                f"{stage} of {run_dir} is being submitted by {client} since {record['submitted_utc']}: if that process "
-                "has died, write again=True"
-            ) from None
+    with contextlib.suppress(NoSuchJob):
+        job = job_of(cluster, key)
+        if (state := job.status().state) in _NEVER_QUEUED or job.part.state.submitted:
+            return state in _NEVER_QUEUED
+    if client := submissions.may_be_submitting(record):
+        raise AlreadySubmitted(
+            f"{stage} of {run_dir} is being submitted by {client} since {record['submitted_utc']}: if that process "
+            "has died, write again=True"
+        )
     if dry:
         return True
     outcome = cancelled_outcome("its client died before it was queued, and it was submitted once more")
@@ -126,12 +177,7 @@ def _was_given_up(
 
 def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], stage: str, job: Job[Finished]) -> None:
     """Record that a stage of the last record was queued, and link its job's directory."""
-    facts = {
-        "key": job.key,
-        "job_id": job.job_id,
-        "directory": job.directory,
-        "commands": list(job.part.state.queued_here),
-    }
+    facts = {"key": job.key, "job_id": job.job_id, "directory": job.directory}
     submissions.add_queued(run_dir, len(records), stage, facts)
     try:
         link(run_dir, stage, submissions.count(records, stage), job)

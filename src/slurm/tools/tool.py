@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from slurm.tools.declaration import Declaration
+from slurm.tools.declaration import Declaration, refuse_while_importing
 
 if TYPE_CHECKING:
     import os
@@ -37,7 +37,7 @@ class Tool(Declaration, abstract=True):
 
     `name` names the folder of its runs, `taxonomy` the folders below it. `config` is the main configuration file of a
     template, which overrides change. `templates` is the directory of templates: by default `templates` beside the
-    module of the class. `max_path` is the longest path of a run directory that the program takes.
+    module of the class. `max_path` is the longest path that the program takes, of a product in the run directory.
     """
 
     @classmethod
@@ -61,6 +61,7 @@ class Tool(Declaration, abstract=True):
         """
         from slurm.tools.prepare import draft  # noqa: PLC0415 - it imports yaml
 
+        refuse_while_importing()
         found = draft(
             cls, run_id, taxonomy, template=template, override=override or {}, root=root, on=on, unique=unique
         )

@@ -54,6 +54,7 @@ def verify(
     manifest: ManifestBase,
     run_dir: Path,
     jobs: Mapping[str, Job[Finished]],
+    states: Mapping[str, JobStatus | None],
     stages: Sequence[str],
     *,
     checksums: bool,
@@ -67,8 +68,8 @@ def verify(
             found.append(Health(stage, NOT_SUBMITTED))
             continue
         stale = _stale(stage, records, keys) if stage in keys else ""
-        if stage in jobs:
-            health = _of_job(stage, jobs[stage], checksums=checksums)
+        if stage in jobs and (status := states[stage]):
+            health = _of_job(stage, jobs[stage], status, checksums=checksums)
             if health.ok and (others := ignored(tool, manifest, stage, jobs[stage])):
                 health = Health(stage, IGNORED, "; ".join(map(str, others)))
         else:
@@ -108,8 +109,7 @@ def _stale(stage: str, records: Sequence[Mapping[str, Any]], keys: Mapping[str, 
     return f"{', '.join(newer)} was submitted again later: submit {stage} again, too" if newer else ""
 
 
-def _of_job(stage: str, job: Job[Finished], *, checksums: bool) -> Health:
-    status = job.status()
+def _of_job(stage: str, job: Job[Finished], status: JobStatus, *, checksums: bool) -> Health:
     if not status.state.final:
         return Health(stage, UNFINISHED, status.state.value)
     if status.state is not JobState.COMPLETED or not status.outcome or not status.outcome.outputs:
