@@ -104,22 +104,20 @@ class FrameReader:
         with open_own(self.path) as file:
             size = _READ_BYTES
             while data := os.pread(file.fileno(), size, self.offset):
-                at, size = 0, _READ_BYTES
+                at, needed = 0, 0
                 while head := head_at(data, at):
-                    begin, end = at + HEAD_BYTES, at + HEAD_BYTES + head.length
-                    if end > len(data):
-                        size = max(size, HEAD_BYTES + head.length)
+                    begin, needed = at + HEAD_BYTES, at + HEAD_BYTES + head.length
+                    if needed > len(data):
                         break
-                    body = data[begin:end]
+                    body = data[begin:needed]
                     if not head.fits(body):
                         return
-                    self.offset += end - at
-                    yield Frame(head, self.offset - (end - at), body)
-                    at = end
-                if not at and len(data) < size:  # nothing more is complete
+                    self.offset += needed - at
+                    yield Frame(head, self.offset - (needed - at), body)
+                    at = needed
+                if not at and needed <= size:  # what is there is not complete yet
                     return
-                if not at and size == _READ_BYTES:  # what is there is no frame yet
-                    return
+                size = _READ_BYTES if at else needed
 
     def heads(self) -> Iterator[tuple[Head, int]]:
         """Yield the heads that have been added, with their offsets. The bodies are not read, and may come later."""
