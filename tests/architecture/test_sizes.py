@@ -49,7 +49,7 @@ CATCH_ALLS = {
     "runner/main.py": 2,
     "runner/metrics.py": 2,
     "runner/placeholder_resolver.py": 1,
-    "runner/parallel.py": 1,
+    "runner/pool.py": 1,
     "runner/program.py": 1,
     "runner/pickling.py": 2,
     "runner/result_saver.py": 2,

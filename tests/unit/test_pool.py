@@ -21,7 +21,7 @@ from slurm.protocol.outcomes import CallFailure
 from slurm.runner import journal, pool
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal
-from slurm.runner.parallel import run_parallel
+from slurm.runner.pool import run_parallel
 from waiting import until
 
 if TYPE_CHECKING:
