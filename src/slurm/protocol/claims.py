@@ -45,11 +45,12 @@ class Claims:
         if not self._file or self._links >= _LINKS:
             self._start_file()
         path = claim_path(self._directory, block)
-        self._links += 1
         try:
             os.link(self._file, path)
         except FileExistsError:  # NFS says so, too, if the reply to the first request was lost
-            return os.path.samestat(os.stat(path), os.stat(self._file))
+            if not os.path.samestat(os.stat(path), os.stat(self._file)):
+                return False
+        self._links += 1
         return True
 
     def _start_file(self) -> None:

@@ -1,8 +1,8 @@
 """Frames: what a pool's files consist of. Each frame has a head with checksums, and a body.
 
 A client writes blocks of calls to `calls`, an element answers to `out/<e>.<attempt>`. Each file has one writer, which
-writes every frame at an offset of its own: after an error, it writes the same bytes at the same place again. So a reader
-never takes a part of one frame for the begin of another. A frame is there once its checksums match.
+writes every frame at an offset of its own: after an error, it writes the same bytes at the same place again. So a
+reader never takes a part of one frame for the begin of another. A frame is there once its checksums match.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Head(NamedTuple):
     """Of a block, its number; of an answer, that of the call."""
     first: int = 0
     """The first call of a block."""
-    count: int = 1
+    calls: int = 1
     """The number of calls of a block."""
     attempt: int = 1
     began: float = 0.0
