@@ -33,6 +33,9 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
     """
     several: dict[Place, dict[SubmissionState, set[int]]] = {}
     for place, watched, indices in with_children(parts, cancelled_outcome()) if children else parts:
+        if watched.server is not None:
+            watched.server.cancel(indices)
+            continue
         if watched.submitted is None:
             place.recovery.complete([watched])
         several.setdefault(place, {}).setdefault(watched, set()).update(map(watched.element, indices))

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 BLOCK, CLOSED = 1, 2
 """The kinds of frames in `calls`: calls to make, and that no more follow."""
-RESULT, FAILURE, LARGE, BEGUN = 11, 12, 13, 14
+RESULT, FAILURE, LARGE, HERE, BEGUN = 11, 12, 13, 14, 15
 """The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
-own; and, only from a worker to its parent, that a call has begun."""
+own; the host and the job id of the element; and, only from a worker to its parent, that a call has begun."""
 
 _MAGIC = b"slf"
 _HEAD = Struct("<3sBQQIIddIQI")

@@ -9,12 +9,13 @@ results/<n>.pkl           a worker     the result of call n, if it is large
 
 from __future__ import annotations
 
+from slurm.protocol import CLIENTS
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CLIENTS, BLOCKS, OUT, FUNCTIONS = "clients", "calls", "out", "functions"
+BLOCKS, OUT, FUNCTIONS = "calls", "out", "functions"
 
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""

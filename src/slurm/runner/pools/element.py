@@ -9,17 +9,16 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-from slurm.protocol import freshness
+from slurm.protocol import CLIENTS, freshness
 from slurm.protocol.claims import Claims
-from slurm.protocol.frames import BLOCK, CLOSED, FrameReader, write_at
-from slurm.protocol.pools import BLOCKS, CLIENTS, OUT, outbox_name
+from slurm.protocol.frames import BLOCK, CLOSED, HERE, FrameReader, Head, encode, write_at
+from slurm.protocol.pools import BLOCKS, OUT, outbox_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import current_job, print_to_log
 from slurm.runner.pools.worker import Piece
 from slurm.runner.pools.workers import Workers
 
 if TYPE_CHECKING:
-    from slurm.protocol.frames import Head
     from slurm.runner.job_context import JobContext
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
@@ -36,7 +35,7 @@ class _Seen(NamedTuple):
     since: float
 
 
-def serve(element: int, elements: int, workers: int, idle: float, seconds: float | None) -> int:
+def pool(element: int, elements: int, workers: int, idle: float, seconds: float | None) -> int:
     """Serve as element `element` of a pool; return the number of calls made.
 
     Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
@@ -58,7 +57,7 @@ class _Client:
         self._calls = FrameReader(f"{directory}/{BLOCKS}")
         self._claims = Claims(directory, name)
         self._outbox, self._offset = f"{directory}/{OUT}/{name}", 0
-        self._unwritten = bytearray()
+        self._unwritten = bytearray(encode(Head(HERE, element), f"{job.host}\n{job.job_id}".encode()))
         self._synced_at = time.monotonic()
         self._warned_at = 0.0
         self._unsynced = False
@@ -147,12 +146,12 @@ class _Element:
     def _serve(self) -> None:
         pause = _SHORTEST_PAUSE
         while not self._may_leave():
-            begin = time.monotonic()
             writable = self._write()
+            begin = time.monotonic()
             found = self._look()
-            claimed = writable and self._claim()
-            took = time.monotonic() - begin
+            took = 0.0 if found else min(time.monotonic() - begin, 0.005)
             shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._elements)
+            claimed = writable and self._claim()
             waiting = any(client.seen for client in self._clients) and self._workers.idle
             pause = shortest if found or claimed or waiting else min(2 * pause, _LONGEST_PAUSE)
             for client, frame in self._workers.answers(pause):

@@ -8,10 +8,10 @@ import time
 from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
-from slurm.protocol import LOAD, RESULTS, SAVE
+from slurm.protocol import CLIENTS, LOAD, RESULTS, SAVE
 from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, read_frame
 from slurm.protocol.outcomes import CallFailure, ResultRecord
-from slurm.protocol.pools import BLOCKS, CLIENTS, FUNCTIONS, LARGE_BYTES, client_key, unpack
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, unpack
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.argument_loader import ArgumentLoader
