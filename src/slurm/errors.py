@@ -15,7 +15,8 @@
     │   │   ├── BuildFailed           the environment could not be built or installed
     │   │   └── PythonNotFound        the cluster has no Python of the client's minor version
     │   ├── SchedulerNotFound         the scheduler's command was not found
-    │   └── SubmissionRefused         the scheduler rejected the job
+    │   ├── SubmissionRefused         the scheduler rejected the job
+    │   └── PoolError                 a pool cannot do this, or takes no more calls
     ├── TransportError                a command could not run, or a file could not be read or written
     │   └── ConnectionLost            the connection broke; the current operation may have completed
     ├── SchedulerError                the scheduler gave no valid answer
@@ -26,6 +27,7 @@
     └── JobError                      a job finished without a result
         ├── TaskFailed                the task raised an exception that cannot be unpickled here
         ├── TaskExited                sys.exit, os._exit or a signal ended the process
+        │   └── WorkerDied            the worker process of a pool died while it made the call
         ├── CommandFailed             the program of a command failed: its exit status, or a product is missing
         ├── SetupFailed               a module or a setup line failed on the node; the task did not run
         ├── LoadFailed                the function or its arguments could not be loaded on the node
@@ -38,6 +40,7 @@
         ├── JobPreempted
         ├── NodeFailed
         ├── JobNotStarted             the scheduler could not start the job (boot, deadline, launch)
+        │   └── PoolEnded             no element of the pool is left to make the call
         └── JobLost                   the scheduler no longer knows the job, and it left no outcome
 
 A wait that times out raises the builtin TimeoutError. An exception that a task raised is raised unchanged.
@@ -130,6 +133,10 @@ class PythonNotFound(EnvironmentNotReady):
 
 class SchedulerNotFound(SubmissionError):
     """The scheduler's command was not found."""
+
+
+class PoolError(SubmissionError):
+    """A pool cannot do this, or takes no more calls."""
 
 
 class SubmissionRefused(SubmissionError):
@@ -299,6 +306,14 @@ class NodeFailed(JobError):
 
 class JobNotStarted(JobError):
     """The scheduler could not start the job, or rejected it after it had been deferred."""
+
+
+class PoolEnded(JobNotStarted):
+    """No element of the pool is left to make the call."""
+
+
+class WorkerDied(TaskExited):
+    """The worker process of a pool died while it made the call. The pool goes on."""
 
 
 class JobLost(JobError):

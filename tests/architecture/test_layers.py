@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("reuse.*",),
     ("jobs.*",),
     ("slurmfile.*",),
+    ("pools.*",),
     ("clusters.*",),
     ("tools.*",),
     ("sweeps.*",),

@@ -77,7 +77,7 @@ def _ends(job: Job[Any] | JobArray[Any]) -> Iterator[tuple[int, Any, BaseExcepti
     place, state, indices = job.part
     for at in range(0, len(indices), _READ):
         some = indices[at : at + _READ]
-        read = ResultReader(place.store, place.tracker, state, some, logs=True)
+        read = ResultReader(place.store, place.tracker, state, some, source=place.outcomes, logs=True)
         for index in some:
             yield index, *read.take(index)
 

@@ -8,6 +8,7 @@ from slurm.clusters.arguments import (
     only_bound_calls,
     only_iterable_calls,
     only_known_arguments,
+    value_digest,
     warn_on_a_login_node,
 )
 from slurm.sanitize.numbers import whole
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.clusters.batch import Batch
+    from slurm.clusters.pool import Duration, Pool
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
     from slurm.jobs.job import Job, JobArray
@@ -279,6 +281,16 @@ class Cluster(KnownAttributes):
         return made
 
     @ends_at_the_caller
+    def pool(self, *, nodes: int = 1, workers: int = 1, idle: Duration = "5:00", **options: Any) -> Pool:
+        """Start `nodes` elements of `workers` processes, for calls of milliseconds: `task.on(pool)(3)`. Experimental.
+
+        An element ends after `idle` without a call. The options are those of a task. Raises PoolError.
+        """
+        from slurm.clusters.pool import make_pool
+
+        return make_pool(self, nodes=nodes, workers=workers, idle=idle, keywords=options)
+
+    @ends_at_the_caller
     def put(self, value: Any) -> Put:
         """Send an object, or the file or directory of a `Path`, once; return what stands for it in any call.
 
@@ -289,7 +301,7 @@ class Cluster(KnownAttributes):
         from slurm.storage.uploads import Uploads
 
         uploads = Uploads()
-        made = put(value, uploads, home=self.url, reducers=task.REDUCERS, digest=_value_digest)
+        made = put(value, uploads, home=self.url, reducers=task.REDUCERS, digest=value_digest)
         self.place.blobs.send(uploads)
         return made
 
@@ -390,9 +402,3 @@ class Cluster(KnownAttributes):
         from slurm.views.notebook import cluster_html
 
         return cluster_html(self.place, self.settings.environment or (), self.options)
-
-
-def _value_digest(value: object) -> str | None:
-    from slurm.jobs.reuse import value_digest
-
-    return value_digest(value)

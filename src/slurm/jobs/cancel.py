@@ -33,6 +33,9 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
     """
     several: dict[Place, dict[SubmissionState, set[int]]] = {}
     for place, watched, indices in with_children(parts, cancelled_outcome()) if children else parts:
+        if watched.server is not None:
+            watched.server.cancel(indices)
+            continue
         if watched.submitted is None:
             place.recovery.complete([watched])
         several.setdefault(place, {}).setdefault(watched, set()).update(map(watched.element, indices))
@@ -60,7 +63,7 @@ def _leave_out_ended(place: Place, every: dict[SubmissionState, set[int]]) -> No
     """Keep the elements that have not ended, and those that may run although they have an outcome."""
     ended = {w.key: w.with_outcomes(elements) for w, elements in every.items()}
     ended = {key: elements for key, elements in ended.items() if elements}
-    read = place.store.several_outcomes(ended) if ended else {}
+    read = place.outcomes.several_outcomes(ended) if ended else {}
     for watched, elements in list(every.items()):
         found = read[watched.key].read if watched.key in read else {}
         fenced = {element for element, outcome in found.items() if may_run_on(outcome)}

@@ -105,7 +105,9 @@ class Handle(NoOperators, Placeholder):
         return str(self._place.url)
 
     def _read(self, indices: Sequence[int], *, logs: bool = False) -> ResultReader:
-        return ResultReader(self._place.store, self._place.tracker, self._watched, indices, logs=logs)
+        return ResultReader(
+            self._place.store, self._place.tracker, self._watched, indices, source=self._place.outcomes, logs=logs
+        )
 
     def _read_all(
         self, indices: Sequence[int], *, return_exceptions: bool = False
@@ -121,7 +123,7 @@ class Handle(NoOperators, Placeholder):
         return found, None
 
     def _outcomes(self, indices: Iterable[int]) -> Mapping[int, Outcome]:
-        return self._place.store.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
+        return self._place.outcomes.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
 
     def _metrics(self, indices: Sequence[int], timeout: float | None) -> list[dict[str, float]]:
         """Wait for calls; the metrics of each, from the outcomes."""

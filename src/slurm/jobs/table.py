@@ -74,7 +74,7 @@ def _columns(part: Part, found: Sequence[JobStatus]) -> Iterator[dict[str, Any]]
     """What became of each call."""
     place, state, indices = part
     succeeded = [i for i, status in zip(indices, found, strict=True) if status.outcome and status.outcome.succeeded]
-    results = ResultReader(place.store, place.tracker, state, succeeded)
+    results = ResultReader(place.store, place.tracker, state, succeeded, source=place.outcomes)
     wanted = frozenset(succeeded)
     for index, status in zip(indices, found, strict=True):
         result, error = results.of(index) if index in wanted else (None, None)

@@ -16,6 +16,7 @@ from slurm.plugins import plugin
 from slurm.schedulers.base import Site
 from slurm.schedulers.client import SchedulerClient
 from slurm.storage.job_store import JobStore
+from slurm.storage.outcome_sources import OutcomeSources
 from slurm.storage.reuse_records import ReuseRecords
 from slurm.storage.runner_zip import bundle
 from slurm.storage.uploads import BlobStore
@@ -123,6 +124,11 @@ class Place:
     def store(self) -> JobStore:
         """The job directories there."""
         return JobStore(self.transport, self.probe.root)
+
+    @once
+    def outcomes(self) -> OutcomeSources:
+        """Where the outcomes of each submission there are read from."""
+        return OutcomeSources(self.store)
 
     @once
     def blobs(self) -> BlobStore:
@@ -243,7 +249,7 @@ class Place:
         )
         return Tracker(
             self.registry,
-            listing=self.store.done,
+            listing=self.outcomes.done,
             distrust=self.store.distrust,
             poller=poller,
             finalize=self.finalizer.finalize,

@@ -21,7 +21,7 @@ REFUSED, SUMMARY, REUSE = "refused.json", "summary.json", "reuse"
 CALLS, INDEX, SCRIPT, CARETAKER, CALLBACKS = "calls.pkl", "calls.idx", "script.sh", "caretaker.sh", "callbacks.pkl"
 LOGS, OUTCOMES, RESULTS, WORK = "logs", "outcomes", "results", "work"
 ATTEMPTS, EVENTS, CHILDREN, INBOX = "attempts", "events", "children", "inbox"
-METRICS = "metrics.json"
+METRICS, CLIENTS = "metrics.json", "clients"
 
 MOST_CALLS = 10**9
 """The largest number of calls in a submission; a record with more is damaged."""
@@ -45,10 +45,14 @@ that never ran because the element was stopped too often."""
 
 
 def is_key(text: str) -> bool:
-    """Whether a text is a valid submission key: two directory names separated by `/`."""
+    """Whether a text is a valid submission key: two directory names separated by `/`.
+
+    `/clients/<n>` follows for the calls of a client of a pool.
+    """
     parts = text.split("/")
     valid = all(part and part not in (".", "..") and len(part.split()) == 1 for part in parts)
-    return valid and len(parts) == 2 and text.isprintable()
+    of_pool = len(parts) == 4 and parts[2] == CLIENTS and parts[3].isdecimal()
+    return valid and (len(parts) == 2 or of_pool) and text.isprintable()
 
 
 class Document(Record):

@@ -105,6 +105,12 @@ class ArgumentLoader:
 
         return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
 
+    def load_shared(self) -> Callable[[bytes], Call]:
+        """Load what calls share; return a loader of a call from its pickled arguments, which are kept elsewhere."""
+        with self._open(INDEX) as offsets, self._open(CALLS) as calls:
+            shared = self._load_head(calls, int.from_bytes(offsets.read(OFFSET_BYTES), "little"))
+        return lambda data: _call(shared, *unpickled(BytesIO(data), self._dereference))
+
     def _open(self, name: str) -> IO[bytes]:
         return open_own(f"{self._directory}/{name}")
 

@@ -108,7 +108,7 @@ def _run_serial(calls: Iterable[tuple[int, Load]], resolver: PlaceholderResolver
     for position, load in calls:
         if stop_signal():
             raise Stopped(stop_signal())
-        yield position, _run_call(load, resolver, job, position)
+        yield position, run_call(load, resolver, job, position)
 
 
 def _run_parallel(
@@ -117,10 +117,11 @@ def _run_parallel(
     from slurm.runner.pool import run_parallel  # noqa: PLC0415 - most elements have no workers
 
     loads = dict(calls)
-    return run_parallel(lambda position: _run_call(loads[position], resolver, job, position), list(loads), workers)
+    return run_parallel(lambda position: run_call(loads[position], resolver, job, position), list(loads), workers)
 
 
-def _run_call(load: Load, resolver: PlaceholderResolver, job: JobContext, position: int) -> Done:
+def run_call(load: Load, resolver: PlaceholderResolver, job: JobContext, position: int) -> Done:
+    """Load and make a call; return its pickled result, or its failure."""
     phase = LOAD
     set_current_index(job.index + position)
     resolver.clear()

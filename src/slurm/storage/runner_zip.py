@@ -69,7 +69,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/linked_files.py", "slurm/runner/mpi.py", "slurm/runner/put_loader.py", "slurm/runner/program.py"),
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
     *("slurm/protocol/checking.py", "slurm/protocol/ranges.py", "slurm/runner/checkpoint.py"),
-    *("slurm/runner/initializer.py", "slurm/runner/pool.py", "slurm/tasks/context_parameter.py"),
+    *("slurm/runner/initializer.py", "slurm/runner/pool", "slurm/tasks/context_parameter.py"),
     *("slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py", "slurm/runner/inbox.py"),
 )
 """Prefixes of those among them that few tasks load: workflows, ranks, workers, special functions, child processes,

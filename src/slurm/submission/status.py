@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from slurm.protocol.outcomes import Outcome
     from slurm.protocol.states import JobState
@@ -39,6 +39,19 @@ class Settled(NamedTuple):
 
     elements: int
     callbacks: Sequence[Callable[[], object]]
+
+
+class Server(Protocol):
+    """Follows a submission whose calls are made by a pool, in place of the tracker and the scheduler."""
+
+    def follow(self) -> None:
+        """See to it that ends are announced while calls are unfinished."""
+
+    def query(self) -> None:
+        """Report the states of unfinished calls to the submission."""
+
+    def cancel(self, indices: Collection[int]) -> None:
+        """End calls that have not begun. Raises PoolError if others among them have not ended."""
 
 
 class Listener(Protocol):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurm.protocol.summary import Summary
     from slurm.schedulers.base import Report
     from slurm.submission.origins import Here
-    from slurm.submission.status import Listener
+    from slurm.submission.status import Listener, Server
     from slurm.submission.timings import Timings
 
 
@@ -59,6 +59,7 @@ class SubmissionState:
         """How its calls ended, if a client has counted them."""
         self.listener: Listener | None = None
         """Receives the changes, if there are callbacks on this client."""
+        self.server: Server | None = None  # of calls that a pool makes
         self.queued_here: tuple[str, ...] = ()
         """The commands that have queued it, if this process ran them."""
         self._submitted = submitted

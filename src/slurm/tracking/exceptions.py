@@ -19,10 +19,12 @@ from slurm.errors import (
     JobTimedOut,
     LoadFailed,
     NodeFailed,
+    PoolEnded,
     ResultNotSaved,
     SetupFailed,
     TaskExited,
     TaskFailed,
+    WorkerDied,
 )
 from slurm.options.retry import failure_names, names_of
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
@@ -51,6 +53,7 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.FAILED: (TaskExited, "ended without an outcome"),
 }
 
+_OF_POOLS: dict[str, type[JobError]] = {"PoolEnded": PoolEnded, "WorkerDied": WorkerDied}
 
 _UNPICKLABLE = re.compile(r"(?i)cannot pickle '([\w.]+)' (?:object|instances)|cannot pickle (files)")
 _DATA = "data, not open files, connections, generators or locks"
@@ -125,6 +128,10 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
             outcome.reason or "", dependency_failed=phase == RESOLVE,
         )  # fmt: skip
         return of_status(FinalStatus(report.state, report), facts, message)
+    if phase in (PROCESS, QUEUE) and error is not None and (of_pool := _OF_POOLS.get(error.type)):
+        failure = _job_error(of_pool, f"was not finished: {message}. Its log: {facts.log}", outcome, facts)
+        failure.signal = outcome.exit_code - 128 if outcome.exit_code > 128 else None
+        return failure
     if phase == PROCESS and error is None:
         return _exited(outcome.exit_code, outcome, facts)
     if phase == PROCESS:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from slurm.protocol import ResolvedEnvironment
     from slurm.protocol.outcomes import Outcome
     from slurm.storage.job_store import JobStore
+    from slurm.storage.outcome_sources import OutcomeSource
     from slurm.submission.submission_state import SubmissionState
     from slurm.tracking.tracker import Tracker
 
@@ -27,10 +28,17 @@ class ResultReader:
     """
 
     def __init__(
-        self, store: JobStore, tracker: Tracker, watched: SubmissionState, indices: Sequence[int], *, logs: bool = False
+        self,
+        store: JobStore,
+        tracker: Tracker,
+        watched: SubmissionState,
+        indices: Sequence[int],
+        *,
+        source: OutcomeSource,
+        logs: bool = False,
     ) -> None:
         self._store, self._tracker, self._watched = store, tracker, watched
-        self._read = store.read_results(watched.key, indices, chunk=watched.chunk)
+        self._read = source.read_results(watched.key, indices, chunk=watched.chunk)
         watched.learn_outcomes(self._read.elements)
         self._tails = dict(store.log_tails(self._unexplained_logs(indices))) if logs else {}
 

@@ -133,7 +133,13 @@ class Tracker:
         With `partly`, raises only if all clusters fail, so that one that is down does not hide the jobs of the others.
         Submissions whose client died before it recorded the ids are located first.
         """
-        pending = [watched for watched in several if watched.unfinished]
+        unfinished = [watched for watched in several if watched.unfinished]
+        for watched in unfinished:
+            if watched.server is not None:
+                watched.server.query()
+        pending = [watched for watched in unfinished if watched.server is None]
+        if not pending:
+            return
         found = self._poller.query(pending)
         for watched in pending:
             watched.note_missing(found.reports[watched.key], time.monotonic())
@@ -146,6 +152,8 @@ class Tracker:
         Waits a little, because the scheduler reports it after the end of the element. None if the scheduler did not
         end the element, or has forgotten it.
         """
+        if watched.server is not None:
+            return None
         end = time.monotonic() + self._timings.verdict
         element = watched.element(index)
         while not ((report := watched.report(index)) and report.state.final):
@@ -189,6 +197,9 @@ class Tracker:
 
     def _follow(self, watched: SubmissionState) -> None:
         """Keep a submission, and start the thread if it does not run. The caller holds the lock."""
+        if watched.server is not None:
+            watched.server.follow()
+            return
         self._kept.append(watched)
         now = time.monotonic()
         self._changed_at, self._pause = now, self._patience[0]

@@ -94,6 +94,8 @@ class Transport(Protocol):
 
     pace: float
     """The shortest time in seconds between two listings of files."""
+    shares_files: bool = False
+    """Whether this process sees the files there under the same paths."""
     read_pauses: tuple[float, ...] = (0.3, 1.5)
     """Seconds to wait before each new attempt to read a file."""
 

@@ -27,7 +27,7 @@ _NOT_FOUND = 127  # as in a shell
 class LocalTransport(Transport):
     """Commands and files of this machine."""
 
-    pace = 0.01
+    pace, shares_files = 0.01, True
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> LocalTransport:

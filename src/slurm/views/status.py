@@ -89,7 +89,7 @@ def _read(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
     elements: dict[SubmissionState, set[int]] = {}
     for _, state, indices in parts:
         elements.setdefault(state, set()).update(map(state.element, indices))
-    found = place.store.several_outcomes({state.key: state.with_outcomes(some) for state, some in elements.items()})
+    found = place.outcomes.several_outcomes({state.key: state.with_outcomes(some) for state, some in elements.items()})
     for state in elements:
         state.learn_outcomes(found[state.key].read)
     return found

@@ -1,0 +1,207 @@
+"""Pool: makes calls in worker processes that wait for them, so that one more call takes milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
+
+from slurm.errors import OptionError, PoolError, SlurmError
+from slurm.jobs.executor import ClusterExecutor
+from slurm.jobs.job import JobArray
+from slurm.jobs.launching import is_command
+from slurm.jobs.submit import Wanted, head_of, submit
+from slurm.options import values
+from slurm.pools.client_files import ClientFiles
+from slurm.pools.pool_calls import PoolCalls
+from slurm.protocol import CLIENTS
+from slurm.protocol.directories import make_private
+from slurm.protocol.pools import client_key
+from slurm.runner.pools.element import pool as serve
+from slurm.sanitize.numbers import whole
+from slurm.serialization.pickling import pickle_calls, unpacked
+from slurm.storage.keys import new_key
+from slurm.storage.uploads import Uploads
+from slurm.tasks.settings import Settings
+from slurm.tasks.task import REDUCERS, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import timedelta
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from slurm.clusters.cluster import Cluster
+    from slurm.jobs.plan import Plan
+    from slurm.places.place import Place
+    from slurm.protocol import ResolvedEnvironment
+    from slurm.serialization.pickling import Arguments
+    from slurm.submission.submission_state import SubmissionState
+
+Duration = Union[float, str, "timedelta"]
+"""Seconds, Slurm's text for a time, or a timedelta."""
+
+_LEAD, _LEAD_SHARE = 30.0, 0.1
+"""An element takes no more calls so many seconds before its time limit, or this share of it if that is less."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_BLOCKS_OF_A_WORKER = 16
+_MOST_CALLS = 512
+"""A map has 16 blocks for each worker of the pool, of at most 512 calls each."""
+
+
+class Pool:
+    """Workers of an array of jobs, which make the calls of `task.on(pool)`. Made by `cluster.pool(…)`.
+
+    Leaving the `with` ends the workers, after all calls that have been made.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        state: SubmissionState,
+        files: ClientFiles,
+        *,
+        environment: ResolvedEnvironment,
+        workers: int,
+    ) -> None:
+        self._place, self._state, self._files, self._environment = place, state, files, environment
+        self._workers = workers * state.elements
+        self._calls = PoolCalls(place, client_key(state.key, 0), state)
+        self._lock, self._pid, self._closed = threading.Lock(), os.getpid(), False
+
+    @property
+    def key(self) -> str:
+        """The key of its submission."""
+        return self._state.key
+
+    @property
+    def jobs(self) -> JobArray[int]:
+        """Its elements. The result of each is the number of calls that it has claimed."""
+        return JobArray(self._place, self._state, range(self._state.count))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take no more calls. The workers end once they have made those that were submitted."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._files.close()
+        if not self._calls.unanswered and not self._calls.none_left:
+            self.jobs.cancel()
+
+    def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
+        """Write bound calls of a task for the workers, as `task.on(pool)(…)` and `.map(…)` do."""
+        del mapped
+        self._refuse(of)
+        uploads = Uploads()
+        pickled = pickle_calls(head_of(of, uploads), calls, reducers=REDUCERS, there=self._environment.modules)
+        if any(reference.kind != "put" for reference in frozenset().union(*pickled.references)):
+            raise PoolError(f"{of.name} on a pool takes no jobs as arguments yet: pass job.result()")
+        data, (head, *bounds) = pickled.calls.data, unpacked(pickled.calls.offsets)
+        calls_data = [data[begin:end] for begin, end in pairwise(bounds)]
+        with self._lock:
+            self._refuse_after_the_end()
+            try:
+                digest = self._files.add_function(data[: bounds[0]], head)
+            except OSError as error:
+                raise PoolError(f"{of.name} cannot be written for the workers of the pool: {error}") from error
+            indices = self._calls.state.grow(len(calls_data))
+            size = max(1, min(_MOST_CALLS, len(calls_data) // (_BLOCKS_OF_A_WORKER * self._workers)))
+            for at in range(0, len(calls_data), size):
+                some = indices[at : at + size]
+                self._calls.add(self._files.next_block, some)
+                self._files.add_block(digest, some.start, calls_data[at : at + size])
+        self._calls.follow()
+        return JobArray(self._place, self._calls.state, indices)
+
+    def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
+        """Raise PoolError: a pool queues nothing, so there is nothing to plan."""
+        del calls, mapped
+        raise PoolError(f"{of.name}.plan(…) on a pool: a call of a pool queues nothing. Plan it on the cluster")
+
+    def executor(
+        self, *, initializer: Callable[..., object] | None = None, initargs: Sequence[Any] = ()
+    ) -> ClusterExecutor:
+        """A `concurrent.futures.Executor` on the workers, with real Futures.
+
+        `initializer(*initargs)` is called once in each worker, before its first call of this executor.
+        """
+        return ClusterExecutor(self, {}, initializer=initializer, initargs=initargs)
+
+    def _refuse(self, of: Task[..., Any]) -> None:
+        """Raise PoolError for a task that a pool cannot run."""
+        terms = of.terms
+        what = (
+            "is a workflow, which runs as a job of its own"
+            if of.is_workflow
+            else "runs a program, which runs as a job of its own"
+            if is_command(of)
+            else "waits for other jobs (after), which calls of a pool cannot yet"
+            if of.upstreams
+            else "has an environment of its own: give it to cluster.pool(environment=…)"
+            if terms.environment
+            else "has a Retry, which calls of a pool cannot have yet"
+            if terms.options.get("retry")
+            else ""
+        )
+        if what:
+            raise PoolError(f"{of.name} cannot run on a pool: it {what}")
+
+    def _refuse_after_the_end(self) -> None:
+        if self._pid != os.getpid():
+            raise PoolError("a pool is used by the process that has made it, and not by a fork")
+        if self._closed:
+            raise PoolError("the pool is closed, and takes no more calls")
+        if self._calls.none_left:
+            try:
+                why = self._calls.why_ended
+            except SlurmError as error:
+                why = str(error)
+            raise PoolError(f"{why}: make a new pool, or give it more time= or idle=")
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.key} of {self._workers} workers on {self._place.url}>"
+
+
+def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, keywords: Mapping[str, Any]) -> Pool:
+    """Submit the elements of a pool. Raises PoolError where this machine does not see the files of the nodes."""
+    nodes, workers = whole(nodes, "nodes", least=1), whole(workers, "workers", least=1)
+    place = cluster.place
+    if not place.transport.shares_files:
+        raise PoolError(f"a pool on {cluster.url} is not possible yet: it needs a program on a machine of the cluster")
+    try:
+        seconds = float(values.lead(idle))
+    except ValueError as error:
+        raise OptionError(f"idle={idle!r}: write {error}") from None
+    own = {"cpus_per_task": workers, **keywords, "no_requeue": True, "reuse": False}
+    task = Task(serve, Settings.parse(own))
+    settings, environment = cluster._prepare(task)  # noqa: SLF001 - of this package
+    limit = values.seconds(str(settings.options.get("time"))) if settings.options.get("time") else None
+    end = None if limit is None else limit - min(_LEAD, _LEAD_SHARE * limit)
+    key = new_key("pool")
+    directory = place.store.directory(key)
+    make_private(f"{directory}/{CLIENTS}")
+    try:
+        files = ClientFiles.create(directory, 0, nodes)
+        calls: list[Arguments] = [((element, nodes, workers, seconds, end), {}) for element in range(nodes)]
+        state = submit(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
+    except (SlurmError, OSError):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(directory)
+        raise
+    return Pool(place, state, files, environment=environment, workers=workers)

@@ -1,0 +1,1 @@
+"""Pools: elements that make the calls of clients, which write them to files."""

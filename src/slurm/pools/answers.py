@@ -1,0 +1,159 @@
+"""Answers: how the calls of a client of a pool have ended, read from the outboxes of the elements."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.errors import ProtocolError, SlurmError, TransportError
+from slurm.protocol import FAILED, RESULTS, SAVE, SUCCEEDED
+from slurm.protocol.checking import read as read_record
+from slurm.protocol.files import open_own
+from slurm.protocol.frames import FAILURE, HERE, LARGE, FrameReader, read_frame
+from slurm.protocol.outcomes import CallFailure, Outcome, ResultRecord
+from slurm.protocol.pools import OUT, outbox_name
+from slurm.serialization.unpickling import SignalWatch, load
+from slurm.storage.job_store import Outcomes
+from slurm.storage.results import FetchedResults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from slurm.protocol.frames import Frame
+
+
+class _Place(NamedTuple):
+    """Where the answer to a call is."""
+
+    element: int
+    offset: int
+
+
+class Answers:
+    """The answers in the outboxes of a client's `directory`, by call, and the outcomes of calls that get none.
+
+    One thread at a time may read; any may ask.
+    """
+
+    def __init__(self, directory: str, elements: int) -> None:
+        self._directory = directory
+        self._outboxes = [FrameReader(f"{directory}/{OUT}/{outbox_name(element)}") for element in range(elements)]
+        self._places: dict[int, _Place] = {}
+        self._unread: dict[int, Frame] = {}  # whose results nobody has asked for yet
+        self._concluded: dict[int, Outcome] = {}
+        self._hosts: dict[int, list[str]] = {}
+
+    def read(self) -> Iterator[int]:
+        """Read what has been added; yield the calls that have ended by it. The first end of a call counts."""
+        for element, outbox in enumerate(self._outboxes):
+            for frame in outbox.frames():
+                number = frame.head.number
+                if frame.head.kind == HERE:
+                    self._hosts[element] = frame.body.decode().split("\n")
+                elif number not in self._places and number not in self._concluded:
+                    self._unread[number] = frame
+                    self._places[number] = _Place(element, frame.offset)
+                    yield number
+
+    def conclude(self, number: int, outcome: Outcome) -> bool:
+        """Note the outcome of a call that has no answer; False if it has ended already."""
+        if number in self._places or number in self._concluded:
+            return False
+        self._concluded[number] = outcome
+        return True
+
+    def element_of(self, number: int) -> int:
+        """The element that has answered a call; 0 if none has."""
+        place = self._places.get(number)
+        return place.element if place else 0
+
+    def host(self, element: int) -> str:
+        """The host of an element; empty before it has begun to serve."""
+        return self._hosts.get(element, [""])[0]
+
+    def outcomes(self, numbers: Iterable[int]) -> Outcomes:
+        """The outcomes of the calls that have ended."""
+        found = Outcomes({}, {})
+        for number in numbers:
+            try:
+                if (outcome := self._outcome(number)) is not None:
+                    found.read[number] = outcome
+            except OSError as error:
+                found.unreadable[number] = TransportError(str(error))
+            except SlurmError as error:
+                found.unreadable[number] = error
+        return found
+
+    def results(self, numbers: Iterable[int]) -> FetchedResults:
+        """The results of calls, and the outcomes of those that have failed."""
+        found = FetchedResults({}, {}, {}, 1)
+        with SignalWatch() as signals:
+            for number in numbers:
+                try:
+                    outcome = self._add_result(found.results, number)
+                    if outcome is not None:
+                        found.elements[number] = outcome
+                except (ProtocolError, TransportError) as error:
+                    found.unloaded[number] = error
+                except BaseException as error:  # noqa: BLE001 - unpickling runs the user's own code, which may exit
+                    signals.raise_if_sent()
+                    found.unloaded[number] = error
+        return found
+
+    def _add_result(self, results: dict[int, Any], number: int) -> Outcome | None:
+        """Add the result of a call; return its outcome if it has none."""
+        frame = self._frame(number)
+        if frame is None or frame.head.kind == FAILURE:
+            return self._outcome(number, frame)
+        results[number] = self._large(frame) if frame.head.kind == LARGE else load(io.BytesIO(frame.body))
+        self._unread.pop(number, None)
+        return None
+
+    def _large(self, frame: Frame) -> Any:
+        record = read_record(ResultRecord, json.loads(frame.body))
+        path = f"{self._directory}/{RESULTS}/{record.file}"
+        data = _bytes(path)
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise ProtocolError(f"{path} is not the result that was saved: its size or SHA-256 differs")
+        return load(io.BytesIO(data))
+
+    def _frame(self, number: int) -> Frame | None:
+        """The answer to a call; None if there is none."""
+        place, frame = self._places.get(number), self._unread.get(number)
+        if place is None or frame is not None:
+            return frame
+        path = self._outboxes[place.element].path
+        try:
+            frame = read_frame(path, place.offset)
+        except OSError as error:
+            raise TransportError(f"the answer to call {number} cannot be read: {error}") from error
+        if frame is None or frame.head.number != number:
+            raise ProtocolError(f"{path} is damaged: it has no answer to call {number} at {place.offset}")
+        return frame
+
+    def _outcome(self, number: int, frame: Frame | None = None) -> Outcome | None:
+        if number in self._concluded:
+            return self._concluded[number]
+        frame = frame or self._frame(number)
+        if frame is None:
+            return None
+        host, job_id = self._hosts.get(self.element_of(number), ("", ""))
+        fields: dict[str, Any] = {"host": host or None, "job_id": job_id or None, "attempt": frame.head.attempt}
+        fields |= {"started": frame.head.began or None, "ended": frame.head.ended or None}
+        if frame.head.kind != FAILURE:
+            return Outcome(status=SUCCEEDED, phase=SAVE, **fields)
+        failure = read_record(CallFailure, json.loads(frame.body))
+        fields |= {"phase": failure.phase, "exit_code": failure.exit_code, "error": failure.error}
+        return Outcome(status=FAILED, **fields)
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open_own(path) as file:
+            return file.read()
+    except FileNotFoundError as error:
+        raise ProtocolError(f"{path} is not the result that was saved: the file is missing") from error
+    except OSError as error:
+        raise TransportError(f"{path} cannot be read: {error}") from error

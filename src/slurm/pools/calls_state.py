@@ -1,0 +1,40 @@
+"""CallsState: what is known about the calls of a client of a pool."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from slurm.protocol import Submitted
+from slurm.submission.submission_state import SubmissionState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class CallsState(SubmissionState):
+    """A submission of which there are ever more calls, and whose calls the elements of another one make.
+
+    `element_of` returns the element that has answered a call, or 0.
+    """
+
+    def __init__(self, key: str, pool: SubmissionState, element_of: Callable[[int], int]) -> None:
+        super().__init__(key, 0, Submitted(scheduler=pool.scheduler, blocks=()), mapped=True, created=time.time())
+        self._pool, self._element_of = pool, element_of
+        self.queued_here = ("",)
+
+    def grow(self, count: int) -> range:
+        """Add calls; return their indices."""
+        with self._lock:
+            first = self.count
+            self.count = self.elements = first + count
+        return range(first, first + count)
+
+    def job_id(self, index: int) -> str | None:
+        """The scheduler's id of the pool."""
+        del index
+        return self._pool.array_id(0)
+
+    def log(self, index: int, rank: int = 0) -> str:
+        """The log of the element that has answered a call."""
+        return f"../../{self._pool.log(self._element_of(index), rank)}"

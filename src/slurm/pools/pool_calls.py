@@ -1,0 +1,230 @@
+"""PoolCalls: follows the calls of one client of a pool, in a thread of its own: they end within milliseconds."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from slurm.errors import PoolError, TransportError
+from slurm.pools.answers import Answers
+from slurm.pools.calls_state import CallsState
+from slurm.pools.verdicts import Verdicts, cancelled
+from slurm.protocol.claims import Claims, claimant
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from slurm.places.place import Place
+    from slurm.protocol.outcomes import Outcome
+    from slurm.storage.job_store import Outcomes
+    from slurm.storage.results import FetchedResults
+    from slurm.submission.submission_state import SubmissionState
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
+_EAGERNESS = 0.05
+"""Answers are looked for after this share of the time since the last one, or the last call."""
+_LINGER = 5.0
+"""Seconds that the thread waits for more calls."""
+_CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
+_CLIENT = "client"
+
+
+class _Block:
+    """A block, and its calls that have not ended."""
+
+    __slots__ = ("left", "number")
+
+    def __init__(self, number: int, calls: range) -> None:
+        self.number, self.left = number, set(calls)
+
+
+class PoolCalls:
+    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission."""
+
+    def __init__(self, place: Place, key: str, pool: SubmissionState) -> None:
+        self._place, self._pool = place, pool
+        self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
+        self._answers = Answers(self._directory, pool.elements)
+        self.state = CallsState(key, pool, self._answers.element_of)
+        self.state.server = self
+        self._verdicts, self._claims = Verdicts(place, pool), Claims(self._directory, _CLIENT)
+        self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
+        self._block_of: dict[int, _Block] = {}
+        self._ended: set[int] = set()  # elements
+        self._changed, self._reading = threading.Condition(), threading.RLock()
+        self._thread: threading.Thread | None = None
+        self._concluded_at = self._added_at = self._warned_at = 0.0
+        for element in range(pool.elements):
+            place.tracker.when_finished(pool, element, partial(self._element_ended, element))
+        place.outcomes.add(key, self)
+
+    def add(self, number: int, calls: range) -> None:
+        """Expect answers to the calls of a block. Call it before the block is written."""
+        block = _Block(number, calls)
+        with self._changed:
+            self._blocks[number] = block
+            self._block_of.update(dict.fromkeys(calls, block))
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether any call has not ended."""
+        return bool(self._blocks)
+
+    @property
+    def none_left(self) -> bool:
+        """Whether all elements of the pool have ended."""
+        return len(self._ended) == self._pool.elements
+
+    @property
+    def why_ended(self) -> str:
+        """Why no element is left. Reads outcomes."""
+        outcome = self._verdicts.pool_ended(self._ended)
+        return outcome.error.message if outcome.error else ""
+
+    # The Server.
+
+    def follow(self) -> None:
+        """Look for answers soon, and as long as there are unfinished calls."""
+        with self._changed:
+            self._added_at = time.monotonic()
+            self._changed.notify_all()
+            if self._blocks and (self._thread is None or not self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._run, name="slurm-pool", daemon=True)
+                self._thread.start()
+
+    def query(self) -> None:
+        """Report which unfinished calls have been claimed: they run, or will run soon."""
+        reports: dict[int, Report] = {}
+        for block in self._unfinished_blocks():
+            name = claimant(self._directory, block.number)
+            state = JobState.RUNNING if name else JobState.PENDING
+            host = self._answers.host(_element(name)) if name and name != _CLIENT else ""
+            report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
+            reports.update(dict.fromkeys(block.left.copy(), report))
+        self.state.add_reports(reports)
+
+    def cancel(self, indices: Collection[int]) -> None:
+        """End the calls of blocks that no element has claimed. Raises PoolError if others have not ended."""
+        wanted = set(indices)
+        for block in self._unfinished_blocks():
+            if block.left <= wanted and self._claims.claim(block.number):
+                self._conclude(block, cancelled())
+        if left := [index for index in wanted if not self.state.finished(index)]:
+            name = self.state.name(min(left))
+            raise PoolError(f"{len(left)} calls, such as {name}, cannot be cancelled: an element of the pool has them")
+
+    # The thread.
+
+    def _element_ended(self, element: int) -> None:
+        with self._changed:
+            self._ended.add(element)
+            self._concluded_at = 0.0
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            with self._changed:
+                if not self._changed.wait_for(lambda: self._blocks, _LINGER):
+                    self._thread = None
+                    return
+            begin = time.monotonic()
+            found = False
+            try:
+                found = self._look()
+            except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
+                if begin - self._warned_at > _WARN_SECONDS:
+                    _log.warning("answers to %s cannot be read, trying again: %s", self.state.key, error)
+                    self._warned_at = begin
+            now = time.monotonic()
+            last = now if found else last
+            with self._changed:
+                took = 0.0 if found else min(now - begin, 0.005)
+                shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._pool.elements)
+                eager = _EAGERNESS * (now - max(last, self._added_at))
+                if self._blocks:
+                    self._changed.wait(max(shortest, min(eager, _LONGEST_PAUSE)))
+
+    def _look(self) -> bool:
+        """Read new answers, and conclude the calls that get none; return whether there are any."""
+        ended = frozenset(self._ended)  # before reading: all that these have answered is there
+        found = self._read()
+        if found:
+            self._place.tracker.learn(self.state, found)
+        if ended and time.monotonic() - self._concluded_at > _CONCLUDE_SECONDS:
+            self._concluded_at = time.monotonic()
+            for block in self._unfinished_blocks():
+                self._conclude_if_ended(block, ended)
+        return bool(found)
+
+    def _read(self) -> frozenset[int]:
+        """Read new answers; return the calls that they end."""
+        with self._reading:
+            found = list(self._answers.read())
+            self._forget(found)
+        return frozenset(found)
+
+    def _conclude_if_ended(self, block: _Block, ended: frozenset[int]) -> None:
+        """Conclude calls that an ended element has claimed, or, if no element is left, that nobody has."""
+        name = claimant(self._directory, block.number)
+        if name is None and len(ended) == self._pool.elements and self._claims.claim(block.number):
+            self._conclude(block, self._verdicts.pool_ended(ended))
+        elif name and name != _CLIENT and _element(name) in ended:
+            self._conclude(block, self._verdicts.of_element(_element(name)))
+
+    def _conclude(self, block: _Block, outcome: Outcome) -> None:
+        with self._reading:
+            concluded = [number for number in sorted(block.left) if self._answers.conclude(number, outcome)]
+            self._forget(concluded)
+        self._place.tracker.learn(self.state, concluded)
+
+    def _forget(self, numbers: Iterable[int]) -> None:
+        """Drop calls that have ended from their blocks."""
+        with self._changed:
+            for number in numbers:
+                block = self._block_of.pop(number)
+                block.left.discard(number)
+                if not block.left:
+                    del self._blocks[block.number]
+
+    def _unfinished_blocks(self) -> list[_Block]:
+        with self._changed:
+            return list(self._blocks.values())
+
+    # The OutcomeSource.
+
+    def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
+        """Read new answers; return the calls that they end."""
+        try:
+            return dict.fromkeys(keys, self._read())
+        except OSError as error:
+            return dict.fromkeys(keys, TransportError(str(error)))
+
+    def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
+        """Read the outcomes of the calls that have ended. Raises SlurmError if one cannot be read."""
+        del key, chunk
+        found = self._answers.outcomes(indices)
+        for error in found.unreadable.values():
+            raise error
+        return found.read
+
+    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
+        """Read the outcomes of the calls that have ended."""
+        return {key: self._answers.outcomes(indices) for key, indices in wanted.items()}
+
+    def read_results(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
+        """Read results, and the outcomes of calls that have failed."""
+        del key, chunk
+        return self._answers.results(indices)
+
+
+def _element(name: str) -> int:
+    """The number of the element that has claimed a block with this name."""
+    return int(name.partition(".")[0])

@@ -1,0 +1,162 @@
+"""Frames: what a pool's files consist of. Each frame has a head with checksums, and a body.
+
+A client writes blocks of calls to `calls`, an element answers to `out/<e>.<attempt>`. Each file has one writer, which
+writes every frame at an offset of its own: after an error, it writes the same bytes at the same place again. So a
+reader never takes a part of one frame for the begin of another. A frame is there once its checksums match.
+"""
+
+from __future__ import annotations
+
+import os
+from struct import Struct
+from typing import NamedTuple
+from zlib import crc32
+
+from slurm.protocol.files import open_own
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import IO
+
+BLOCK, CLOSED = 1, 2
+"""The kinds of frames in `calls`: calls to make, and that no more follow."""
+RESULT, FAILURE, LARGE, HERE, BEGUN = 11, 12, 13, 14, 15
+"""The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
+own; the host and the job id of the element; and, only from a worker to its parent, that a call has begun."""
+
+_MAGIC = b"slf"
+_HEAD = Struct("<3sBQQIIddIQI")
+_CHECKSUM = Struct("<I")
+HEAD_BYTES = _HEAD.size + _CHECKSUM.size
+_READ_BYTES = 1 << 20
+
+
+class Head(NamedTuple):
+    """The head of a frame."""
+
+    kind: int
+    number: int
+    """Of a block, its number; of an answer, that of the call."""
+    first: int = 0
+    """The first call of a block."""
+    calls: int = 1
+    """The number of calls of a block."""
+    attempt: int = 1
+    began: float = 0.0
+    ended: float = 0.0
+    """Seconds since the epoch, by the node's clock."""
+    worker: int = 0
+    length: int = 0
+    """The number of bytes of the body."""
+    checksum: int = 0
+    """The CRC-32 of the body."""
+
+    def fits(self, body: bytes) -> bool:
+        """Whether this is the whole body of the frame."""
+        return len(body) == self.length and crc32(body) == self.checksum
+
+
+class Frame(NamedTuple):
+    """A frame of a file, and the offset at which it begins."""
+
+    head: Head
+    offset: int
+    body: bytes
+
+
+def encode(head: Head, body: bytes = b"") -> bytes:
+    """Return the bytes of a frame; the length and checksum in its head are those of the body."""
+    packed = _HEAD.pack(_MAGIC, *head[:-2], len(body), crc32(body))
+    return b"".join((packed, _CHECKSUM.pack(crc32(packed)), body))
+
+
+def head_at(data: bytes | bytearray, at: int = 0) -> Head | None:
+    """Return the head at an offset; None if it is not complete there."""
+    if len(data) < at + HEAD_BYTES:
+        return None
+    magic, *fields = _HEAD.unpack_from(data, at)
+    (checksum,) = _CHECKSUM.unpack_from(data, at + _HEAD.size)
+    return Head(*fields) if magic == _MAGIC and crc32(data[at : at + _HEAD.size]) == checksum else None
+
+
+def complete(buffer: bytearray) -> Iterator[tuple[Head, bytes]]:
+    """Remove the complete frames from the front of what a pipe has brought; yield their heads and their bytes."""
+    at = 0
+    while (head := head_at(buffer, at)) and len(buffer) >= at + HEAD_BYTES + head.length:
+        end = at + HEAD_BYTES + head.length
+        yield head, bytes(buffer[at:end])
+        at = end
+    del buffer[:at]
+
+
+class FrameReader:
+    """Reads the frames of a file that grows, each once."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.offset = path, 0
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the frames that have been added. Opens the file anew: only then other machines' writes are seen.
+
+        Raises OSError, and UntrustedFile if another user can write to the file.
+        """
+        with open_own(self.path) as file:
+            size = _READ_BYTES
+            while data := os.pread(file.fileno(), size, self.offset):
+                at, needed = 0, 0
+                while head := head_at(data, at):
+                    begin, needed = at + HEAD_BYTES, at + HEAD_BYTES + head.length
+                    if needed > len(data):
+                        break
+                    body = data[begin:needed]
+                    if not head.fits(body):
+                        return
+                    self.offset += needed - at
+                    yield Frame(head, self.offset - (needed - at), body)
+                    at = needed
+                if not at and needed <= size:  # what is there is not complete yet
+                    return
+                size = _READ_BYTES if at else needed
+
+    def heads(self) -> Iterator[tuple[Head, int]]:
+        """Yield the heads that have been added, with their offsets. The bodies are not read, and may come later."""
+        with open_own(self.path) as file:
+            while data := os.pread(file.fileno(), _READ_BYTES, self.offset):
+                at = 0
+                while head := head_at(data, at):
+                    yield head, self.offset
+                    at += HEAD_BYTES + head.length
+                    self.offset += HEAD_BYTES + head.length
+                if not at:
+                    return
+
+
+def read_frame(path: str, offset: int) -> Frame | None:
+    """Read the frame at an offset of a file; None if it is not complete there. Raises as `FrameReader` does."""
+    with open_own(path) as file:
+        head = head_at(os.pread(file.fileno(), HEAD_BYTES, offset))
+        body = _read(file, head.length, offset + HEAD_BYTES) if head else b""
+    return Frame(head, offset, body) if head and head.fits(body) else None
+
+
+def _read(file: IO[bytes], length: int, offset: int) -> bytes:
+    file.seek(offset)
+    return file.read(length)
+
+
+def write_at(path: str, offset: int, data: bytes | bytearray, *, sync: bool = False) -> None:
+    """Write bytes at an offset of a file, which is made if it is missing, and close it.
+
+    After an OSError, some of them may be there: write the same bytes at the same offset again.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view, offset = view[written:], offset + written
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""Pools: the files of a pool's clients. Each client has a directory `clients/<n>/` in the directory of the pool.
+
+calls                     client       frames: blocks of calls
+functions/<digest>/       client       calls.pkl and calls.idx, without calls: a function, and what calls share
+taken/<b // 4096>/<b>     elements     claims of blocks, see `slurm.protocol.claims`
+out/<e>.<attempt>         element e    frames: answers
+results/<n>.pkl           a worker     the result of call n, if it is large
+"""
+
+from __future__ import annotations
+
+from slurm.protocol import CLIENTS
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BLOCKS, OUT, FUNCTIONS = "calls", "out", "functions"
+
+LARGE_BYTES = 1 << 20
+"""A larger result is a file of its own."""
+_DIGEST_BYTES = 32
+_LENGTH_BYTES = 4
+_COUNT_BYTES = 4
+
+
+def client_key(pool: str, number: int) -> str:
+    """Return the key of the calls of a client of a pool."""
+    return f"{pool}/{CLIENTS}/{number}"
+
+
+def outbox_name(element: int, attempt: int = 1) -> str:
+    """Return the name in `out/` of the answers of an element's attempt."""
+    return f"{element}.{attempt}"
+
+
+def pack(digest: bytes, calls: Sequence[bytes]) -> bytes:
+    """Return the body of a block: calls of the function with this digest, as pickled arguments."""
+    lengths = (len(call).to_bytes(_LENGTH_BYTES, "little") for call in calls)
+    return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls))
+
+
+def unpack(body: bytes) -> tuple[str, list[bytes]]:
+    """Return the digest of the function, in hexadecimal, and the pickled arguments of the calls of a block."""
+    at = _DIGEST_BYTES + _COUNT_BYTES
+    count = int.from_bytes(body[_DIGEST_BYTES:at], "little")
+    lengths = [int.from_bytes(body[i : i + _LENGTH_BYTES], "little") for i in range(at, at + count * _LENGTH_BYTES, 4)]
+    at += count * _LENGTH_BYTES
+    calls = []
+    for length in lengths:
+        calls.append(body[at : at + length])
+        at += length
+    return body[:_DIGEST_BYTES].hex(), calls

@@ -1,0 +1,198 @@
+"""Element: serves the calls of a pool's clients until it has been idle for some time, or its time limit is near.
+
+It reads the blocks that clients write, claims one for each idle worker, and writes the answers of its workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import NamedTuple
+
+from slurm.protocol import CLIENTS, freshness
+from slurm.protocol.claims import Claims
+from slurm.protocol.frames import BLOCK, CLOSED, HERE, FrameReader, Head, encode, write_at
+from slurm.protocol.pools import BLOCKS, OUT, outbox_name
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.job_context import current_job, print_to_log
+from slurm.runner.pools.worker import Piece
+from slurm.runner.pools.workers import Workers
+
+if TYPE_CHECKING:
+    from slurm.runner.job_context import JobContext
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
+_FOREIGN_SECONDS = 0.005
+"""A block that should be another element's is anybody's after this time."""
+_SYNC_SECONDS, _WARN_SECONDS = 1.0, 10.0
+
+
+class _Seen(NamedTuple):
+    """A block that nobody has claimed yet, as far as is known here."""
+
+    head: Head
+    offset: int
+    since: float
+
+
+def pool(element: int, elements: int, workers: int, idle: float, seconds: float | None) -> int:
+    """Serve as element `element` of a pool; return the number of calls made.
+
+    Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
+    """
+    job = current_job()
+    if job.attempt > 1:  # what its first attempt had claimed is not known to be unmade
+        print_to_log("this element was requeued: it takes no calls, because its earlier attempt may have made some\n")
+        return 0
+    return _Element(job, element, elements, Workers(job, workers), idle=idle, seconds=seconds).run()
+
+
+class _Client:
+    """The files of one client, as an element uses them."""
+
+    def __init__(self, job: JobContext, number: int, element: int) -> None:
+        directory = f"{job.directory}/{CLIENTS}/{number}"
+        name = outbox_name(element, job.attempt)
+        self.number, self.closed = number, False
+        self._calls = FrameReader(f"{directory}/{BLOCKS}")
+        self._claims = Claims(directory, name)
+        self._outbox, self._offset = f"{directory}/{OUT}/{name}", 0
+        self._unwritten = bytearray(encode(Head(HERE, element), f"{job.host}\n{job.job_id}".encode()))
+        self._synced_at = time.monotonic()
+        self._warned_at = 0.0
+        self._unsynced = False
+        self.seen: deque[_Seen] = deque()
+
+    def look(self) -> bool:
+        """Read the heads of new blocks; return whether there are any."""
+        now, before = time.monotonic(), self._calls.offset
+        try:
+            for head, offset in self._calls.heads():
+                self.closed = self.closed or head.kind == CLOSED
+                if head.kind == BLOCK:
+                    self.seen.append(_Seen(head, offset, now))
+        except OSError as error:
+            self._warn(f"calls cannot be read, trying again: {error}\n")
+        return self._calls.offset > before
+
+    def claim(self, element: int, elements: int) -> _Seen | None:
+        """Claim one of the blocks: its own share at once, others after a while."""
+        now = time.monotonic()
+        for _ in range(len(self.seen)):
+            block = self.seen.popleft()
+            if block.head.number % elements != element and now - block.since < _FOREIGN_SECONDS:
+                self.seen.append(block)
+            else:
+                try:
+                    if self._claims.claim(block.head.number):
+                        return block
+                except OSError as error:
+                    self.seen.appendleft(block)
+                    self._warn(f"calls cannot be claimed, trying again: {error}\n")
+                    return None
+        return None
+
+    def answer(self, frame: bytes) -> None:
+        """Keep an answer, to be written."""
+        self._unwritten += frame
+
+    def write(self) -> bool:
+        """Write the answers. After an error they are kept, and written at the same place later; returns False then."""
+        now = time.monotonic()
+        sync = now - self._synced_at > _SYNC_SECONDS
+        if not self._unwritten and not (sync and self._unsynced):
+            return True
+        try:
+            write_at(self._outbox, self._offset, self._unwritten, sync=sync)
+        except OSError as error:
+            self._warn(f"answers cannot be written, trying again: {error}\n")
+            return False
+        self._offset += len(self._unwritten)
+        self._unwritten.clear()
+        self._unsynced = not sync
+        self._synced_at = now if sync else self._synced_at
+        return True
+
+    def _warn(self, text: str) -> None:
+        if time.monotonic() - self._warned_at > _WARN_SECONDS:
+            self._warned_at = time.monotonic()
+            print_to_log(text)
+
+    def finish(self) -> None:
+        """Write and sync all answers, however long it takes."""
+        self._synced_at, self._unsynced = -_SYNC_SECONDS, True
+        while not self.write():
+            time.sleep(_LONGEST_PAUSE)
+
+
+class _Element:
+    def __init__(
+        self, job: JobContext, element: int, elements: int, workers: Workers, *, idle: float, seconds: float | None
+    ) -> None:
+        self._job, self._element, self._elements, self._workers = job, element, elements, workers
+        self._idle, self._end = idle, None if seconds is None else time.monotonic() + seconds
+        self._clients: list[_Client] = []
+        self._claimed_at, self._clients_at, self._calls = time.monotonic(), 0.0, 0
+
+    def run(self) -> int:
+        try:
+            self._serve()
+        finally:
+            self._workers.shutdown()
+        for client in self._clients:
+            client.finish()
+        return self._calls
+
+    def _serve(self) -> None:
+        pause = _SHORTEST_PAUSE
+        while not self._may_leave():
+            writable = self._write()
+            begin = time.monotonic()
+            found = self._look()
+            took = 0.0 if found else min(time.monotonic() - begin, 0.005)
+            shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._elements)
+            claimed = writable and self._claim()
+            waiting = any(client.seen for client in self._clients) and self._workers.idle
+            pause = shortest if found or claimed or waiting else min(2 * pause, _LONGEST_PAUSE)
+            for client, frame in self._workers.answers(pause):
+                self._clients[client].answer(frame)
+                pause = shortest
+
+    def _write(self) -> bool:
+        return sum(client.write() for client in self._clients) == len(self._clients)
+
+    def _look(self) -> bool:
+        """Look for new clients, rarely, and for their new blocks if a worker is idle."""
+        now = time.monotonic()
+        if now - self._clients_at > _LONGEST_PAUSE:
+            self._clients_at = now
+            while freshness.exists(f"{self._job.directory}/{CLIENTS}/{len(self._clients)}"):
+                self._clients.append(_Client(self._job, len(self._clients), self._element))
+        return self._workers.idle and sum(client.look() for client in self._clients) > 0
+
+    def _claim(self) -> bool:
+        """Claim a block for each idle worker, of each client in turn; return whether there was one."""
+        claimed, more = False, self._takes_calls
+        while more:
+            more = False
+            for client in self._clients:
+                if self._workers.idle and (block := client.claim(self._element, self._elements)):
+                    first, count = block.head.first, block.head.calls
+                    self._workers.give(Piece(client.number, block.offset, first, first + count))
+                    self._calls += block.head.calls
+                    claimed = more = True
+        if claimed:
+            self._claimed_at = time.monotonic()
+        return claimed
+
+    @property
+    def _takes_calls(self) -> bool:
+        return self._end is None or time.monotonic() < self._end
+
+    def _may_leave(self) -> bool:
+        """Whether no call is being made, and none will be."""
+        if self._workers.busy:
+            self._claimed_at = time.monotonic()
+            return False
+        closed = bool(self._clients) and all(client.closed and not client.seen for client in self._clients)
+        return closed or not self._takes_calls or time.monotonic() - self._claimed_at > self._idle

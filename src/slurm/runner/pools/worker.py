@@ -1,0 +1,146 @@
+"""Worker: a process of a pool's element. It makes the calls of the blocks that its parent names, one after another."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import NamedTuple
+
+from slurm.errors import UntrustedFile
+from slurm.protocol import CLIENTS, LOAD, RESULTS, SAVE
+from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, read_frame
+from slurm.protocol.outcomes import CallFailure, ResultRecord
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, unpack
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.protocol.records import encode as as_json
+from slurm.runner.argument_loader import ArgumentLoader
+from slurm.runner.chunk import run_call
+from slurm.runner.job_context import set_current
+from slurm.runner.placeholder_resolver import LAG, PlaceholderResolver
+from slurm.runner.result_saver import describe, exit_code, write_new
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO
+
+    from slurm.protocol.frames import Frame
+    from slurm.runner.argument_loader import Call
+    from slurm.runner.job_context import JobContext
+
+_MOST_FUNCTIONS = 64
+"""The functions that a worker keeps loaded, with what their calls share."""
+
+
+class Piece(NamedTuple):
+    """Calls of a block that a worker makes: those from the number `first` on, up to `end`."""
+
+    client: int
+    offset: int
+    """Of the block in the client's `calls`."""
+    first: int
+    end: int
+
+    def to_line(self) -> bytes:
+        """Return the line that says it to a worker."""
+        return b"%d %d %d %d\n" % self
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Piece:
+        """Return what a line says."""
+        return cls(*map(int, line.split()))
+
+
+class Worker:
+    """Makes calls in this process. `job` is that of the element."""
+
+    def __init__(self, job: JobContext, number: int, answers: IO[bytes]) -> None:
+        self._job, self._number, self._answers = job, number, answers
+        self._current = job
+        self._resolver = PlaceholderResolver(job.root)
+        self._loaders: dict[tuple[int, str], Callable[[bytes], Call]] = {}
+
+    def work(self, pieces: IO[bytes]) -> None:
+        """Make the calls of pieces until the parent closes the pipe."""
+        for line in pieces:
+            piece = Piece.from_line(line)
+            directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
+            job = self._job_of(piece.client)
+            try:
+                frame = _block(f"{directory}/{BLOCKS}", piece.offset)
+            except (OSError, UntrustedFile) as error:
+                for number in range(piece.first, piece.end):
+                    self._answer(number, *_failure(number, LOAD, error))
+            else:
+                digest, calls = unpack(frame.body)
+                for number in range(piece.first, piece.end):
+                    self._make(job, piece.client, digest, number, calls[number - frame.head.first])
+            self._answers.flush()
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+
+    def _job_of(self, client: int) -> JobContext:
+        key = client_key(self._job.key, client)
+        if key != self._current.key:
+            self._current = self._job.replace(key=key, index=0)
+            set_current(self._current)
+        return self._current
+
+    def _make(self, job: JobContext, client: int, digest: str, number: int, data: bytes) -> None:
+        """Make a call, and answer. The answer is flushed when the next call begins, or by the caller."""
+        began, me = time.time(), os.getpid()
+        self._answers.write(encode(Head(BEGUN, number)))
+        self._answers.flush()
+        done = run_call(lambda: self._load(job, client, digest)(data), self._resolver, job, number)
+        if os.getpid() != me:
+            os._exit(0)  # a child process that the call forked and that returned
+        if isinstance(done, CallFailure):
+            self._answer(number, FAILURE, as_json(done.to_json()).encode(), began)
+        elif len(done) > LARGE_BYTES:
+            self._answer(number, *_saved(job, number, done), began)
+        else:
+            self._answer(number, RESULT, done, began)
+
+    def _answer(self, number: int, kind: int, body: bytes, began: float = 0.0) -> None:
+        head = Head(kind, number, began=began, ended=max(began, time.time()), worker=self._number)
+        self._answers.write(encode(head, body))
+
+    def _load(self, job: JobContext, client: int, digest: str) -> Callable[[bytes], Call]:
+        loader = self._loaders.get((client, digest))
+        if loader is None:
+            loader = ArgumentLoader(f"{job.directory}/{FUNCTIONS}/{digest}", self._resolver).load_shared()
+            if len(self._loaders) >= _MOST_FUNCTIONS:
+                del self._loaders[next(iter(self._loaders))]
+            self._loaders[client, digest] = loader
+        return loader
+
+
+def _saved(job: JobContext, number: int, result: bytes) -> tuple[int, bytes]:
+    """Write a large result to a file of its own."""
+    name = f"{number}.pkl"
+    try:
+        digest = write_new(f"{job.directory}/{RESULTS}/{name}", lambda file: file.write(result))
+        if digest is None:
+            raise FileExistsError(f"{job.directory}/{RESULTS}/{name}")
+    except OSError as error:
+        return _failure(number, SAVE, error)
+    record = ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
+    return LARGE, as_json(record.to_json()).encode()
+
+
+def _failure(number: int, phase: str, error: Exception) -> tuple[int, bytes]:
+    failure = CallFailure(call=number, phase=phase, exit_code=exit_code(error), error=describe(error))
+    return FAILURE, as_json(failure.to_json()).encode()
+
+
+def _block(path: str, offset: int) -> Frame:
+    """Read a block whose head is there. Its body may come late.
+
+    Network file systems show the parts of a file in any order.
+    """
+    end = time.monotonic() + LAG
+    while (frame := read_frame(path, offset)) is None:
+        if time.monotonic() > end:
+            raise OSError(f"{path}: the block at {offset} is damaged")
+        time.sleep(0.02)
+    return frame

@@ -1,0 +1,248 @@
+"""Workers: the worker processes of an element. The parent loads no function, so no user code can end the element."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+
+from slurm.protocol import PROCESS
+from slurm.protocol.frames import BEGUN, FAILURE, Head, complete, encode
+from slurm.protocol.outcomes import CallFailure, ErrorRecord
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.protocol.records import encode as as_json
+from slurm.runner.pool import HOLD_SECONDS
+from slurm.runner.pools.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NoReturn
+
+    from slurm.runner.job_context import JobContext
+    from slurm.runner.pools.worker import Piece
+
+_GRACE_SECONDS = 1.0
+"""The time between SIGTERM and SIGKILL to the workers when this process ends."""
+_OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
+_MOST_DEATHS = 3
+"""A call that has not begun after so many workers have died before it fails, too."""
+_READ_BYTES = 1 << 20
+
+
+class _Process:
+    """A worker process, the calls that it makes, and the parent's ends of its pipes."""
+
+    def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
+        self.pid, self.number, self.pieces, self.answers = pid, number, pieces, answers
+        self.piece: Piece | None = None
+        self.next = 0
+        """The number of the call that it makes."""
+        self.begun = False
+        self.status: int | None = None
+        """The exit status, 128 + n for signal n; it counts from the time `due` on."""
+        self.due = 0.0
+        self._buffer = bytearray()
+
+    def read(self) -> list[bytes]:
+        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError."""
+        data = os.read(self.answers, _READ_BYTES)
+        if not data:
+            raise EOFError
+        self._buffer += data
+        found = []
+        for head, frame in complete(self._buffer):
+            self.begun = head.kind == BEGUN
+            if not self.begun:
+                found.append(frame)
+                self.next = head.number + 1
+        return found
+
+    def has_ended(self) -> bool:
+        """Whether the process has ended; does not wait."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = code if code >= 0 else 128 - code
+                # If the scheduler ends the whole element, this process is killed, too, within that time.
+                self.due = time.monotonic() + (HOLD_SECONDS if code < 0 and -code not in _OWN_FAULT else 0)
+        return self.status is not None
+
+
+class Workers:
+    """Up to `size` worker processes, each of which makes the calls of one piece at a time."""
+
+    def __init__(self, job: JobContext, size: int) -> None:
+        self._job, self._size = job, size
+        self._processes: list[_Process] = []
+        self._left: list[Piece] = []  # without a worker, mostly because theirs has died
+        self._deaths: dict[tuple[int, int], int] = {}
+        self._poll = select.poll()
+        self._me = os.getpid()
+        signal.signal(signal.SIGTERM, self._terminate)
+        for _ in range(size):
+            self._start()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any call is being made, or waits for a worker after another has died."""
+        return bool(self._left) or any(process.piece for process in self._processes)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a worker has nothing to do."""
+        return not self._left and any(process.piece is None and process.status is None for process in self._processes)
+
+    def give(self, piece: Piece) -> None:
+        """Have an idle worker make the calls of a piece."""
+        self._left.append(piece)
+        self._hand_out()
+
+    def answers(self, seconds: float) -> Iterator[tuple[int, bytes]]:
+        """Wait at most so long for answers; yield the client of each, and its frame."""
+        ready = {descriptor for descriptor, _ in self._poll.poll(self._pause(seconds) * 1000)}
+        for process in [each for each in self._processes if each.answers in ready]:
+            yield from self._read(process)
+        for process in [each for each in self._processes if each.has_ended() and each.due <= time.monotonic()]:
+            yield from self._replace(process)
+        self._hand_out()
+
+    def shutdown(self) -> None:
+        """End the workers, which have nothing to do."""
+        for process in self._processes:
+            os.close(process.pieces)
+        self._end_all(None)
+        self._processes.clear()
+
+    def _pause(self, seconds: float) -> float:
+        due = [process.due - time.monotonic() for process in self._processes if process.status is not None]
+        return max(0.0, min([seconds, *due]))
+
+    def _read(self, process: _Process) -> Iterator[tuple[int, bytes]]:
+        try:
+            found = process.read()
+        except BlockingIOError:
+            return
+        except EOFError:
+            self._poll.unregister(process.answers)
+            self._await_end(process)
+            return
+        piece = process.piece
+        if piece is not None:
+            yield from ((piece.client, frame) for frame in found)
+            if process.next >= piece.end:
+                process.piece = None
+
+    def _await_end(self, process: _Process) -> None:
+        """A worker that has closed its pipe cannot answer any more: end it if it has not ended."""
+        with contextlib.suppress(ProcessLookupError):
+            if not process.has_ended():
+                end = time.monotonic() + 0.2
+                while not process.has_ended() and time.monotonic() < end:
+                    time.sleep(0.005)
+                if not process.has_ended():
+                    os.kill(process.pid, signal.SIGKILL)
+
+    def _replace(self, process: _Process) -> Iterator[tuple[int, bytes]]:
+        """Start a worker for one that has died; its current call has failed, and the others wait for a worker."""
+        with contextlib.suppress(BlockingIOError, EOFError):  # a child that it left behind may keep the pipe open
+            while True:
+                found = process.read()
+                yield from ((process.piece.client, frame) for frame in found if process.piece)
+        self._processes.remove(process)
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(process.answers)
+        os.close(process.answers)
+        os.close(process.pieces)
+        if (piece := process.piece) and process.next < piece.end:
+            which = piece.client, process.next
+            self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
+            if process.begun or deaths >= _MOST_DEATHS:
+                del self._deaths[which]
+                yield piece.client, _died(process)
+                process.next += 1
+            if process.next < piece.end:
+                self._left.append(piece._replace(first=process.next))
+        self._start()
+
+    def _hand_out(self) -> None:
+        for process in self._processes:
+            if self._left and process.piece is None and not process.has_ended():
+                process.piece, process.begun = self._left.pop(0), False
+                process.next = process.piece.first
+                with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
+                    os.write(process.pieces, process.piece.to_line())
+
+    def _start(self) -> None:
+        _flush()
+        (theirs, pieces), (answers, mine) = os.pipe(), os.pipe()
+        os.set_blocking(answers, False)
+        number = min(set(range(self._size)) - {process.number for process in self._processes})
+        pid = os.fork()
+        if pid == 0:
+            os.close(pieces)
+            os.close(answers)
+            self._run(number, theirs, mine)
+        os.close(theirs)
+        os.close(mine)
+        self._processes.append(_Process(pid, number, pieces, answers))
+        self._poll.register(answers, select.POLLIN)
+
+    def _run(self, number: int, pieces: int, answers: int) -> NoReturn:
+        """Be a worker. Ends the process: the child must not return into its parent's code."""
+        status = 1
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            for process in self._processes:  # or the others would not see that the parent has ended
+                os.close(process.pieces)
+                os.close(process.answers)
+            with open(pieces, "rb", buffering=0) as lines, open(answers, "wb") as output:
+                Worker(self._job, number, output).work(lines)
+            status = 0
+        except BrokenPipeError:
+            pass  # the parent has ended, and the element with it
+        except BaseException:  # noqa: BLE001 - see the docstring
+            traceback.print_exc()
+        finally:
+            _flush()
+            os._exit(status)
+
+    def _terminate(self, *_: object) -> None:
+        """On SIGTERM, end this process and all workers. Some schedulers don't find processes without their parent."""
+        if os.getpid() == self._me:  # not a child that was just forked
+            self._end_all(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def _end_all(self, first: signal.Signals | None) -> None:
+        """Wait until all workers have ended, after a signal if one is given, and kill those that have not."""
+        for number in (first, signal.SIGKILL):
+            for process in self._processes:
+                if number and not process.has_ended():
+                    os.kill(process.pid, number)
+            end = time.monotonic() + _GRACE_SECONDS
+            while not all(process.has_ended() for process in self._processes) and time.monotonic() < end:
+                time.sleep(0.01)
+
+
+def _died(process: _Process) -> bytes:
+    """The answer to the call that a worker made when it died."""
+    status = process.status or 0
+    number = status - 128
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
+    error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
+    failure = CallFailure(call=process.next, phase=PROCESS, exit_code=status or 1, error=error)
+    head = Head(FAILURE, process.next, ended=time.time(), worker=process.number)
+    return encode(head, as_json(failure.to_json()).encode())
+
+
+def _flush() -> None:
+    """Flush the output streams before a fork: both processes would write the content of a buffer."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.flush()

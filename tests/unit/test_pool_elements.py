@@ -1,0 +1,259 @@
+"""Elements of a pool as real processes, under faults: each call is made by one of them, and answered once."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import resource
+import signal
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from pickle import loads
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from slurm.protocol import CALLS, INDEX
+from slurm.protocol.claims import claimant, prepare
+from slurm.protocol.frames import BLOCK, CLOSED, FAILURE, LARGE, RESULT, Frame, FrameReader, Head, encode, write_at
+from slurm.protocol.outcomes import CallFailure, ResultRecord
+from slurm.protocol.pools import BLOCKS, CLIENTS, FUNCTIONS, OUT, outbox_name, pack
+from slurm.runner.job_context import set_current
+from slurm.runner.pools.element import serve
+from slurm.serialization.pickling import packed, unpacked
+from unit.job_directories import Directory, pickled
+from waiting import alive, until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class Pool:
+    """The files of a pool with one client, and elements that serve it in processes of their own."""
+
+    def __init__(self, root: Path, elements: int) -> None:
+        self.job = Directory(str(root)).job()
+        self.directory = f"{self.job.directory}/{CLIENTS}/0"
+        for name in (OUT, "taken", FUNCTIONS, "results"):
+            os.makedirs(f"{self.directory}/{name}", mode=0o700)
+        self.elements, self.pids = elements, [0] * elements
+        self._outboxes = [FrameReader(f"{self.directory}/{OUT}/{outbox_name(e)}") for e in range(elements)]
+        self._written = self._blocks = self._calls = 0
+        self.answers: list[Frame] = []
+        for path in (f"{self.directory}/{BLOCKS}", *(outbox.path for outbox in self._outboxes)):
+            write_at(path, 0, b"")
+
+    def start(self, element: int, *, workers: int = 2, idle: float = 60.0, seconds: float | None = None) -> int:
+        """Start an element."""
+        self.pids[element] = pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                set_current(self.job)
+                serve(element, self.elements, workers, idle, seconds)
+                status = 0
+            except BaseException:  # noqa: BLE001 - the child must not return into pytest
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        return pid
+
+    def send(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], size: int = 1) -> None:
+        """Write calls of a function, as blocks of some size."""
+        data, offsets, _ = pickled(function, *calls).calls
+        head, *begins = unpacked(offsets)
+        digest = hashlib.sha256(data[: begins[0]]).digest()
+        os.makedirs(directory := f"{self.directory}/{FUNCTIONS}/{digest.hex()}", mode=0o700, exist_ok=True)
+        write_at(f"{directory}/{CALLS}", 0, data[: begins[0]])
+        write_at(f"{directory}/{INDEX}", 0, packed([head, begins[0]]))
+        each = [data[begin:end] for begin, end in itertools.pairwise(begins)]
+        for at in range(0, len(each), size):
+            some = each[at : at + size]
+            prepare(self.directory, self._blocks)
+            self._write(Head(BLOCK, self._blocks, first=self._calls, calls=len(some)), pack(digest, some))
+            self._blocks += 1
+            self._calls += len(some)
+
+    def close(self) -> None:
+        """Write that no more calls follow."""
+        self._write(Head(CLOSED, self._blocks))
+
+    def _write(self, head: Head, body: bytes = b"") -> None:
+        frame = encode(head, body)
+        write_at(f"{self.directory}/{BLOCKS}", self._written, frame)
+        self._written += len(frame)
+
+    def read(self) -> int:
+        """Read the new answers; return how many there are."""
+        for outbox in self._outboxes:
+            self.answers += outbox.frames()
+        return len(self.answers)
+
+    def wait(self, element: int) -> int:
+        """Wait for the end of an element; return its status."""
+        _, status = os.waitpid(self.pids[element], 0)
+        self.pids[element] = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def results(self) -> dict[int, Any]:
+        """The results of all calls, each of which has one answer."""
+        assert max(Counter(frame.head.number for frame in self.answers).values()) == 1
+        return {frame.head.number: loads(frame.body) for frame in self.answers if frame.head.kind == RESULT}
+
+    def failures(self) -> dict[int, CallFailure]:
+        """The failures of calls."""
+        failed = (frame for frame in self.answers if frame.head.kind == FAILURE)
+        return {frame.head.number: CallFailure.from_json(json.loads(frame.body)) for frame in failed}
+
+
+@pytest.fixture
+def pool_of(tmp_path: Path) -> Iterator[Callable[[int], Pool]]:
+    made: list[Pool] = []
+
+    def make(elements: int) -> Pool:
+        made.append(Pool(tmp_path, elements))
+        return made[-1]
+
+    yield make
+    for pid in (pid for pool in made for pid in pool.pids if pid):
+        os.kill(pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+
+
+def note(path: str, number: int) -> int:
+    """A call that leaves a mark each time it is made."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, b"%d\n" % number)
+    os.close(descriptor)
+    return number * number
+
+
+def marks(path: Path) -> list[int]:
+    return sorted(map(int, path.read_text().split()))
+
+
+def test_elements_share_blocks_and_make_each_call_once(pool_of: Callable[[int], Pool], tmp_path: Path) -> None:
+    pool = pool_of(3)
+    pool.send(note, [(str(tmp_path / "marks"), n) for n in range(500)], size=7)
+    pool.close()
+    for element in range(3):
+        pool.start(element)
+    assert [pool.wait(element) for element in range(3)] == [0, 0, 0]
+    assert pool.read() == 500
+    assert pool.results() == {n: n * n for n in range(500)}
+    assert marks(tmp_path / "marks") == list(range(500))
+
+
+def test_what_a_frozen_element_has_claimed_no_other_makes_and_it_goes_on(
+    pool_of: Callable[[int], Pool], tmp_path: Path
+) -> None:
+    pool = pool_of(2)
+    for element in range(2):
+        pool.start(element)
+    pool.send(note, [(str(tmp_path / "marks"), n) for n in range(20)])
+    until(lambda: pool.read() == 20)
+    os.kill(pool.pids[0], signal.SIGSTOP)
+    pool.send(note, [(str(tmp_path / "marks"), n) for n in range(20, 1000)])
+    pool.close()
+    assert pool.wait(1) == 0  # it has made what the other had not claimed, also its share
+    os.kill(pool.pids[0], signal.SIGCONT)
+    assert pool.wait(0) == 0
+    assert pool.read() == 1000
+    assert pool.results() == {n: n * n for n in range(1000)}
+    assert marks(tmp_path / "marks") == list(range(1000))
+
+
+def end_by(number: int, how: str) -> int:
+    if number == 3 and how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 3 and how == "exit":
+        os._exit(5)
+    return number
+
+
+@pytest.mark.parametrize(("how", "status"), [("kill", 137), ("exit", 5)])
+def test_a_worker_that_dies_takes_only_its_call(how: str, status: int, pool_of: Callable[[int], Pool]) -> None:
+    pool = pool_of(1)
+    pool.send(end_by, [(n, how) for n in range(10)], size=10)
+    pool.close()
+    pool.start(0, workers=1)
+    assert pool.wait(0) == 0
+    assert pool.read() == 10
+    assert pool.results() == {n: n for n in range(10) if n != 3}
+    (failure,) = pool.failures().values()
+    assert failure.error is not None
+    assert (failure.call, failure.exit_code, failure.error.type) == (3, status, "WorkerDied")
+
+
+def test_a_full_disk_delays_answers_and_loses_none(pool_of: Callable[[int], Pool], tmp_path: Path) -> None:
+    """The first write that does not fit is cut in the middle of an answer, as on a full disk."""
+    pool = pool_of(1)
+    pool.start(0, workers=1)
+    pool.send(note, [(str(tmp_path / "marks"), 0)])
+    until(lambda: pool.read() == 1)
+    outbox = Path(pool.directory, OUT, outbox_name(0))
+    full = outbox.stat().st_size + 100
+    resource.prlimit(pool.pids[0], resource.RLIMIT_FSIZE, (full, resource.RLIM_INFINITY))
+    pool.send(note, [(str(tmp_path / "marks"), n) for n in range(1, 30)], size=29)
+    until(lambda: outbox.stat().st_size == full)
+    pool.send(note, [(str(tmp_path / "marks"), 30)])
+    until(lambda: len(marks(tmp_path / "marks")) == 30)
+    assert pool.read() < 30
+    assert claimant(pool.directory, 2) is None  # while it cannot answer, it takes no calls
+    resource.prlimit(pool.pids[0], resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    pool.close()
+    assert pool.wait(0) == 0
+    assert pool.read() == 31
+    assert pool.results() == {n: n * n for n in range(31)}
+    assert marks(tmp_path / "marks") == list(range(31))
+
+
+def large(count: int) -> bytes:
+    return b"x" * count
+
+
+def test_a_large_result_is_a_file_of_its_own(pool_of: Callable[[int], Pool]) -> None:
+    pool = pool_of(1)
+    pool.send(large, [(10,), (3 << 20,)])
+    pool.close()
+    pool.start(0)
+    assert pool.wait(0) == 0
+    pool.read()
+    (frame,) = (each for each in pool.answers if each.head.kind == LARGE)
+    record = ResultRecord.from_json(json.loads(frame.body))
+    data = Path(pool.directory, "results", record.file).read_bytes()
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (record.bytes, record.sha256)
+    assert loads(data) == large(3 << 20)
+    assert frame.head.number == 1
+
+
+def pid_of_worker(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    signal.pause()
+
+
+def test_workers_end_with_their_element(pool_of: Callable[[int], Pool], tmp_path: Path) -> None:
+    pool = pool_of(1)
+    pool.send(pid_of_worker, [(str(tmp_path / "pid"),)])
+    pool.start(0)
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    os.kill(pool.pids[0], signal.SIGTERM)
+    assert pool.wait(0) == -signal.SIGTERM
+    until(lambda: not alive(int((tmp_path / "pid").read_text())))
+    assert pool.read() == 0  # what became of the call is for those to say who know why its element ended
+
+
+def test_an_element_leaves_when_idle_and_makes_no_call_after_that(
+    pool_of: Callable[[int], Pool], tmp_path: Path
+) -> None:
+    pool = pool_of(1)
+    pool.start(0, idle=0.2)
+    assert pool.wait(0) == 0
+    pool.send(note, [(str(tmp_path / "marks"), 0)])
+    assert pool.read() == 0
+    assert claimant(pool.directory, 0) is None
