@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 HERE = Path(__file__).resolve().parent
 sys.path.append(str(HERE.parent / "tests"))
 
-import chunks  # noqa: E402 - the tests' testbed is to be found first
+import adaptive  # noqa: E402 - the tests' testbed is to be found first
+import chunks  # noqa: E402
 import import_time  # noqa: E402
 import long_programs  # noqa: E402
 import program_peers  # noqa: E402
@@ -88,7 +89,7 @@ def main() -> None:
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
     local = (import_time, runner_start, programs, program_peers, chunks, records, long_programs)
-    for topic in (*local, spaces, sweeps, sweep_peers, tools):
+    for topic in (*local, spaces, sweeps, adaptive, sweep_peers, tools):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()

@@ -1,15 +1,16 @@
 """Search for good parameters: a sampler chooses each point by how the earlier ones ended, and bad points stop early.
 
-Run it with `python examples/adaptive_search.py`, here with two points at once, or with the name of a cluster and a number
-of slots: `python examples/adaptive_search.py cluster:8`. It needs Optuna: `pip install 'slurm-tasks[adaptive]'`. Run again,
-it goes on where it was.
+    python examples/adaptive_search.py                 # on this machine, two points at once
+    python examples/adaptive_search.py cluster:8       # a cluster of the Slurmfile, eight at once
+
+Needs Optuna: pip install 'slurm-tasks[adaptive]'. If the program is ended and started again, it goes on where it was.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 
-from slurm import JobContext, task
+from slurm import JobContext, task  # noqa: TC001 - the annotation is read at run time
 from slurm.sweeps import Sweep, integer, uniform
 
 TRIALS = 12
@@ -28,16 +29,27 @@ def train(ctx: JobContext, rate: float, depth: int) -> dict[str, float]:
     return {"loss": loss}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Search, and print the points as they end."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cluster", nargs="?", default="local:2", help="where to compute, and how many points at once")
+    parser.add_argument("--sweeps", default="sweeps/outputs", help="the directory that keeps the sweep")
+    given = parser.parse_args()
     sweep = Sweep(
         train,
         {"rate": uniform(1e-4, 1.0, log=True), "depth": integer(1, 8)},
         name="adaptive-search",
+        directory=given.sweeps,
         sampler="tpe",
         metric="loss",
         prune="median",
     )
-    sweep.run(on=sys.argv[1] if len(sys.argv) > 1 else "local:2", trials=TRIALS)
+    sweep.run(on=given.cluster, trials=TRIALS)
     for point in sweep.as_completed():
         print(f"{point.params}: loss {point.metrics['loss']:.3f}")
-    print(f"best: {sweep.table().best('loss')}")
+    best = sweep.table().best("loss")
+    print(f"best of {len(sweep)}: rate {best['rate']:.4f}, depth {best['depth']}, loss {best['loss']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

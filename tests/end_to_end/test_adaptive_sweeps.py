@@ -10,18 +10,19 @@ import sys
 import textwrap
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from slurm import JobContext, task
+from slurm.cli.main import slurm
 from slurm.sweeps import State, Sweep, uniform
 from slurm.testing import InlineCluster
 from timing import set_timings
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from slurm import Cluster
 
 TRIALS = 13
@@ -137,3 +138,44 @@ def test_points_that_are_worse_than_the_median_are_stopped(cluster: Cluster, tmp
     assert status is not None
     assert (status.ended, status.pruned, status.best) == (10, len(bad), min(p.params["x"] for p in sweep.points))
     assert f"10 trials ended, {len(bad)} pruned; best loss" in str(Sweep.open("pruned", directory=tmp_path).status())
+
+
+FILE = """\
+sweep:
+  search:
+    lr: {uniform: [1e-5, 0.1], log: true}
+    model: {depth: {integer: [2, 8]}, kind: [a, b]}
+  sampler: {name: tpe, metric: loss, seed: 3}
+task: study_of_rates.py:train
+"""
+TRAIN = """\
+def train(lr: float, model: dict) -> dict:
+    return {"loss": lr * model["depth"]}
+"""
+
+
+def test_a_search_of_a_file_is_run_and_completed_from_a_shell(
+    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    Path("rates.yaml").write_text(FILE)
+    Path("study_of_rates.py").write_text(TRAIN)
+
+    def sweep(*argv: str, status: int = 0) -> str:
+        sys.modules.pop("study_of_rates", None)  # as a new process
+        found = CliRunner().invoke(slurm, ["sweep", *argv])
+        assert found.exit_code == status, found.output + repr(found.exception)
+        return found.output
+
+    on = ("--on", f"{local.url}:2")
+    assert "lr, model.depth, model.kind" in sweep("validate", "rates.yaml")
+    assert "--trials" in sweep("run", "rates.yaml", *on, status=2)
+    assert not Path("sweeps").exists()
+    assert "rates: 4 points: 4 done" in sweep("run", "rates.yaml", *on, "--trials", "4")
+    sweep("complete", "rates", *on, "--trials", "6")
+    (status,) = json.loads(sweep("status", "rates", "--json"))
+    (best,) = json.loads(sweep("table", "rates", "--best", "loss", "--json"))
+    assert (status["counts"], status["search"]["ended"]) == ({"done": 6}, 6)
+    assert (status["search"]["best"], status["search"]["point"]) == (best["loss"], best["point"])
+    assert f"best loss {best['loss']:.6g}, at point {best['point']}" in sweep("status", "rates")

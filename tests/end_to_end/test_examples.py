@@ -209,3 +209,12 @@ def test_hyperparameters_begun_on_slurm_are_completed_here(slurm_env: SlurmTestb
     assert float(best.split()[0]) > 0.8
     sources = {point.source for point in Sweep.open("digits", directory=tmp_path).snapshot().points}
     assert sources == {there.rpartition(":")[0], here.rpartition(":")[0]}
+
+
+def test_adaptive_search_goes_on_where_it_was(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="adaptive_search.py needs optuna: pip install 'slurm-tasks[adaptive]'")
+    for _ in range(2):
+        *points, best = run("adaptive_search.py", "--sweeps", tmp_path, f"local://{root}:2").splitlines()
+        assert len(points) == 12
+        assert best.startswith("best of 12: rate 0.")
+    assert Sweep.open("adaptive-search", directory=tmp_path).status().total == 12

@@ -25,7 +25,7 @@ def reports(values: Sequence[float], *, largest: bool = False, attempt: int = 1)
 
 def optuna_prunes(own: Sequence[float], others: Sequence[Sequence[float]], direction: str) -> bool:
     """Whether Optuna's MedianPruner stops a trial with these intermediate values."""
-    study = optuna.create_study(direction=direction, pruner=optuna.pruners.MedianPruner())
+    study = optuna.create_study(direction=direction, pruner=optuna.pruners.MedianPruner())  # type: ignore[arg-type,unused-ignore]
     for values in others:
         study.add_trial(optuna.trial.create_trial(value=values[-1], intermediate_values=dict(enumerate(values, 1))))
     trial = study.ask()

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slurm import task
+from slurm import Cluster, task
 from slurm.errors import ConfigurationError
 from slurm.spaces.ranges import choice, integer, range_of, uniform
 from slurm.sweeps import State, Sweep, grid
 from slurm.sweeps.adaptive.settings import Search
 from slurm.sweeps.adaptive.trials import Ending, Trials
 from slurm.testing import InlineCluster
+from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -213,3 +215,27 @@ def test_ranges_that_have_no_values_are_refused(make: Any, message: str) -> None
 @pytest.mark.parametrize("values", [*RANGES.values(), integer(1, 64, log=True), choice([True, 1, None])])
 def test_ranges_are_the_same_from_a_file(values: Any) -> None:
     assert range_of(json.loads(json.dumps(values.to_json()))) == values
+
+
+def test_points_are_added_by_hand_if_they_are_in_the_space(inline: InlineCluster, tmp_path: Path) -> None:
+    sweep = Sweep(bowl, {"x": uniform(0, 1)}, name="given", directory=tmp_path, **TPE)
+    with pytest.raises(ConfigurationError, match="is not in the space of the search"):
+        sweep.extend([{"x": 2.0}])
+    sweep.extend([{"x": 0.3}]).run(on=(inline, 2), trials=4)
+    assert sweep.drive().counts == {State.DONE: 4}
+    assert sweep.table().best("loss")["x"] == 0.3
+
+
+@task
+def waits(x: float, go: str) -> dict[str, float]:
+    until(lambda: os.path.exists(go))
+    return {"loss": x}
+
+
+def test_after_a_cancel_nothing_is_asked_for_until_it_is_completed(local: Cluster, tmp_path: Path) -> None:
+    ranges = {"x": uniform(0, 1), "go": [str(tmp_path / "go")]}
+    sweep = Sweep(waits, ranges, name="left", directory=tmp_path, **TPE).run(on=(local, 2), trials=5)
+    assert sweep.cancel() == 2
+    (tmp_path / "go").touch()
+    assert sweep.drive().counts == {State.MISSING: 2}
+    assert sweep.complete(on=(local, 2)).drive().counts == {State.DONE: 5}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from slurm.spaces.ranges import choice, integer, uniform
 from slurm.sweeps.config import SweepConfig, SweepConfigError
 from slurm.sweeps.yaml_values import read
 
@@ -169,3 +170,45 @@ def test_what_is_no_sweep_is_one_clear_error(text: str, message: str) -> None:
 
 def test_a_missing_file_is_an_error_and_not_a_traceback(tmp_path: Path) -> None:
     assert "No such file" in SweepConfig.validate(tmp_path / "none.yaml")[0]
+
+
+SEARCH = """\
+sweep:
+  search:
+    lr: {uniform: [1e-5, 1e-1], log: true}
+    model:
+      depth: {integer: [1, 10]}
+    act: [relu, tanh]
+  sampler: {metric: loss, trials: 20, direction: maximize}
+defaults: {seed: 7}
+task: train.py:train
+"""
+
+
+def test_a_file_says_a_search() -> None:
+    found = SweepConfig.loads(SEARCH).search
+    assert found is not None
+    assert found.ranges == {
+        "seed": choice([7]),
+        "lr": uniform(1e-5, 0.1, log=True),
+        "model.depth": integer(1, 10),
+        "act": choice(["relu", "tanh"]),
+    }
+    assert found.options == {"sampler": "tpe", "metric": "loss", "trials": 20, "direction": "maximize"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("uniform:", "unifrom:", "line 3: sweep.search.lr: .*did you mean 'uniform'"),
+        ("[1e-5, 1e-1]", "[0, 1]", "line 3: sweep.search.lr: .*above 0"),
+        ("metric:", "metirc:", "line 7: sweep.sampler.metirc: unknown key: did you mean 'metric'"),
+        ("maximize", "up", "line 7: sweep.sampler: direction='up'"),
+        ("trials: 20", "trials: many", "line 7: sweep.sampler: trials='many'"),
+        ("metric: loss, ", "", "line 7: sweep.sampler: .*metric="),
+        ("  search:", "  grid: {x: [1]}\n  search:", "line 2: sweep.grid: a file has either points, or a search"),
+    ],
+)
+def test_a_search_that_cannot_be_is_told_with_its_line(before: str, after: str, message: str) -> None:
+    with pytest.raises(SweepConfigError, match=message):
+        SweepConfig.loads(SEARCH.replace(before, after))

@@ -195,7 +195,8 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     _show_notes(config)
     points = points_of(config.space, most=max_points)
     if count_only:
-        show_json({"points": len(points)}) if as_json else output.show(str(len(points)))
+        count = trials or config.search.options.get("trials") if config.search else len(points)
+        show_json({"points": count}) if as_json else output.show("any number" if count is None else str(count))
         return
     made = _sweep_of(
         config,

@@ -180,6 +180,8 @@ class SweepDirectory:
             return []
         except OSError as error:
             raise ProtocolError(f"cannot read {self.path / directory}: {error.strerror}") from error
+        if len(listed) == len(known):  # nothing is removed here, so these are the known files
+            return []
         stems = (name.removesuffix(suffix) for name in listed if name.endswith(suffix))
         return sorted({int(stem) for stem in stems if stem.isascii() and stem.isdecimal()} - known.keys())
 

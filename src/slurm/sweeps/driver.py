@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
-from slurm.errors import SlurmError
+from slurm.errors import SlurmError, SubmissionError, TransportError
 from slurm.sweeps.collecting import collect, collect_left
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
 from slurm.sweeps.looking import scheduler_answers
@@ -161,8 +161,11 @@ class Driver:
     def _refilled(self, snapshot: Snapshot, waiting: ExitStack) -> Snapshot:
         """Have an adaptive search ask for points, as far as there is room; return the snapshot with them."""
         avoid = [source.name for source in self._submits.sources if self.health.is_off(source.name)]
-        if not self._submits.refill(snapshot, [*avoid, *self._silent]):
-            return snapshot
+        try:
+            if not self._submits.refill(snapshot, [*avoid, *self._silent]):
+                return snapshot
+        except (SubmissionError, TransportError) as error:  # what runs at this source and at others goes on
+            _log.warning("cannot submit points of the search: %s; trying again", error)
         snapshot = self._reader.read(look=False)
         self._follow(snapshot, waiting)
         return snapshot

@@ -211,6 +211,9 @@ class Sweep(Views):
         """Add the points of a space that the sweep does not have yet; `complete` or `run` submits them."""
         self._create()
         wanted = points_of(space, most=MOST_POINTS)
+        if self.search:
+            for params in wanted.values():
+                self.search.settings.check(params)
         if self._unit.task is not None:
             check_task(self._unit.task, list(wanted.values()))
         while new := new_points(self.directory.points(), wanted):

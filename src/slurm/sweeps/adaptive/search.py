@@ -76,7 +76,8 @@ class AdaptiveSearch:
             )
         if value is None or not math.isfinite(value):
             return Ending(None)
-        return Ending(float(value), int(metrics[PRUNED]) if PRUNED in metrics else None)
+        pruned = self.settings.prune and PRUNED in metrics
+        return Ending(float(value), int(metrics[PRUNED]) if pruned else None)
 
     def _has_values(self) -> bool:
         return self._trials is not None and any(each.value is not None for each in self._trials.told.values())

@@ -55,6 +55,13 @@ class Search(NamedTuple):
         """A point, to check a task with."""
         return {name: each.values[0] if each.values else each.low for name, each in self.ranges.items()}
 
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raise ConfigurationError for a point that is not in the space of the search."""
+        if params.keys() == self.ranges.keys() and all(each.has(params[name]) for name, each in self.ranges.items()):
+            return
+        space = ", ".join(f"{name}: {each.to_json()}" for name, each in self.ranges.items())
+        raise ConfigurationError(f"the point {dict(params)} is not in the space of the search, which is {space}")
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return self._asdict() | {"ranges": {name: each.to_json() for name, each in self.ranges.items()}}

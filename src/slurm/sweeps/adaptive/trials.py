@@ -52,6 +52,7 @@ class Trials:
         """Add the next point of the sweep, which another process has asked for. Raises ConfigurationError for one
         that is not in the space of the search.
         """
+        self._search.check(params)
         create, running = self._optuna.trial.create_trial, self._optuna.trial.TrialState.RUNNING
         found = {name: self._encoded(name, params) for name in self._ranges}
         self._study.add_trial(create(state=running, params=found, distributions=self._distributions))
@@ -134,10 +135,6 @@ class Trials:
 
     def _encoded(self, name: str, params: Mapping[str, Any]) -> Any:
         values = self._ranges[name]
-        if name not in params or params.keys() != self._ranges.keys() or not values.has(params[name]):
-            raise ConfigurationError(
-                f"the point {dict(params)} is not in the space of the search, whose {name} is {values.to_json()}"
-            )
         return values.position(params[name]) if values.kind == "choice" else params[name]
 
     def _decoded(self, found: Mapping[str, Any]) -> dict[str, Any]:
