@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm.protocol import CALLS, INDEX
+from slurm.protocol import CALLS, CLIENTS, INDEX
 from slurm.protocol.claims import claimant, prepare
 from slurm.protocol.frames import (
     BLOCK,
@@ -33,7 +33,7 @@ from slurm.protocol.frames import (
     write_at,
 )
 from slurm.protocol.outcomes import CallFailure, ResultRecord
-from slurm.protocol.pools import BLOCKS, CLIENTS, FUNCTIONS, OUT, outbox_name, pack
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
 from slurm.runner.job_context import set_current
 from slurm.runner.pools.element import pool as serve
 from slurm.serialization.pickling import packed, unpacked
