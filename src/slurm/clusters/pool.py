@@ -183,7 +183,10 @@ def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, key
     nodes, workers = whole(nodes, "nodes", least=1), whole(workers, "workers", least=1)
     place = cluster.place
     if not place.transport.shares_files:
-        raise PoolError(f"a pool on {cluster.url} is not possible yet: it needs a program on a machine of the cluster")
+        raise PoolError(
+            f"a pool on {cluster.url} is not possible yet: its client must see the files of the nodes. Run the program on "
+            "the login node with Cluster('slurm'), or make a pool on Cluster('local')"
+        )
     try:
         seconds = float(values.lead(idle))
     except ValueError as error:
