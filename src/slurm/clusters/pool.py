@@ -184,8 +184,8 @@ def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, key
     place = cluster.place
     if not place.transport.shares_files:
         raise PoolError(
-            f"a pool on {cluster.url} is not possible yet: its client must see the files of the nodes. Run the program on "
-            "the login node with Cluster('slurm'), or make a pool on Cluster('local')"
+            f"a pool on {cluster.url} is not possible yet: its client must see the files of the nodes. Run the "
+            "program on the login node with Cluster('slurm'), or make a pool on Cluster('local')"
         )
     try:
         seconds = float(values.lead(idle))
