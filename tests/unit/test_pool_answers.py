@@ -1,0 +1,43 @@
+"""Answers of a pool's elements, of which some cannot be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from pickle import dumps
+
+import pytest
+
+from slurm.errors import UntrustedFile
+from slurm.pools.answers import Answers
+from slurm.protocol.frames import RESULT, Head, encode, write_at
+from slurm.protocol.pools import OUT, outbox_name
+
+
+def answered(directory: Path, element: int, *numbers: int) -> Path:
+    """An outbox with the answers to calls."""
+    path = directory / OUT / outbox_name(element)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    write_at(str(path), 0, b"".join(encode(Head(RESULT, number), dumps(number * number)) for number in numbers))
+    return path
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_an_outbox_that_cannot_be_read_delays_no_answers_of_others(tmp_path: Path, *, missing: bool) -> None:
+    paths = [answered(tmp_path, 0, 4, 1), answered(tmp_path, 1, 0), answered(tmp_path, 2, 3, 2)]
+    answers, found = Answers(str(tmp_path), 3), set[int]()
+    away = tmp_path / "away"
+    if missing:
+        paths[1].rename(away)
+    else:
+        paths[1].chmod(0o666)
+    with pytest.raises(FileNotFoundError if missing else UntrustedFile):
+        answers.read(found)
+    assert found == {1, 2, 3, 4}
+    assert answers.results(found).results == {number: number * number for number in (1, 2, 3, 4)}
+    if missing:
+        away.rename(paths[1])
+    else:
+        paths[1].chmod(0o600)
+    found.clear()
+    answers.read(found)
+    assert found == {0}
