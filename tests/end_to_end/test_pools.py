@@ -22,7 +22,8 @@ from waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SOON = 120.0
+SOON = 300.0
+"""Seconds that a call may take: on a busy machine, a pool waits for free processors."""
 
 
 @pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
