@@ -18,6 +18,7 @@ import adaptive  # noqa: E402 - the tests' testbed is to be found first
 import chunks  # noqa: E402
 import import_time  # noqa: E402
 import long_programs  # noqa: E402
+import pools  # noqa: E402
 import program_peers  # noqa: E402
 import programs  # noqa: E402
 import records  # noqa: E402
@@ -88,7 +89,7 @@ def main() -> None:
 
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
-    local = (import_time, runner_start, programs, program_peers, chunks, records, long_programs)
+    local = (import_time, runner_start, programs, program_peers, chunks, pools, records, long_programs)
     for topic in (*local, spaces, sweeps, adaptive, sweep_peers, tools):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)

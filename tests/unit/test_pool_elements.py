@@ -17,13 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm.protocol import CALLS, INDEX
+from slurm.protocol import CALLS, CLIENTS, INDEX
 from slurm.protocol.claims import claimant, prepare
-from slurm.protocol.frames import BLOCK, CLOSED, FAILURE, LARGE, RESULT, Frame, FrameReader, Head, encode, write_at
+from slurm.protocol.frames import (
+    BLOCK,
+    CLOSED,
+    FAILURE,
+    HERE,
+    LARGE,
+    RESULT,
+    Frame,
+    FrameReader,
+    Head,
+    encode,
+    write_at,
+)
 from slurm.protocol.outcomes import CallFailure, ResultRecord
-from slurm.protocol.pools import BLOCKS, CLIENTS, FUNCTIONS, OUT, outbox_name, pack
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
 from slurm.runner.job_context import set_current
-from slurm.runner.pools.element import serve
+from slurm.runner.pools.element import pool as serve
 from slurm.serialization.pickling import packed, unpacked
 from unit.job_directories import Directory, pickled
 from waiting import alive, until
@@ -90,7 +102,7 @@ class Pool:
     def read(self) -> int:
         """Read the new answers; return how many there are."""
         for outbox in self._outboxes:
-            self.answers += outbox.frames()
+            self.answers += (frame for frame in outbox.frames() if frame.head.kind != HERE)
         return len(self.answers)
 
     def wait(self, element: int) -> int:

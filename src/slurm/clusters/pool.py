@@ -100,8 +100,12 @@ class Pool:
             if self._closed:
                 return
             self._closed = True
-            self._files.close()
-        if not self._calls.unanswered and not self._calls.none_left:
+            try:
+                self._files.close()
+                ends_by_itself = self._calls.unanswered or self._calls.none_left
+            except PoolError:  # the elements cannot be told
+                ends_by_itself = False
+        if not ends_by_itself:
             self.jobs.cancel()
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
@@ -183,7 +187,10 @@ def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, key
     nodes, workers = whole(nodes, "nodes", least=1), whole(workers, "workers", least=1)
     place = cluster.place
     if not place.transport.shares_files:
-        raise PoolError(f"a pool on {cluster.url} is not possible yet: it needs a program on a machine of the cluster")
+        raise PoolError(
+            f"a pool on {cluster.url} is not possible yet: its client must see the files of the nodes. Run the "
+            "program on the login node with Cluster('slurm'), or make a pool on Cluster('local')"
+        )
     try:
         seconds = float(values.lead(idle))
     except ValueError as error:
@@ -204,4 +211,7 @@ def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, key
         with contextlib.suppress(OSError):
             shutil.rmtree(directory)
         raise
-    return Pool(place, state, files, environment=environment, workers=workers)
+    pool = Pool(place, state, files, environment=environment, workers=workers)
+    if cluster._mine is not None:  # noqa: SLF001 - as above
+        cluster._mine.append(pool.jobs)  # noqa: SLF001
+    return pool

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from slurm.clusters.cluster import Cluster
 from slurm.environments.base import Environment
-from slurm.errors import NotPicklable, SchedulerNotFound
+from slurm.errors import NotPicklable, PoolError, SchedulerNotFound
 from slurm.jobs.job import Job, JobArray
 from slurm.options import Options
 from slurm.places.place import OnNode, place_for
@@ -80,6 +80,14 @@ class WorkflowCluster(Cluster):
         cluster.workflow = Job(place, place.registry.add(submission, None), job.index)
         cluster._journal = journal
         return cluster
+
+    def pool(self, **options: Any) -> NoReturn:
+        """Raise PoolError: the node has no code for the client of a pool."""
+        del options
+        raise PoolError(
+            "a workflow cannot make a pool yet: make the pool where the workflow is called from, or call its tasks as "
+            "jobs, with chunk_size= if they are short"
+        )
 
     def resolved(self, value: Any) -> Any:
         """Replace the jobs in a value, at any depth, by their results. Waits for them, and raises their exceptions."""

@@ -45,17 +45,29 @@ class Answers:
         self._concluded: dict[int, Outcome] = {}
         self._hosts: dict[int, list[str]] = {}
 
-    def read(self) -> Iterator[int]:
-        """Read what has been added; yield the calls that have ended by it. The first end of a call counts."""
-        for element, outbox in enumerate(self._outboxes):
-            for frame in outbox.frames():
-                number = frame.head.number
-                if frame.head.kind == HERE:
-                    self._hosts[element] = frame.body.decode().split("\n")
-                elif number not in self._places and number not in self._concluded:
-                    self._unread[number] = frame
-                    self._places[number] = _Place(element, frame.offset)
-                    yield number
+    def read(self, found: set[int]) -> None:
+        """Read what has been added; add the calls that have ended by it to `found`. The first end of a call counts.
+
+        Raises the OSError or SlurmError of an outbox that cannot be read, after the others have been read.
+        """
+        trouble: OSError | SlurmError | None = None
+        for element in range(len(self._outboxes)):
+            try:
+                found.update(self._read_outbox(element))
+            except (OSError, SlurmError) as error:
+                trouble = error
+        if trouble is not None:
+            raise trouble
+
+    def _read_outbox(self, element: int) -> Iterator[int]:
+        for frame in self._outboxes[element].frames():
+            number = frame.head.number
+            if frame.head.kind == HERE:
+                self._hosts[element] = frame.body.decode().split("\n")
+            elif number not in self._places and number not in self._concluded:
+                self._unread[number] = frame
+                self._places[number] = _Place(element, frame.offset)
+                yield number
 
     def conclude(self, number: int, outcome: Outcome) -> bool:
         """Note the outcome of a call that has no answer; False if it has ended already."""

@@ -156,8 +156,6 @@ class PoolCalls:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
         ended = frozenset(self._ended)  # before reading: all that these have answered is there
         found = self._read()
-        if found:
-            self._place.tracker.learn(self.state, found)
         if ended and time.monotonic() - self._concluded_at > _CONCLUDE_SECONDS:
             self._concluded_at = time.monotonic()
             for block in self._unfinished_blocks():
@@ -165,10 +163,17 @@ class PoolCalls:
         return bool(found)
 
     def _read(self) -> frozenset[int]:
-        """Read new answers; return the calls that they end."""
-        with self._reading:
-            found = list(self._answers.read())
-            self._forget(found)
+        """Read new answers, and note the calls that they end; return these. Raises as `Answers.read` does."""
+        found: set[int] = set()
+        try:
+            with self._reading:
+                try:
+                    self._answers.read(found)
+                finally:
+                    self._forget(found)
+        finally:  # what other elements have answered must not wait for the one whose answers cannot be read
+            if found:
+                self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
     def _conclude_if_ended(self, block: _Block, ended: frozenset[int]) -> None:

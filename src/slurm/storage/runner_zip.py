@@ -48,7 +48,7 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
-    *("cli/", "doctor/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
+    *("cli/", "clusters/pool.py", "doctor/", "pools/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
     *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
@@ -68,6 +68,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),
     *("slurm/runner/linked_files.py", "slurm/runner/mpi.py", "slurm/runner/put_loader.py", "slurm/runner/program.py"),
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
+    *("slurm/protocol/claims.py", "slurm/protocol/frames.py", "slurm/protocol/pools.py"),
     *("slurm/protocol/checking.py", "slurm/protocol/ranges.py", "slurm/runner/checkpoint.py"),
     *("slurm/runner/initializer.py", "slurm/runner/pool", "slurm/tasks/context_parameter.py"),
     *("slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py", "slurm/runner/inbox.py"),

@@ -182,7 +182,14 @@ class Workers:
         (theirs, pieces), (answers, mine) = os.pipe(), os.pipe()
         os.set_blocking(answers, False)
         number = min(set(range(self._size)) - {process.number for process in self._processes})
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            for end in (theirs, pieces, answers, mine):
+                os.close(end)
+            if not self._processes:
+                raise
+            return  # the limit of processes is reached: continue with fewer workers
         if pid == 0:
             os.close(pieces)
             os.close(answers)

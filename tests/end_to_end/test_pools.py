@@ -1,0 +1,233 @@
+"""Pools: the same jobs, results and errors, on `local` and on Slurm; and what ends when workers or elements do."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slurm import Cluster, JobArray, JobState, as_completed, current_job, task, workflow
+from slurm.errors import JobCancelled, JobTimedOut, OptionError, PoolEnded, PoolError, WorkerDied
+from slurm.testing import InlineCluster
+from waiting import until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOON = 300.0
+"""Seconds that a call may take: on a busy machine, a pool waits for free processors."""
+
+
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
+    """A cluster whose files this process sees."""
+    if request.param == "slurm":
+        request.getfixturevalue("slurm_env")
+    with Cluster(request.param, root=root) as cluster:
+        yield cluster
+
+
+@task
+def square(x: int) -> int:
+    return x * x
+
+
+@task
+def fail(x: int) -> int:
+    raise ValueError(f"no {x}")
+
+
+@task
+def die_at(x: int, at: int) -> int:
+    if x == at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+@task
+def touch_and_wait(begun: Path, until_there: Path) -> None:
+    """Say that the call has begun; end when there is a file."""
+    begun.touch()
+    while not until_there.exists():
+        time.sleep(0.02)
+
+
+@task
+def note(x: int, directory: Path) -> int:
+    """Leave a file for each time that the call is made."""
+    (directory / f"{x}-{os.getpid()}-{time.monotonic_ns()}").touch()
+    return x
+
+
+@workflow
+def chain() -> int:
+    return 1
+
+
+def test_calls_maps_and_errors_of_a_pool_are_those_of_any_job(place: Cluster) -> None:
+    with place.pool(nodes=1, workers=2, time="10:00", idle="2:00") as pool:
+        job = square.on(pool)(3)
+        assert job.result(SOON) == 9
+        assert job.done()
+        assert job.status().state is JobState.COMPLETED
+        squares = square.on(pool).map(range(2000))
+        assert isinstance(squares, JobArray)
+        assert squares.results(SOON) == [x * x for x in range(2000)]
+        assert [each.result(SOON) for each in squares[5:8]] == [25, 36, 49]
+        assert squares[7].result() == 49  # again, from the file
+        assert {each.result() for each in as_completed(square.on(pool).map(range(5)), timeout=SOON)} == {0, 1, 4, 9, 16}
+        failed = fail.on(pool)(7)
+        with pytest.raises(ValueError, match="no 7") as caught:
+            failed.result(SOON)
+        assert "raise ValueError" in str(caught.value.__cause__)
+        assert failed.status().state is JobState.FAILED
+        mixed = task(divmod).on(pool).starmap([(7, 2), (1, 0), (9, 4)]).results(SOON, return_exceptions=True)
+        assert [mixed[0], mixed[2]] == [(3, 1), (2, 1)]
+        assert isinstance(mixed[1], ZeroDivisionError)
+        with pool.executor() as executor:
+            futures = [executor.submit(pow, 2, x) for x in range(6)]
+            assert all(isinstance(future, concurrent.futures.Future) for future in futures)
+            done, not_done = concurrent.futures.wait(futures, timeout=SOON)
+            assert (len(done), len(not_done)) == (6, 0)
+            assert list(executor.map(pow, [2, 3], [5, 2])) == [32, 9]
+    until(pool.jobs.done)
+
+
+def test_a_worker_that_dies_takes_only_its_call(place: Cluster) -> None:
+    with place.pool(workers=1, time="10:00") as pool:
+        found = die_at.on(pool).map(range(40), at=5).results(SOON, return_exceptions=True)
+    assert found[:5] + found[6:] == [*range(5), *range(6, 40)]
+    assert isinstance(found[5], WorkerDied)
+    assert found[5].signal == signal.SIGKILL
+    assert "SIGKILL" in str(found[5])
+
+
+def test_calls_of_an_element_that_was_cancelled_end_and_those_of_nobody(place: Cluster, tmp_path: Path) -> None:
+    with place.pool(workers=1, time="10:00") as pool:
+        begun = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
+        until((tmp_path / "begun").exists)
+        waiting = square.on(pool).map(range(3))
+        assert begun.status().state is JobState.RUNNING
+        assert waiting[0].status().state is JobState.PENDING
+        pool.jobs.cancel()
+        with pytest.raises(JobCancelled):
+            begun.result(SOON)
+        with pytest.raises(PoolEnded, match="no element of its pool is left"):
+            waiting[2].result(SOON)
+        assert all(isinstance(error, PoolEnded) for error in waiting.exceptions(SOON))
+        with pytest.raises(PoolError, match="make a new pool"):
+            square.on(pool)(1)
+
+
+def test_each_call_of_a_map_is_made_once_by_several_elements(place: Cluster, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    with place.pool(nodes=2, workers=1, time="10:00") as pool:
+        assert note.on(pool).map(range(500), directory=notes).results(SOON) == list(range(500))
+    assert sorted(int(path.name.partition("-")[0]) for path in notes.iterdir()) == list(range(500))
+
+
+def test_a_call_at_the_time_limit_is_timed_out(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=1, time="0:10") as pool:
+        job = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
+        with pytest.raises(JobTimedOut):
+            job.result(SOON)
+
+
+def test_an_element_ends_when_it_is_idle(local: Cluster) -> None:
+    with local.pool(workers=1, time="10:00", idle=1) as pool:
+        assert square.on(pool)(2).result(SOON) == 4
+        until(pool.jobs.done)
+        assert pool.jobs.results() == [1]
+        with pytest.raises((PoolError, PoolEnded), match="it was idle"):
+            square.on(pool)(3).result(SOON)
+
+
+def test_calls_go_on_when_their_client_was_killed(local: Cluster, root: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    program = textwrap.dedent(f"""
+        import os, pathlib
+        from slurm import Cluster, task
+        def note(x):
+            pathlib.Path({str(notes)!r}, str(x)).touch()
+        with Cluster("local", root={str(root)!r}) as cluster:
+            pool = cluster.pool(workers=2, time="5:00", idle=2)
+            task(note).on(pool).map(range(300))
+            os.kill(os.getpid(), 9)
+    """)
+    killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    until(lambda: len(list(notes.iterdir())) == 300)
+    (elements,) = local.jobs("pool")
+    until(elements.done)
+
+
+def test_cancel_ends_a_call_that_nobody_has_and_says_so_of_one_that_runs(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=1, time="10:00") as pool:
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        until((tmp_path / "begun").exists)
+        waiting = square.on(pool)(3)
+        assert waiting.cancel()
+        with pytest.raises(JobCancelled):
+            waiting.result(SOON)
+        assert waiting.cancelled()
+        with pytest.raises(PoolError, match="cannot be cancelled"):
+            running.cancel()
+        (tmp_path / "end").touch()
+        assert running.result(SOON) is None
+
+
+def test_calls_that_were_made_before_the_pool_was_closed_are_finished(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=1, time="10:00") as pool:
+        job = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        last = square.on(pool)(4)
+    with pytest.raises(PoolError, match="closed"):
+        square.on(pool)(1)
+    (tmp_path / "end").touch()
+    assert (job.result(SOON), last.result(SOON)) == (None, 16)
+    until(pool.jobs.done)
+
+
+def test_a_call_knows_its_job_and_large_values_and_functions_of_the_script_arrive(local: Cluster) -> None:
+    factor = 3
+    with local.pool(workers=1, time="10:00") as pool:
+        assert task(lambda x: x * factor).on(pool)(5).result(SOON) == 15
+        assert task(lambda n: b"x" * n).on(pool)(3_000_000).result(SOON) == b"x" * 3_000_000
+        job = task(lambda: (current_job().key, current_job().index)).on(pool)()
+        key, index = job.result(SOON)
+        assert job.key == f"{key}[{index}]"
+        shared = list(range(100_000))
+        assert task(lambda x, more: x + len(more)).on(pool).map(range(3), more=shared).results(SOON) == [
+            100_000,
+            100_001,
+            100_002,
+        ]
+
+
+def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster) -> None:
+    with local.pool(workers=1, time="10:00") as pool:
+        with pytest.raises(PoolError, match="workflow"):
+            chain.on(pool)()
+        with pytest.raises(PoolError, match="after"):
+            square.after(square.on(pool)(1)).on(pool)(2)
+        with pytest.raises(PoolError, match=r"pass job\.result"):
+            square.on(pool)(square.on(pool)(2))
+        assert square.on(pool)(2).result(SOON) == 4
+    with pytest.raises(OptionError, match="idle"):
+        local.pool(idle="soon")
+
+
+def test_a_pool_needs_the_files_of_the_nodes(root: Path) -> None:
+    with InlineCluster() as inline, pytest.raises(PoolError, match="not possible yet"):
+        inline.pool()
+    with pytest.raises(PoolError, match="not possible yet"):
+        Cluster("slurm+ssh://nowhere.invalid", root=root).pool()
