@@ -352,8 +352,10 @@ def test_a_stage_that_never_ran_is_told_when_the_queue_has_forgotten_it(
     with tempfile.TemporaryDirectory(prefix="slurm-local-", ignore_cleanup_errors=True) as machine:
         monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", machine)
         with Cluster("local", root=root) as cluster:
-            run = prepare(wanted=1)
-            done = in_another_process(cluster, "Grow.open(sys.argv[1]).submit()['grow'].exception()", run.directory)
+            go = root.parent / "go"
+            run = with_script(prepare(), f"while [ ! -e '{go}' ]; do sleep 0.1; done; exit 3\n")
+            code = "jobs = Grow.open(sys.argv[1]).submit(); open(sys.argv[4], 'w'); jobs['grow'].exception()"
+            done = in_another_process(cluster, code, run.directory, str(go))
             assert done.returncode == 0, done.stderr
             client.stop()
             remove(machine)
