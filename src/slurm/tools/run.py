@@ -292,8 +292,8 @@ class Run:
     def cleanup(self, *stages: str, verb: Verb = "trash") -> list[Leftover]:
         """Move `leftovers` to a trash beside them; return those that were moved.
 
-        With the verb "restore", bring them back; with "empty", remove what is in the trash; with "list", only list them.
-        The output of a stage, and what may still run, are never touched.
+        With the verb "restore", bring them back; with "empty", remove what is in the trash; with "list", only list
+        them. The output of a stage, and what may still run, are never touched.
         """
         from slurm.tools.cleanup import clean, leftovers  # noqa: PLC0415 - as above
 
