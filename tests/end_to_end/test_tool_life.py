@@ -174,6 +174,18 @@ def test_a_resume_submits_what_could_not_run_after_the_failure(cluster: Cluster,
         run.submit(resume=True)
 
 
+def test_a_resumable_stage_that_did_not_run_starts_anew(
+    local: Cluster, prepare: Callable[..., Run], tool: type[Tool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool.stages["report"], "resumable", True)
+    run = prepare(wanted=1)
+    assert run.submit()["report"].exception() is not None
+    jobs = run.submit(resume=True)
+    assert jobs["report"].result().products
+    record = json.loads((run.directory / "submissions/2.json").read_text())
+    assert (list(record["stages"]), list(record["resumes"])) == (["grow", "report"], ["grow"])
+
+
 def test_the_files_of_an_attempt_that_may_still_run_are_copied(
     local: Cluster, prepare: Callable[..., Run], tmp_path: Path
 ) -> None:

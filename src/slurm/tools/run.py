@@ -188,34 +188,36 @@ class Run:
         """What `submit` submits. Raises AlreadySubmitted, ToolError."""
         records = submissions.read(self.directory)
         cluster = cluster_of(on) if on and again else self._cluster(on)
-        resumed = self._resumed(stages) if resume else []
-        chosen = [*resumed, *self._waiting_for(resumed)] if resume else self._chosen(stages)
+        resumed, anew = self._resumed(stages) if resume else ([], [])
+        chosen = self._chosen([*resumed, *anew] if resume else stages)
         if place_url(cluster) != submissions.place(records, self.manifest)[0]:
             check_move(self.directory, self._cluster(), records, chosen)
         settings = stage_settings(self.tool, cluster, options)
         left = self._left(resumed, cluster, records)
         if not again and not resume:
             refuse_submitted(self.directory, chosen, cluster, records, dry=dry)
-        return _Wanted(self._chosen(chosen), cluster, settings, records, left)
+        return _Wanted(chosen, cluster, settings, records, left)
 
-    def _resumed(self, stages: Sequence[str]) -> list[str]:
-        """The stages to resume: these, or all that can be. Raises ToolError if there is none."""
-        if chosen := self._chosen(stages) if stages else self.resumable():
-            return chosen
-        raise ToolError(
-            f"no stage of {self.directory} that has failed is resumable, so there is nothing to resume: again=True "
-            "starts stages anew"
-        )
+    def _resumed(self, stages: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The stages to resume, these or all that can be, and those to start anew because they waited for them.
 
-    def _waiting_for(self, resumed: Sequence[str]) -> list[str]:
-        """The stages that were submitted to run after these, and have ended without success, because these failed."""
-        found, states = list(resumed), self.status()
+        Raises ToolError if there is none to resume.
+        """
+        chosen = self._chosen(stages) if stages else self.resumable()
+        if not chosen:
+            raise ToolError(
+                f"no stage of {self.directory} that has failed is resumable, so there is nothing to resume: again=True "
+                "starts stages anew"
+            )
+        states, resumed, anew = self.status(), list[str](), list[str]()
         for name in self.tool.order:
-            state = states[name]
-            after = set(self.tool.stages[name].upstreams(self.tool.stages)) & set(found)
-            if name not in found and after and state and state.state.final and state.state.value != "COMPLETED":
-                found.append(name)
-        return found[len(resumed) :]
+            state, before = states[name], self.tool.stages[name].upstreams(self.tool.stages)
+            unsuccessful = state is not None and state.state.final and state.state.value != "COMPLETED"
+            if unsuccessful and {*resumed, *anew} & {*before}:
+                anew.append(name)
+            elif name in chosen:
+                resumed.append(name)
+        return resumed, anew
 
     def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
         """The directories that the last attempts of stages have left. Raises ToolError if one cannot be resumed."""
