@@ -147,11 +147,9 @@ class Run:
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
         named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
-        earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
-        named_on = name_of(on) if on else submissions.place(records, self.manifest)[1]
-        record = new_record(
-            keys, upstreams, cluster, name=named_on, again=again, left=left, depend_afterok=depend_afterok
-        )
+        jobs = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
+        at = name_of(on) if on else submissions.place(records, self.manifest)[1]
+        record = new_record(keys, upstreams, cluster, name=at, again=again, left=left, depend_afterok=depend_afterok)
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
                 return self.submit(
@@ -159,7 +157,6 @@ class Run:
                 )
             if again or resume:
                 archive_jobs_json(self.directory)
-            jobs = dict(earlier)
             try:
                 for name in chosen:
                     after = {each: jobs[each] for each in upstreams[name]}
