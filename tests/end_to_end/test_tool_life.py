@@ -174,6 +174,18 @@ def test_a_resume_submits_what_could_not_run_after_the_failure(cluster: Cluster,
         run.submit(resume=True)
 
 
+def test_a_resumable_stage_that_did_not_run_starts_anew(
+    local: Cluster, prepare: Callable[..., Run], tool: type[Tool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool.stages["report"], "resumable", True)
+    run = prepare(wanted=1)
+    assert run.submit()["report"].exception() is not None
+    jobs = run.submit(resume=True)
+    assert jobs["report"].result().products
+    record = json.loads((run.directory / "submissions/2.json").read_text())
+    assert (list(record["stages"]), list(record["resumes"])) == (["grow", "report"], ["grow"])
+
+
 def test_the_files_of_an_attempt_that_may_still_run_are_copied(
     local: Cluster, prepare: Callable[..., Run], tmp_path: Path
 ) -> None:
@@ -352,8 +364,10 @@ def test_a_stage_that_never_ran_is_told_when_the_queue_has_forgotten_it(
     with tempfile.TemporaryDirectory(prefix="slurm-local-", ignore_cleanup_errors=True) as machine:
         monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", machine)
         with Cluster("local", root=root) as cluster:
-            run = prepare(wanted=1)
-            done = in_another_process(cluster, "Grow.open(sys.argv[1]).submit()['grow'].exception()", run.directory)
+            go = root.parent / "go"
+            run = with_script(prepare(), f"while [ ! -e '{go}' ]; do sleep 0.1; done; exit 3\n")
+            code = "jobs = Grow.open(sys.argv[1]).submit(); open(sys.argv[4], 'w'); jobs['grow'].exception()"
+            done = in_another_process(cluster, code, run.directory, str(go))
             assert done.returncode == 0, done.stderr
             client.stop()
             remove(machine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from typing import TYPE_CHECKING, Any
@@ -9,24 +10,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm import slurmfile
-from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError, SlurmError
+from slurm.clusters import named
+from slurm.clusters.named import cluster_named
+from slurm.errors import ConfigurationError, SlurmError, SlurmfileError
 from slurm.jobs.find import find_job
 from slurm.protocol.shell import program
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.sources import search
 from slurm.storage.job_store import JobStore
-from slurm.usage import near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator
 
+    from slurm.clusters.cluster import Cluster
     from slurm.jobs.job import Job, JobArray
     from slurm.slurmfile.sources import Source
 
 
-DEFAULT = "auto"
-"""The URL of the cluster if none is named and there is no Slurmfile with a default."""
 _SECONDS = 5.0
 """The longest time to look for the root, for a completion."""
 
@@ -36,8 +36,8 @@ def cluster_of(text: str | None, *, callbacks: bool = False) -> Cluster:
 
     With `callbacks`, imports those of the Slurmfile.
     """
-    file = slurmfile_of(text)
-    return Cluster.from_entry(slurmfile.read(file, text), callbacks=callbacks) if file else Cluster(text or DEFAULT)
+    with _as_usage_error():
+        return cluster_named(text, callbacks=callbacks)
 
 
 def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
@@ -50,16 +50,18 @@ def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
 
 def slurmfile_of(text: str | None) -> Source | None:
     """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_of` does."""
-    file = search() if text is None or "://" not in text else None
-    names: Sequence[str] = slurmfile.names(file) if file else ()
-    if file and (text in names or (text is None and slurmfile.has_default(file))):
-        return file
+    with _as_usage_error():
+        return named.slurmfile_of(text)
+
+
+@contextlib.contextmanager
+def _as_usage_error() -> Iterator[None]:
     try:
-        Cluster(text or DEFAULT)
+        yield
+    except SlurmfileError:
+        raise
     except ConfigurationError as error:
-        known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
-        raise click.UsageError(redacted(f"{error}{known}")) from None
-    return None
+        raise click.UsageError(redacted(str(error))) from None
 
 
 def complete_clusters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:

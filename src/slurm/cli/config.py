@@ -12,11 +12,12 @@ import click
 
 from slurm import slurmfile
 from slurm.cli import output
-from slurm.cli.cluster_argument import DEFAULT, cluster_argument, on_option, slurmfile_of
+from slurm.cli.cluster_argument import cluster_argument, on_option, slurmfile_of
 from slurm.cli.doctor import show_finding
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import options_of
 from slurm.clusters.cluster import Cluster
+from slurm.clusters.named import DEFAULT
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Level
 from slurm.errors import ConfigurationError, SlurmfileError

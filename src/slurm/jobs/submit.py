@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import sys
 import time
 from functools import partial
@@ -18,7 +19,7 @@ from slurm.errors import (
     TransportError,
 )
 from slurm.jobs.launching import check_ranks
-from slurm.jobs.plan import Draft, command_text
+from slurm.jobs.plan import Draft
 from slurm.options import Options
 from slurm.options.retry import of_options
 from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Functions, Refused, Retried, Submission
@@ -308,7 +309,7 @@ def _queue_new(
     record_before: Record | None,
 ) -> SubmissionState:
     wanted = place.requests.blocks(submission, options)
-    commands = tuple(command_text(place.scheduler.submit_command(request)) for request in wanted)
+    commands = tuple(shlex.join(place.scheduler.submit_command(request)) for request in wanted)
     if record_before:
         record_before(submission.key, commands)
     scripts = {SCRIPT: place.requests.script(submission, options)}

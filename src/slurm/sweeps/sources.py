@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError
+from slurm.clusters.named import cluster_named
+from slurm.errors import ConfigurationError, SlurmfileError
 from slurm.places.place import place_for
-from slurm.slurmfile.sources import search
-from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,13 +114,10 @@ def _split(text: str) -> tuple[str, int | None]:
 
 
 def cluster_of(name: str) -> Cluster:
-    """The cluster of a name in the Slurmfile, or of a URL. Raises ConfigurationError that lists the near names."""
-    file = search() if "://" not in name else None
-    known = slurmfile.names(file) if file else ()
-    if file and name in known:
-        return Cluster.from_entry(slurmfile.read(file, name), callbacks=False)
+    """The cluster of a name in the Slurmfile, or of a URL. Raises ConfigurationError that names the source."""
     try:
-        return Cluster(name)
+        return cluster_named(name, callbacks=False)
+    except SlurmfileError:
+        raise
     except ConfigurationError as error:
-        more = f"; the Slurmfile has no cluster of that name{near(name, known)}" if known else ""
-        raise ConfigurationError(f"source {name!r}: {error}{more}") from None
+        raise ConfigurationError(f"source {name!r}: {error}") from None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job
     from slurm.runner.finished import Finished
 
-Verb = Literal["trash", "restore", "empty"]
+Verb = Literal["trash", "restore", "empty", "list"]
 
 
 class Leftover(NamedTuple):
@@ -43,6 +43,8 @@ def leftovers(cluster: Cluster, run_dir: Path, stages: Sequence[str]) -> list[Le
 
 def clean(cluster: Cluster, left: Sequence[Leftover], verb: Verb) -> list[Leftover]:
     """Move leftovers to the trash, bring them back, or empty the trash; return those that this has changed.
+
+    The verb "list" changes nothing, and returns those that "trash" would move.
 
     One command. Raises TransportError.
     """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
-from slurm.slurmfile.sources import search
+from slurm.clusters.named import cluster_named
 from slurm.tasks import active
 
 
@@ -12,21 +11,14 @@ def cluster_of(on: str | Cluster | None) -> Cluster:
     """The cluster of a name or a URL; None for the active one, else the default. Raises ConfigurationError."""
     if on is None:
         found = active.current()
-        return found if isinstance(found, Cluster) else _named(None)
-    return on if isinstance(on, Cluster) else _named(on)
+        return found if isinstance(found, Cluster) else cluster_named(None)
+    return on if isinstance(on, Cluster) else cluster_named(on)
 
 
 def cluster_at(url: str, name: str | None) -> Cluster:
     """The active cluster if it is this place, else that of the name, else one without settings of its own."""
     found = active.current()
-    return found if isinstance(found, Cluster) and place_url(found) == url else _named(name or url)
-
-
-def _named(name: str | None) -> Cluster:
-    file = search() if name is None or "://" not in name else None
-    if file and (name is None or name in slurmfile.names(file)):
-        return Cluster.from_entry(slurmfile.read(file, name))
-    return Cluster(name or "auto")
+    return found if isinstance(found, Cluster) and place_url(found) == url else cluster_named(name or url)
 
 
 def name_of(on: str | Cluster | None) -> str | None:

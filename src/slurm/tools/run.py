@@ -147,11 +147,9 @@ class Run:
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
         named = dict.fromkeys(name for names in upstreams.values() for name in names if name in before)
-        earlier = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
-        named_on = name_of(on) if on else submissions.place(records, self.manifest)[1]
-        record = new_record(
-            keys, upstreams, cluster, name=named_on, again=again, left=left, depend_afterok=depend_afterok
-        )
+        jobs = {name: upstream_job(self.directory, cluster, name, before[name]) for name in named}
+        at = name_of(on) if on else submissions.place(records, self.manifest)[1]
+        record = new_record(keys, upstreams, cluster, name=at, again=again, left=left, depend_afterok=depend_afterok)
         with submissions.queueing(keys.values()):
             if not submissions.add(self.directory, len(records), record):
                 return self.submit(
@@ -159,7 +157,6 @@ class Run:
                 )
             if again or resume:
                 archive_jobs_json(self.directory)
-            jobs = dict(earlier)
             try:
                 for name in chosen:
                     after = {each: jobs[each] for each in upstreams[name]}
@@ -188,34 +185,36 @@ class Run:
         """What `submit` submits. Raises AlreadySubmitted, ToolError."""
         records = submissions.read(self.directory)
         cluster = cluster_of(on) if on and again else self._cluster(on)
-        resumed = self._resumed(stages) if resume else []
-        chosen = [*resumed, *self._waiting_for(resumed)] if resume else self._chosen(stages)
+        resumed, anew = self._resumed(stages) if resume else ([], [])
+        chosen = self._chosen([*resumed, *anew] if resume else stages)
         if place_url(cluster) != submissions.place(records, self.manifest)[0]:
             check_move(self.directory, self._cluster(), records, chosen)
         settings = stage_settings(self.tool, cluster, options)
         left = self._left(resumed, cluster, records)
         if not again and not resume:
             refuse_submitted(self.directory, chosen, cluster, records, dry=dry)
-        return _Wanted(self._chosen(chosen), cluster, settings, records, left)
+        return _Wanted(chosen, cluster, settings, records, left)
 
-    def _resumed(self, stages: Sequence[str]) -> list[str]:
-        """The stages to resume: these, or all that can be. Raises ToolError if there is none."""
-        if chosen := self._chosen(stages) if stages else self.resumable():
-            return chosen
-        raise ToolError(
-            f"no stage of {self.directory} that has failed is resumable, so there is nothing to resume: again=True "
-            "starts stages anew"
-        )
+    def _resumed(self, stages: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The stages to resume, these or all that can be, and those to start anew because they waited for them.
 
-    def _waiting_for(self, resumed: Sequence[str]) -> list[str]:
-        """The stages that were submitted to run after these, and have ended without success, because these failed."""
-        found, states = list(resumed), self.status()
+        Raises ToolError if there is none to resume.
+        """
+        chosen = self._chosen(stages) if stages else self.resumable()
+        if not chosen:
+            raise ToolError(
+                f"no stage of {self.directory} that has failed is resumable, so there is nothing to resume: again=True "
+                "starts stages anew"
+            )
+        states, resumed, anew = self.status(), list[str](), list[str]()
         for name in self.tool.order:
-            state = states[name]
-            after = set(self.tool.stages[name].upstreams(self.tool.stages)) & set(found)
-            if name not in found and after and state and state.state.final and state.state.value != "COMPLETED":
-                found.append(name)
-        return found[len(resumed) :]
+            state, before = states[name], self.tool.stages[name].upstreams(self.tool.stages)
+            unsuccessful = state is not None and state.state.final and state.state.value != "COMPLETED"
+            if unsuccessful and {*resumed, *anew} & {*before}:
+                anew.append(name)
+            elif name in chosen:
+                resumed.append(name)
+        return resumed, anew
 
     def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
         """The directories that the last attempts of stages have left. Raises ToolError if one cannot be resumed."""
@@ -287,19 +286,18 @@ class Run:
 
     def leftovers(self, *stages: str) -> list[Leftover]:
         """The files of attempts of these stages, or all, that are not the output: earlier ones, and failed ones."""
-        from slurm.tools.cleanup import leftovers  # noqa: PLC0415 - as above
-
-        return leftovers(self._cluster(), self.directory, self._chosen(stages))
+        return self.cleanup(*stages, verb="list")
 
     def cleanup(self, *stages: str, verb: Verb = "trash") -> list[Leftover]:
         """Move `leftovers` to a trash beside them; return those that were moved.
 
-        With the verb "restore", bring them back; with "empty", remove what is in the trash. The output of a stage, and
-        what may still run, are never touched.
+        With the verb "restore", bring them back; with "empty", remove what is in the trash; with "list", only list
+        them. The output of a stage, and what may still run, are never touched.
         """
-        from slurm.tools.cleanup import clean  # noqa: PLC0415 - as above
+        from slurm.tools.cleanup import clean, leftovers  # noqa: PLC0415 - as above
 
-        return clean(self._cluster(), self.leftovers(*stages), verb)
+        cluster = self._cluster()
+        return clean(cluster, leftovers(cluster, self.directory, self._chosen(stages)), verb)
 
     def ignored(self) -> list[Ignored]:
         """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.

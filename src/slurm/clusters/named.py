@@ -1,0 +1,42 @@
+"""Named: the cluster of a name in the Slurmfile, or of a URL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm import slurmfile
+from slurm.clusters.cluster import Cluster
+from slurm.errors import ConfigurationError
+from slurm.slurmfile.sources import search
+from slurm.usage import near
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.slurmfile.sources import Source
+
+DEFAULT = "auto"
+"""The URL of the cluster if none is named and there is no Slurmfile with a default."""
+
+
+def cluster_named(text: str | None, *, callbacks: bool = True) -> Cluster:
+    """Return the cluster of a name or a URL; None names the default. With `callbacks`, imports those of the Slurmfile.
+
+    Raises ConfigurationError if it is neither, with the nearest name; SlurmfileError for a bad file.
+    """
+    file = slurmfile_of(text)
+    return Cluster.from_entry(slurmfile.read(file, text), callbacks=callbacks) if file else Cluster(text or DEFAULT)
+
+
+def slurmfile_of(text: str | None) -> Source | None:
+    """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_named` does."""
+    file = search() if text is None or "://" not in text else None
+    names: Sequence[str] = slurmfile.names(file) if file else ()
+    if file and (text in names or (text is None and slurmfile.has_default(file))):
+        return file
+    try:
+        Cluster(text or DEFAULT)
+    except ConfigurationError as error:
+        known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
+        raise ConfigurationError(f"{error}{known}") from None
+    return None
