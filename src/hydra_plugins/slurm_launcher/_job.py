@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import open_dict
 
+from slurm.protocol import METRICS
+from slurm.runner.job_context import current_job
 from slurm.spaces.identity import identity
 
 if TYPE_CHECKING:
@@ -40,11 +43,8 @@ class HydraJob:
         self._context, self._function, self._config, self._known = context, function, config, known
         self._state = Singleton.get_state()
 
-    def __call__(self, **params: Any) -> dict[str, Any]:
-        """Run the job of a point. The result holds the JobReturn, and numbers that the job returned.
-
-        Raises what the job raised.
-        """
+    def __call__(self, **params: Any) -> JobReturn:
+        """Run the job of a point, and record the numbers that it returns as metrics. Raises what the job raised."""
         Singleton.set_state(self._state)
         setup_globals()
         _enter(self._config)
@@ -58,7 +58,8 @@ class HydraJob:
         )
         if returned.status is not JobStatus.COMPLETED:
             raise returned._return_value  # noqa: SLF001 - return_value writes to stderr before it raises
-        return {**numbers(returned.return_value), "job": returned}
+        _record(returned.return_value)
+        return returned
 
     def number(self, params: Mapping[str, Any]) -> int:
         """The number of the job of a point."""
@@ -74,13 +75,15 @@ class HydraJob:
         return config
 
 
-def numbers(value: Any) -> dict[str, float]:
-    """What a job returned as metrics: a number is `return_value`, and a mapping of names to numbers is itself."""
-    if isinstance(value, (int, float)):
-        return {"return_value": value}
-    if isinstance(value, dict) and all(isinstance(each, (int, float)) for each in value.values()):
-        return {str(name): each for name, each in value.items()}
-    return {}
+def _record(value: Any) -> None:
+    """Record what a job returned as metrics: a number is `return_value`; a mapping of names to numbers, those.
+
+    The metrics.json of a job that has written its own stays.
+    """
+    path = current_job().output_directory() / METRICS
+    numbers = value if isinstance(value, dict) else {"return_value": value}
+    if numbers and all(isinstance(each, (int, float)) for each in numbers.values()) and not path.exists():
+        path.write_text(json.dumps(numbers))
 
 
 def _enter(config: DictConfig) -> None:

@@ -117,7 +117,7 @@ class Launch:
     def _returned(self, point: SweepPoint, job: HydraJob) -> JobReturn:
         """What the job of a point returns."""
         if point.state is State.DONE:
-            done: JobReturn = point.result()["job"]
+            done: JobReturn = point.result()
             return done
         config = job.config(point.params)
         with open_dict(config):
@@ -134,9 +134,7 @@ def _default_cluster() -> Cluster:
     try:
         return Cluster.from_slurmfile()
     except ConfigurationError as error:
-        raise ConfigurationError(
-            f"name the clusters to compute at, such as hydra.launcher.on=slurm: {error}"
-        ) from None
+        raise ConfigurationError(f"name the clusters to compute at, such as hydra.launcher.on=slurm: {error}") from None
 
 
 def _error_of(point: SweepPoint) -> BaseException:
