@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
 from hydra.extra.pytest_plugin import hydra_restore_singletons, hydra_sweep_runner
@@ -15,11 +12,7 @@ from hydra.test_utils.launcher_common_tests import (
     LauncherTestSuite,
 )
 
-from slurm.sweeps.snapshot import State
-from slurm.sweeps.sweep import Sweep
-
-if TYPE_CHECKING:
-    from slurm import Cluster
+from hydra_plugins.slurm_launcher._overrides import overrides_of, params_of
 
 __all__ = ["hydra_restore_singletons", "hydra_sweep_runner"]  # fixtures
 
@@ -62,3 +55,26 @@ class TestPrograms(IntegrationTestSuite):
     @pytest.fixture
     def extra_flags(self, tmp_path: Path) -> list[str]:
         return ["-m", "hydra/launcher=slurm", *options(tmp_path)]
+
+
+def test_an_override_that_does_not_fit_is_an_error_before_anything_is_submitted(local: Cluster, study: Path) -> None:
+    said = multirun(local, "z=1,2", status=1)
+    assert "Could not override 'z'" in said
+    assert not (study / "sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "name", "value"),
+    [
+        ("x=1e-3", "x", 0.001),
+        ("+db@source=mysql", "+db@source", "mysql"),
+        ("db.user='a, b'", "db.user", "a, b"),
+        ("y=[1,null,{a:true}]", "y", [1, None, {"a": True}]),
+        ("~z", "~z", None),
+        ("x=nan", "x", "nan"),
+    ],
+)
+def test_overrides_are_parameters_by_their_values(override: str, name: str, value: object) -> None:
+    params = params_of([override])
+    assert params == {name: value}
+    assert params_of(overrides_of(params)) == params

@@ -48,7 +48,11 @@ class SlurmLauncher(Launcher):
         """Take what the jobs call."""
         self._setup = hydra_context, task_function, config
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self,
+        job_overrides: Sequence[Sequence[str]],
+        initial_job_idx: int,  # noqa: ARG002 - Hydra's interface; points are counted
+    ) -> Sequence[JobReturn]:
         """Run one job for each list of overrides. The number of a job is that of its point in the sweep."""
         from hydra_plugins.slurm_launcher._launch import Launch  # noqa: PLC0415 - see above
 

@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobStatus, run_job, setup_globals
 from omegaconf import open_dict
 
+from hydra_plugins.slurm_launcher._overrides import overrides_of
 from slurm.protocol import METRICS
 from slurm.runner.job_context import current_job
 from slurm.spaces.identity import identity
@@ -18,6 +19,7 @@ from slurm.spaces.identity import identity
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from hydra.core.utils import JobReturn
     from hydra.types import HydraContext, TaskFunction
     from omegaconf import DictConfig
 
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
 class HydraJob:
     """The function of a sweep whose points are the overrides of jobs.
 
-    `known` has the number and the overrides of each point, by the identity of its parameters.
+    `known` has the number and the overrides of each point, by the identity of its parameters. The number of a point
+    that was added to the sweep later is the beginning of its identity.
     """
 
     dotted_names = True
@@ -67,7 +70,7 @@ class HydraJob:
 
     def config(self, params: Mapping[str, Any]) -> DictConfig:
         """The config of the job of a point."""
-        number, overrides = self._known[identity(params)]
+        number, overrides = self._known.get(identity(params)) or (identity(params)[:8], overrides_of(params))
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         with open_dict(config):
             config.hydra.job.num = number

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log, filter_overrides, setup_globals
-from hydra_plugins.slurm_launcher._job import HydraJob
-from hydra_plugins.slurm_launcher._overrides import overrides_of, params_of
 from omegaconf import OmegaConf, open_dict
 
+from hydra_plugins.slurm_launcher._job import HydraJob
+from hydra_plugins.slurm_launcher._overrides import overrides_of, params_of
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError, SlurmError
 from slurm.options import Options
