@@ -1,4 +1,4 @@
-"""The launcher for Hydra: Hydra's own suites for launchers, and what a sweep adds to a multirun."""
+"""The launcher for Hydra: Hydra's own suites for launchers."""
 
 from __future__ import annotations
 
@@ -12,24 +12,7 @@ from hydra.test_utils.launcher_common_tests import (
     LauncherTestSuite,
 )
 
-from hydra_plugins.slurm_launcher._overrides import overrides_of, params_of
-
 __all__ = ["hydra_restore_singletons", "hydra_sweep_runner"]  # fixtures
-
-PROGRAM = """
-import hydra
-
-@hydra.main(version_base=None, config_path=".", config_name="config")
-def app(cfg):
-    with open("{begun}", "a") as file:
-        file.write(f"{{cfg.x}}\\n")
-    if cfg.x == 13:
-        raise ValueError("unlucky")
-    return cfg.x / 2
-
-if __name__ == "__main__":
-    app()
-"""
 
 
 def options(tmp_path: Path, cluster: str = "local") -> list[str]:
@@ -55,26 +38,3 @@ class TestPrograms(IntegrationTestSuite):
     @pytest.fixture
     def extra_flags(self, tmp_path: Path) -> list[str]:
         return ["-m", "hydra/launcher=slurm", *options(tmp_path)]
-
-
-def test_an_override_that_does_not_fit_is_an_error_before_anything_is_submitted(local: Cluster, study: Path) -> None:
-    said = multirun(local, "z=1,2", status=1)
-    assert "Could not override 'z'" in said
-    assert not (study / "sweeps").exists()
-
-
-@pytest.mark.parametrize(
-    ("override", "name", "value"),
-    [
-        ("x=1e-3", "x", 0.001),
-        ("+db@source=mysql", "+db@source", "mysql"),
-        ("db.user='a, b'", "db.user", "a, b"),
-        ("y=[1,null,{a:true}]", "y", [1, None, {"a": True}]),
-        ("~z", "~z", None),
-        ("x=nan", "x", "nan"),
-    ],
-)
-def test_overrides_are_parameters_by_their_values(override: str, name: str, value: object) -> None:
-    params = params_of([override])
-    assert params == {name: value}
-    assert params_of(overrides_of(params)) == params
