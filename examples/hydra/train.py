@@ -1,4 +1,4 @@
-"""A program of Hydra whose jobs are the points of a sweep. Run it from this directory, here or with `on` a cluster:
+"""A program of Hydra whose jobs are the points of a sweep. Run it from this directory:
 
 python train.py -m rate=0.1,0.2 depth=2,3
 """

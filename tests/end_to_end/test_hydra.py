@@ -16,7 +16,7 @@ __all__ = ["hydra_restore_singletons", "hydra_sweep_runner"]  # fixtures
 
 
 def options(tmp_path: Path, cluster: str = "local") -> list[str]:
-    return [f"hydra.launcher.on='{cluster}://{tmp_path}/jobs'", f"hydra.launcher.directory={tmp_path}/sweeps"]
+    return [f"hydra.launcher.clusters='{cluster}://{tmp_path}/jobs'", f"hydra.launcher.directory={tmp_path}/sweeps"]
 
 
 @pytest.mark.parametrize("launcher_name", ["slurm"])

@@ -43,8 +43,8 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def multirun(cluster: Cluster, *overrides: str, status: int = 0) -> str:
     """Run the program with the launcher; returns what it prints."""
-    on = f"hydra.launcher.on='{cluster.url}'"
-    argv = [sys.executable, "app.py", "-m", "hydra/launcher=slurm", on, "hydra.launcher.name=study", *overrides]
+    clusters = f"hydra.launcher.clusters='{cluster.url}'"
+    argv = [sys.executable, "app.py", "-m", "hydra/launcher=slurm", clusters, "hydra.launcher.name=study", *overrides]
     found = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert found.returncode == status, found.stdout + found.stderr
     return found.stdout + found.stderr

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 OWN = {
-    "on": None,
+    "clusters": None,
     "name": None,
     "chunk": None,
     "seconds": None,
@@ -27,7 +27,7 @@ OWN = {
     "stop_after": None,
     "directory": "sweeps/outputs",
 }
-"""What the launcher takes besides options of a task, with the defaults."""
+"""What the launcher takes besides options of a task, with the defaults. Not `on`, which is true in YAML 1.1."""
 COMMON = (
     *("account", "constraint", "cpus_per_task", "env", "exclude", "gpus", "gpus_per_node", "gres", "max_concurrent"),
     *("mem", "mem_per_cpu", "mem_per_gpu", "metrics", "nodelist", "nodes", "ntasks", "ntasks_per_node", "partition"),

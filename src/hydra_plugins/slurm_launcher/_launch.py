@@ -97,7 +97,7 @@ class Launch:
 
     def _submit(self, sweep: Sweep) -> None:
         """Submit the points that are missing or have failed."""
-        on = self._own["on"]
+        on = self._own["clusters"]
         if on is None:
             on = _default_cluster()
         how = {name: self._own[name] for name in ("strategy", "chunk", "seconds")}
@@ -134,7 +134,9 @@ def _default_cluster() -> Cluster:
     try:
         return Cluster.from_slurmfile()
     except ConfigurationError as error:
-        raise ConfigurationError(f"name the clusters to compute at, such as hydra.launcher.on=slurm: {error}") from None
+        raise ConfigurationError(
+            f"name the clusters to compute at, such as hydra.launcher.clusters=slurm: {error}"
+        ) from None
 
 
 def _error_of(point: SweepPoint) -> BaseException:
