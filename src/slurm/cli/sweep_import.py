@@ -93,7 +93,9 @@ def _sweep(sweep: SweepConfig, project: Project | None) -> dict[str, Any]:
 def _write(to: Path, texts: Mapping[str, str]) -> None:
     """Write new files; raises ConfigurationError before any is written if one exists."""
     if existing := [str(to / name) for name in texts if (to / name).exists()]:
-        raise ConfigurationError(f"{', '.join(existing)} exists and is not changed: choose another --output, or --dry-run")
+        raise ConfigurationError(
+            f"{', '.join(existing)} exists and is not changed: choose another --output, or --dry-run"
+        )
     to.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         (to / name).write_text(text, encoding="utf-8")

@@ -1,10 +1,10 @@
 """Forms of a sweep file that HPC Sweep Manager has besides that with `sweep:`, as values of the form with it.
 
-    grid: {lr: [0.1, 0.2]}                    # at the top
-    paired: [{data: {path: [a, b]}}]
+grid: {lr: [0.1, 0.2]}                    # at the top
+paired: [{data: {path: [a, b]}}]
 
-    strategy: grid                            # what its older versions write
-    parameters: {lr: {values: [0.1, 0.2]}}
+strategy: grid                            # what its older versions write
+parameters: {lr: {values: [0.1, 0.2]}}
 """
 
 from __future__ import annotations

@@ -95,8 +95,13 @@ class _Translation:
         resources = self._resources(str(self._take("hpc.default_resources") or ""))
         given = {"time": self._take("hpc.default_walltime"), "partition": self._take("hpc.default_queue"), **resources}
         site: dict[str, Any] = {"url": "slurm"}
-        if steps := self._take("hpc.module_commands"):
-            site["setup"] = [str(step) for step in ([steps] if isinstance(steps, str) else steps)]
+        steps = self._take("hpc.module_commands") or []
+        for step in [steps] if isinstance(steps, str) else steps:
+            loaded = re.fullmatch(r"module\s+load\s+([^;&|]+)", str(step).strip())
+            if loaded and "setup" not in site:  # modules are loaded before the steps of setup
+                site.setdefault("modules", []).extend(loaded[1].split())
+            else:
+                site.setdefault("setup", []).append(str(step))
         if options := {name: value for name, value in given.items() if value is not None}:
             site["options"] = options
         return site
@@ -130,8 +135,9 @@ class _Translation:
             return None
         if root:
             self._leave(
-                "paths.project_root", "a program runs in a directory of its own: paths in it and in its configs that "
-                "are relative to the project must be absolute"
+                "paths.project_root",
+                "a program runs in a directory of its own: paths in it and in its configs that "
+                "are relative to the project must be absolute",
             )
         path = os.path.join(str(root or ""), str(script))
         if conda and python:
@@ -151,7 +157,9 @@ class _Translation:
 
 def _why(section: str, name: str) -> str:
     reasons: dict[str, Callable[[], str]] = {
-        "hpc": lambda: "the cluster is asked for its limits" if name == "max_array_size" else "hpc.system has no cluster",
+        "hpc": lambda: (
+            "the cluster is asked for its limits" if name == "max_array_size" else "hpc.system has no cluster"
+        ),
         "compute": lambda: "a driver of the sweep decides when to look, to collect and to try again",
         "logging": lambda: "every job has its log: slurm sweep logs; slurm -v shows what the client does",
         "experiment_tracking": lambda: "the program itself sets up its tracking; metrics are in slurm sweep table",
