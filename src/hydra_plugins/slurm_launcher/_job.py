@@ -69,7 +69,7 @@ class HydraJob:
         return self._known[identity(params)][0]
 
     def config(self, params: Mapping[str, Any]) -> DictConfig:
-        """The config of the job of a point. The number of one that was added without a multirun is from its identity."""
+        """The config of the job of a point. A point that no multirun has added has a number from its identity."""
         number, overrides = self._known.get(identity(params)) or (int(identity(params)[:8], 16), overrides_of(params))
         config = self._context.config_loader.load_sweep_config(self._config, list(overrides))
         with open_dict(config):
