@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,10 @@ from slurm.cli import output
 from slurm.cli.output import json_option, show_json
 from slurm.errors import ConfigurationError
 from slurm.sweeps.config import SweepConfig
-from slurm.sweeps.hsm.project import NAMES, Project, files_of, project_of
+from slurm.sweeps.hsm.project import NAMES, files_of, project_of
+
+if TYPE_CHECKING:
+    from slurm.sweeps.hsm.project import Project
 
 _CONFIGS = {Path(name).name for name in NAMES}
 

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -156,16 +156,15 @@ class _Translation:
 
 
 def _why(section: str, name: str) -> str:
-    reasons: dict[str, Callable[[], str]] = {
-        "hpc": lambda: (
-            "the cluster is asked for its limits" if name == "max_array_size" else "hpc.system has no cluster"
-        ),
-        "compute": lambda: "a driver of the sweep decides when to look, to collect and to try again",
-        "logging": lambda: "every job has its log: slurm sweep logs; slurm -v shows what the client does",
-        "experiment_tracking": lambda: "the program itself sets up its tracking; metrics are in slurm sweep table",
-        "paths": lambda: "there is no such setting",
-    }
-    return reasons[section]()
+    if name == "max_array_size":
+        return "the cluster is asked for its limits"
+    return {
+        "hpc": "hpc.system names no scheduler, so there is no cluster for it",
+        "compute": "a driver of the sweep decides when to look, to collect and to try again",
+        "logging": "every job has its log: slurm sweep logs",
+        "experiment_tracking": "the program itself sets up its tracking; its metrics are in slurm sweep table",
+        "paths": "there is no such setting",
+    }[section]
 
 
 def files_of(path: Path) -> Iterator[Path]:
