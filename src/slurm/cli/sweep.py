@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _VIEWS = "slurm.cli.sweep_views"
 COMMANDS = {
     "init": ("slurm.cli.sweep:init", "Write a sweep.yaml to begin with."),
+    "import": ("slurm.cli.sweep_import:import_", "Make a sweep and a Slurmfile of files of HPC Sweep Manager."),
     "validate": ("slurm.cli.sweep:validate", "Check a file, and show all problems at once."),
     "run": ("slurm.cli.sweep:run", "Run the points of a file that are missing."),
     "complete": ("slurm.cli.sweep:complete", "Run what is missing of a sweep, here or elsewhere."),

@@ -57,6 +57,8 @@ class Code(NamedTuple):
     """What all calls share, as `calls.pkl` holds it before the arguments."""
     head_at: int
     callbacks: bytes = b""
+    dotted_names: bool = False
+    """Whether the function takes parameters with dotted names as they are, not as mappings."""
     blobs: tuple[str, ...] = ()
     """The files that a command needs, by the names of their blobs; they are beside the code."""
     inputs: tuple[str, ...] = ()
@@ -83,7 +85,7 @@ class Code(NamedTuple):
 
     def arguments(self, params: Mapping[str, Any]) -> Arguments:
         """The arguments of a call."""
-        rest, args = (dict(params) if self.command else nested(params)), []
+        rest, args = (dict(params) if self.command or self.dotted_names else nested(params)), []
         for name in self.positional:
             if name not in rest:
                 break
@@ -142,6 +144,7 @@ def code_of(task: Task[..., Any], modules: Collection[str]) -> tuple[Code, Uploa
         head=shared.data,
         head_at=unpacked(shared.offsets)[0],
         callbacks=pickle_callbacks(task.terms.on_a_node().callbacks, reducers=REDUCERS, there=modules),
+        dotted_names=_takes_dotted_names(task),
         blobs=uploads.recorded or (),
         inputs=tuple(file.name for file in getattr(task.to_send(uploads), "files", ())) if is_command(task) else (),
     )
@@ -154,12 +157,17 @@ def check_task(task: Task[..., Any], points: Sequence[Mapping[str, Any]]) -> Non
         raise ConfigurationError(f"{task.name} is a workflow: a sweep calls a task or a command")
     if task.upstreams:
         raise ConfigurationError(f"{task.name}.after(…): a sweep runs at several clusters, so it waits for no job")
+    flat = is_command(task) or _takes_dotted_names(task)
     every = points if is_command(task) else {frozenset(params): params for params in points}.values()
     for params in every:
         try:
-            task.bound_item(params if is_command(task) else nested(params))
+            task.bound_item(params if flat else nested(params))
         except TypeError as error:
             known = task.signature.parameters
             wrong = next((name for name in params if name not in known), "")
             advice = near(wrong, known) if wrong else ""
             raise ConfigurationError(f"the parameters {', '.join(params)} do not fit: {error}{advice}") from None
+
+
+def _takes_dotted_names(task: Task[..., Any]) -> bool:
+    return bool(getattr(getattr(task, "unwrapped", None), "dotted_names", False))

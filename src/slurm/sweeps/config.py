@@ -13,6 +13,7 @@ from slurm.spaces.conditions import condition
 from slurm.spaces.identity import canonical
 from slurm.spaces.space import grid, paired, points
 from slurm.sweeps.adaptive.config import KEYS, read_search
+from slurm.sweeps.hsm.forms import with_sweep
 from slurm.usage import near
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class SweepConfig:
         options: {time: "1:00:00", mem: 4G}
 
     `load` reads a file, the constructor any mapping, such as a configuration that Hydra has composed. `defaults` are
-    parameters that all points have; a list, which is Hydra's, is not used. `metadata` is kept as it is.
+    parameters that all points have; a list, which is Hydra's, is not used. `metadata` is kept as it is. Files of HPC
+    Sweep Manager are read, too, also those that have `grid` and `paired` at their top.
     """
 
     def __init__(
@@ -59,9 +61,9 @@ class SweepConfig:
         text: str | None = None,
     ) -> None:
         """Raises SweepConfigError with all problems."""
-        values = _plain(values)
+        values, lines = with_sweep(_plain(values), lines or {})
         self.values, self._text = values, text
-        checker = _Checker(where, lines or {})
+        checker = _Checker(where, lines)
         checker.check(values)
         if checker.problems:
             raise SweepConfigError(checker.problems)

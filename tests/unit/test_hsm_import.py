@@ -1,0 +1,172 @@
+"""Files of HPC Sweep Manager, as it writes them, are read, and become a sweep and a Slurmfile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from slurm import slurmfile
+from slurm.cli.main import slurm
+from slurm.sweeps.config import SweepConfig, SweepConfigError
+
+SWEEP = """\
+defaults:
+- override hydra/launcher: basic
+metadata:
+  description: Hyperparameter sweep
+  tags: [auto-generated, baseline]
+sweep:
+  grid:
+    seed: [1, 2, 3]
+    optimizer.lr: [0.001, 1e-2]
+  paired:
+  - model:
+      width: [64, 128]
+      depth: [2, 4]
+"""
+AT_THE_TOP = """\
+grid:
+  seed: [1, 2]
+paired:
+- model:
+    width: [64, 128]
+    depth: [2, 4]
+"""
+PARAMETERS = """\
+metadata:
+  tags:
+  - baseline
+parameters:
+  batch_size:
+    values:
+    - 32
+    - 64
+  lr:
+    values: [0.1]
+strategy: grid
+"""
+CONFIG = """\
+compute:
+  default_timeout: 90
+  health_check_interval: 300
+  max_concurrent_local: 4
+  max_concurrent_remote: 10
+  retry_attempts: 3
+experiment_tracking:
+  wandb_enabled: true
+  wandb_project: null
+hpc:
+  default_queue: long
+  default_resources: select=1:ncpus=4:mem=64gb:ngpus=1:place=scatter
+  default_walltime: '23:59:59'
+  max_array_size: null
+  module_commands: [module load gcc/12 cuda, ulimit -n 4096]
+  system: slurm
+paths:
+  conda_env: null
+  project_root: /home/ann/mlp
+  python_interpreter: /opt/bin/python
+  training_script: main file.py
+pathes: {a: 1}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "sweeps").mkdir()
+    (tmp_path / "sweeps" / "sweep.yaml").write_text(SWEEP)
+    (tmp_path / "hsm_config.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+def imported(path: Path, *options: str) -> Result:
+    return CliRunner().invoke(slurm, ["sweep", "import", str(path), *options])
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "names"),
+    [
+        (SWEEP, 12, ("seed", "optimizer.lr", "width", "depth")),
+        (AT_THE_TOP, 4, ("seed", "width", "depth")),
+        (PARAMETERS, 2, ("batch_size", "lr")),
+    ],
+)
+def test_each_form_of_a_sweep_is_read(text: str, count: int, names: tuple[str, ...]) -> None:
+    space = SweepConfig.loads(text).space
+    assert (len(list(space)), tuple(space.names)) == (count, names)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("grid:\n  lr: 1\nparied: []\n", ["line 2: sweep.grid.lr: ", "line 3: paried: "]),
+        (
+            "parameters:\n  lr:\n    distribution: uniform\n    min: 0\nstrategy: grid\n",
+            ["line 3: sweep.grid.lr.distribution: ", "line 4: sweep.grid.lr.min: "],
+        ),
+        ("parameters:\n  lr: {values: [1]}\nstrategy: bayes\n", ["line 1: parameters: ", "line 3: strategy: "]),
+    ],
+)
+def test_problems_are_told_with_the_lines_of_the_file(text: str, problems: list[str]) -> None:
+    with pytest.raises(SweepConfigError) as caught:
+        SweepConfig.loads(text)
+    for problem in problems:
+        assert any(line.startswith(problem) for line in caught.value.problems), caught.value
+
+
+def test_a_project_becomes_a_sweep_and_a_slurmfile(project: Path) -> None:
+    to = project / "ours"
+    made = imported(project, "--output", str(to))
+    assert made.exit_code == 0, made.output
+    config = SweepConfig.load(to / "sweep.yaml")
+    assert len(list(config.space)) == 12
+    assert config.command == "/opt/bin/python '/home/ann/mlp/main file.py' {overrides}"
+    assert config.options == {"retry": 3}
+    assert config.metadata["tags"] == ["auto-generated", "baseline"]
+    site = slurmfile.load("hpc", to / "Slurmfile")
+    assert site.url == "slurm"
+    assert dict(site.options.to_json()) == {
+        "time": "23:59:59",
+        "partition": "long",
+        "nodes": "1",
+        "cpus_per_task": "4",
+        "mem": "64G",
+        "gpus": "1",
+    }
+    assert slurmfile.load("local", to / "Slurmfile").options.to_json()["time"] == "2"
+
+
+def test_what_has_no_counterpart_is_named_with_line_and_key(project: Path) -> None:
+    shown = imported(project, "--dry-run", "--json")
+    assert shown.exit_code == 0, shown.output
+    notes = json.loads(shown.stdout)["notes"]
+    expected = [
+        "line 12: hpc.default_resources: place=scatter",
+        "line 19: paths.project_root: ",
+        "line 3: compute.health_check_interval: ",
+        "line 8: experiment_tracking.wandb_enabled: ",
+        "line 22: pathes: unknown section",
+        "--on local:4 --on hpc:10",
+        "defaults: ",
+    ]
+    for part in expected:
+        assert any(part in note for note in notes), (part, notes)
+    assert len(notes) == len(expected)
+
+
+def test_existing_files_are_not_changed_and_a_dry_run_writes_nothing(project: Path) -> None:
+    before = sorted(project.rglob("*"))
+    assert imported(project, "--output", str(project), "--dry-run").exit_code == 0
+    assert sorted(project.rglob("*")) == before
+    (project / "Slurmfile").write_text("mine")
+    refused = imported(project, "--output", str(project))
+    assert refused.exit_code != 0
+    assert "Slurmfile" in str(refused.exception or refused.output)
+    assert not (project / "sweep.yaml").exists()
+
+
+def test_a_directory_without_files_of_the_manager_is_an_error(tmp_path: Path) -> None:
+    assert "hsm_config.yaml" in str(imported(tmp_path).exception)
