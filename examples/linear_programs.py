@@ -3,7 +3,7 @@
     apt-get install glpk-utils                # the solver, here and on the nodes
     python examples/linear_programs.py        # on this machine
     python examples/linear_programs.py slurm  # on the Slurm cluster of this login node
-    slurm tool prepare examples/linear_programs.py:Glpsol r1 --template warehouses --set problem=towns
+    slurm tool prepare examples/linear_programs.py:Glpsol r1 problem=towns --template warehouses
 
 Glpsol ends with status 0 although there is no solution, so the product is checked.
 """

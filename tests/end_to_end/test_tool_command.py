@@ -186,7 +186,11 @@ def test_dry_runs_write_nothing(local: Cluster, tool: str, tmp_path: Path) -> No
     directory = prepared(tool, "r", "-o", "steps=-1")
     own = (directory, "--tool", tool)
     before = tree(tmp_path / "results"), tree(root / "jobs")
-    assert run("submit", *own, "--dry-run").stdout.count("script.sh") >= 2
+    shown = run("submit", *own, "--dry-run")
+    assert shown.stdout.count("script.sh") >= 2
+    assert [line for line in shown.stdout.splitlines() if line.startswith("===")] == [
+        "=== stage solve", "=== stage report, after solve",
+    ]  # fmt: skip
     planned = json.loads(run("submit", *own, "--dry-run", "--json").stdout)
     assert [each["program"] for each in planned] == [
         "sh config/solve.sh config/case.yaml",

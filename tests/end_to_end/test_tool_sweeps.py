@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from end_to_end.test_tools import REPORT, SOLVE
-from slurm import CommandFailed
+from slurm import CommandFailed, Modules
 from slurm.errors import ConfigurationError
 from slurm.sweeps import Sweep, grid
 from slurm.tools import Diagnosis, Stage, Tool, ToolError
@@ -46,6 +46,45 @@ def solver(tmp_path: Path) -> type[Tool]:
         solve = Stage("python3 config/solve.py {config}", products=["field.txt"], diagnose=diagnose, cpus_per_task=1)
 
     return Solver
+
+
+def is_not_64(product: Path) -> bool:
+    return product.read_text() != "64"
+
+
+def diagnose_report(log: str, exit_status: int) -> Diagnosis | None:
+    del exit_status
+    return Diagnosis("TOO_LONG", "choose fewer steps") if "report: too long" in log else None
+
+
+@pytest.fixture
+def several(solver: type[Tool]) -> type[Tool]:
+    """Two stages, of which each has options, variables, a check and named failures of its own."""
+    then = 'echo "$WORDS" > variable.txt; grep -q 49 field.txt && rm variable.txt; :'
+    end = 'grep -q 81 "{solve}/field.txt" && echo report: too long >&2 && exit 3; :'
+
+    class Several(solver):  # type: ignore[misc, valid-type]
+        templates = solver.templates_directory()
+        solve = Stage(
+            f"sh -c 'python3 config/solve.py {{config}} || exit; {then}'",
+            products=["field.txt", "var*.txt"],
+            check=is_not_64,
+            diagnose=diagnose,
+            env={"WORDS": "a b"},
+            time="3",
+            mem="100M",
+            cpus_per_task=2,
+        )
+        report = Stage(
+            f"sh -c 'python3 config/report.py \"{{solve}}/field.txt\" {{site}}; {end}'",
+            products="report.txt",
+            check="test -s {product}",
+            diagnose=diagnose_report,
+            time="2",
+            mem="200M",
+        )
+
+    return Several
 
 
 def test_each_point_is_a_run_with_a_directory_of_its_own(cluster: Cluster, solver: type[Tool], tmp_path: Path) -> None:
@@ -112,9 +151,64 @@ def test_what_a_tool_does_not_take_is_an_error_of_the_sweep(solver: type[Tool], 
 
     class Two(solver):  # type: ignore[misc, valid-type]
         templates = solver.templates_directory()
-        report = Stage("python3 config/report.py {solve}/field.txt x")
+        report = Stage("python3 config/report.py {solve}/field.txt x", launch="mpi")
+        other = Stage("true", environment=Modules("gcc"))
 
-    with pytest.raises(ToolError, match="has 2 stages, and a point runs one: name it with stage="):
-        Two.at(site="north", template="small")
-    with pytest.raises(ToolError, match="report runs after solve"):
+    with pytest.raises(ToolError, match="report of solver starts ranks of MPI"):
         Two.at(site="north", template="small", stage="report")
+    with pytest.raises(ToolError, match=r"no stage 'repot': did you mean 'report'"):
+        Two.at(site="north", template="small", stage="repot")
+
+    class Different(solver):  # type: ignore[misc, valid-type]
+        templates = solver.templates_directory()
+        other = Stage("true", environment=Modules("gcc"))
+
+    with pytest.raises(ToolError, match="solve, other of solver have different environments"):
+        Different.at(site="north", template="small")
+
+
+def test_a_point_runs_all_stages_in_order(cluster: Cluster, several: type[Tool], tmp_path: Path) -> None:
+    unit = several.at(site="north", template="small")
+    assert unit.terms.options.to_json() == {
+        "cpus_per_task": "2", "labels": {"tool": "solver"}, "launch": "once", "mem": "200M", "time": "00:05:00",
+    }  # fmt: skip
+    sweep = Sweep(unit, grid(steps=[2, 3]), name="two", directory=tmp_path / "sweeps").run()
+    sweep.drive()
+    assert [point.exception() for point in sweep.points] == [None] * 2
+    for point, text in zip(sweep.points, ("north: 4", "north: 9"), strict=True):
+        run = several.open(point)
+        assert (run.directory / "output/report/report.txt").read_text() == text
+        assert (run.directory / "output/solve/variable.txt").read_text() == "a b\n"
+        assert list(run.status()) == ["solve", "report"]
+        assert {(health.stage, health.word) for health in run.verify()} == {
+            (None, "ok"), ("solve", "ok"), ("report", "ok"),
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("steps", "words", "left"),
+    [
+        (-1, "NEGATIVE", []),  # the first fails, which diagnoses it
+        (7, "stage solve did not write var*.txt", ["solve"]),
+        (8, "the check of output/solve/field.txt returned False", ["report", "solve"]),
+        (9, "TOO_LONG", ["report", "solve"]),
+    ],
+)
+def test_a_point_ends_at_the_first_stage_that_fails(
+    steps: int, words: str, left: list[str], local: Cluster, several: type[Tool], tmp_path: Path
+) -> None:
+    unit = several.at(site="north", template="small")
+    sweep = Sweep(unit, [{"steps": steps}], name="one", directory=tmp_path / "sweeps").run()
+    sweep.drive()
+    (point,) = sweep.points
+    assert words in str(point.exception())
+    found = (several.open(point).directory / "output").glob("*/*.txt")
+    assert sorted({path.parent.name for path in found}) == left
+
+
+def test_a_stage_is_run_after_those_that_it_needs_only(local: Cluster, several: type[Tool], tmp_path: Path) -> None:
+    unit = several.at(site="north", template="small", stage="solve")
+    sweep = Sweep(unit, [{"steps": 2}], name="first", directory=tmp_path / "sweeps").run()
+    sweep.drive()
+    run = several.open(sweep.points[0])
+    assert (list(run.jobs), (run.directory / "field.txt").read_text()) == (["solve"], "4")

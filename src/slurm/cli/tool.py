@@ -86,7 +86,7 @@ def show(name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
             "stage": each,
             "command": found.stages[each].command,
             "after": list(found.stages[each].upstreams(found.stages)),
-            "products": _several(found.stages[each].products),
+            "products": found.stages[each].pattern_list,
             "options": {option: str(value) for option, value in found.stages[each].options.items()},
         }
         for each in found.order
@@ -241,10 +241,6 @@ def _value(key: str, text: str) -> Any:
     if found.problems:
         raise click.UsageError(f"--override {key}: {found.problems[0].message}")
     return found.value
-
-
-def _several(products: str | Sequence[str]) -> list[str]:
-    return [products] if isinstance(products, str) else list(products)
 
 
 def _about(found: type[Tool]) -> str:

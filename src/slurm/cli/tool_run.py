@@ -138,7 +138,9 @@ def _submit(
             ])  # fmt: skip
             return
         for stage, plan in plans.items():
-            output.show(f"=== stage {stage}\n{plan}\n")
+            before = run.tool.stages[stage].upstreams(run.tool.stages)
+            after = f", after {', '.join(before)}" if before else ""
+            output.show(f"=== stage {stage}{after}\n{plan}\n")
         return
     jobs = run.submit(*_chosen(stages), **how)
     if as_json:

@@ -76,10 +76,3 @@ def only_iterable_calls(plan: F) -> F:
         return plan(self, *args, **kwargs)
 
     return ends_at_the_caller(checked)  # type: ignore[return-value]
-
-
-def value_digest(value: object) -> str | None:
-    """The digest of a value, as `reuse` makes it. Imports nothing before it is called."""
-    from slurm.jobs.reuse import value_digest as digest  # noqa: PLC0415 - few calls of `put` need it
-
-    return digest(value)

@@ -8,11 +8,10 @@ from slurm.clusters.arguments import (
     only_bound_calls,
     only_iterable_calls,
     only_known_arguments,
-    value_digest,
     warn_on_a_login_node,
 )
 from slurm.sanitize.numbers import whole
-from slurm.tasks import active, task
+from slurm.tasks import active
 from slurm.tasks.settings import Settings
 from slurm.tracebacks import KnownAttributes, ends_at_the_caller
 
@@ -297,13 +296,9 @@ class Cluster(KnownAttributes):
         In a task it is the object, loaded once in each process, or a read-only path. What is there already is not sent.
         Raises NotPicklable, SubmissionError and TransportError.
         """
-        from slurm.storage.put import put
-        from slurm.storage.uploads import Uploads
+        from slurm.clusters.putting import put
 
-        uploads = Uploads()
-        made = put(value, uploads, home=self.url, reducers=task.REDUCERS, digest=value_digest)
-        self.place.blobs.send(uploads)
-        return made
+        return put(self.place, value, home=self.url)
 
     def job(self, name: str) -> Job[Any] | JobArray[Any]:
         """Open a job that any process has submitted, by its key, or by key[index] for one call of a map.

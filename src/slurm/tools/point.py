@@ -16,16 +16,31 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Any
 
 _WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 """Words that YAML 1.1 or 1.2 does not read as text."""
 
 
-def words(stage: str, /, **overrides: Any) -> list[str]:
-    """Return the words that run the stage."""
+def words(script: str, /, **overrides: Any) -> list[str]:
+    """Return the words that run a script of the directory."""
     del overrides
-    return ["sh", f"stages/{stage}.sh"]
+    return ["sh", script]
+
+
+def check_of_stage(checks: Mapping[str, Any], product: Path) -> object:
+    """Check a product of `output/<stage>/` by the function of that stage."""
+    run = next(parent for parent in product.parents if (parent / "manifest.json").is_file())
+    check = checks.get(product.relative_to(run).parts[1])
+    return check(product) if check else True
+
+
+def diagnose_by_stage(diagnoses: Mapping[str, Any], log: str, exit_status: int) -> Any:
+    """Name a failure by the function of the stage that the log names last."""
+    names = [line.split()[2] for line in log.splitlines() if line.startswith("==> stage ")]
+    diagnose = diagnoses.get(names[-1]) if names else None
+    return diagnose(log, exit_status) if diagnose else None
 
 
 def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from slurm.errors import CommandFailed
 from slurm.tasks.command import CommandTask, command
+from slurm.tools import point_stages
 from slurm.tools.config import get_tool_config, merged
 from slurm.tools.errors import RunDirectoryError, ToolError
 from slurm.tools.point import filled, prepare, words
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from slurm.runner.finished import Finished
     from slurm.serialization.pickling import Arguments
     from slurm.submission.status import JobStatus
+    from slurm.tasks.settings import Settings
     from slurm.tools.declaration import Declaration
 
 RUN_ID = "point"
@@ -60,54 +62,78 @@ def unit(
     template: str | None,
     override: Mapping[str, Any],
 ) -> PointTask:
-    """Return a stage as a task, as `Tool.at` says."""
-    chosen = _stage(tool, stage)
-    if lacks := [
-        name for name in tool.taxonomy if name in tool.stages[chosen].template.fields and name not in taxonomy
-    ]:
-        raise ToolError(f"stage {chosen} of {tool.name} needs {', '.join(f'{name}=…' for name in lacks)}")
+    """Return stages as a task, as `Tool.at` says."""
+    if stage is not None and stage not in tool.stages:
+        raise ToolError(f"{tool.name} has no stage {stage!r}{near(stage, tool.stages)}")
+    chosen = point_stages.chosen(tool, stage)
+    for each in chosen:
+        fields = tool.stages[each].template.fields
+        if lacks := [name for name in tool.taxonomy if name in fields and name not in taxonomy]:
+            raise ToolError(f"stage {each} of {tool.name} needs {', '.join(f'{name}=…' for name in lacks)}")
+    config = get_tool_config(tool)
+    settings = {each: merged(config.layers(tool, each, None, {})) for each in chosen}
+    runs = _of_one(tool, chosen[0], settings[chosen[0]]) if len(chosen) == 1 else _of_several(tool, chosen, settings)
     named = {**dict.fromkeys(tool.taxonomy, RUN_ID), **taxonomy}  # folders that a point does not have
     made = draft(tool, RUN_ID, named, template=template, override=override, root="/", on="local", unique=False)
-    config = f"{CONFIG}/{tool.config}" if tool.config else ""
-    own = {name: text for name, text in made.files.items() if name in {config, f"{STAGES}/{chosen}.sh"}}
-    others = {f"{STAGES}/{name}.sh" for name in tool.stages if name != chosen}
+    file = f"{CONFIG}/{tool.config}" if tool.config else ""
+    own = {name: text for name, text in made.files.items() if name in {file, *(f"{STAGES}/{e}.sh" for e in chosen)}}
+    others = {f"{STAGES}/{name}.sh" for name in tool.stages if name not in chosen}
     data = {
-        "files": {name: content.decode() for name, content in own.items()},
-        "config": config,
-        "spans": _spans(own[config].decode(), f"{template}/{tool.config}") if config else {},
+        "files": {**{name: content.decode() for name, content in own.items()}, **runs.scripts},
+        "config": file,
+        "spans": _spans(own[file].decode(), f"{template}/{tool.config}") if file else {},
         "manifest": {
             **asdict(made.manifest),
             "run_dir": None,  # each point has its own, which the node chooses
             "files": {name: digest for name, digest in made.manifest.files.items() if name not in others},
             "taxonomy": {name: text for name, text in made.manifest.taxonomy.items() if name in taxonomy},
-            "stages": {chosen: made.manifest.stages[chosen]},
+            "stages": {name: made.manifest.stages[name] for name in chosen},
         },
     }
-    found = tool.stages[chosen]
     files: dict[str, str | os.PathLike[str]] = {}
     if template is not None:
         every = template_files(get_template_path(tool.templates_directory(), template))
-        files = {f"{CONFIG}/{name}": path for name, path in every if f"{CONFIG}/{name}" != config}
-    base = command(
-        "true", files=files, products=found.products, check=found.check, diagnose=found.diagnose, env={IN_A_JOB: chosen}
-    )
+        files = {f"{CONFIG}/{name}": path for name, path in every if f"{CONFIG}/{name}" != file}
+    base = command("true", files=files, products=runs.products, check=runs.check, diagnose=runs.diagnose, env=runs.env)
     program = cast("Command", base.unwrapped).replace(
-        name=f"{tool.name}.{chosen}", function=partial(words, chosen), prepare=partial(prepare, data)
+        name=runs.name, function=partial(words, f"{STAGES}/{runs.script}.sh"), prepare=partial(prepare, data)
     )
-    layers = get_tool_config(tool).layers(tool, chosen, None, {})
-    labels = {"tool": tool.name, "stage": chosen}
-    return cast("PointTask", PointTask(program, base.terms.merged(merged(layers))).with_options(labels=labels))
+    labels = {"tool": tool.name, **runs.labels}
+    return cast("PointTask", PointTask(program, base.terms.merged(runs.settings)).with_options(labels=labels))
 
 
-def _stage(tool: type[Declaration], name: str | None) -> str:
-    if name is None and len(tool.stages) != 1:
-        raise ToolError(f"{tool.name} has {len(tool.stages)} stages, and a point runs one: name it with stage=…")
-    chosen = name or next(iter(tool.stages))
-    if chosen not in tool.stages:
-        raise ToolError(f"{tool.name} has no stage {chosen!r}{near(chosen, tool.stages)}")
-    if before := tool.stages[chosen].upstreams(tool.stages):
-        raise ToolError(f"stage {chosen} runs after {', '.join(before)}, and a point runs one stage only")
-    return chosen
+class _Runs(NamedTuple):
+    """What a point runs: a script, and what the job has for it."""
+
+    name: str
+    script: str
+    products: Sequence[str]
+    check: Any
+    diagnose: Any
+    settings: Settings
+    env: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    scripts: Mapping[str, str] = {}
+
+
+def _of_one(tool: type[Declaration], name: str, settings: Settings) -> _Runs:
+    """The one stage of a point, in the directory of the point."""
+    stage = tool.stages[name]
+    env, labels, products = {IN_A_JOB: name}, {"stage": name}, stage.pattern_list
+    return _Runs(f"{tool.name}.{name}", name, products, stage.check, stage.diagnose, settings, env, labels)
+
+
+def _of_several(tool: type[Declaration], stages: Sequence[str], settings: Mapping[str, Settings]) -> _Runs:
+    """Several stages, each in a directory of its own below that of the point."""
+    return _Runs(
+        tool.name,
+        point_stages.DRIVER,
+        point_stages.products(tool, stages),
+        point_stages.check(tool, stages),
+        point_stages.diagnose(tool, stages),
+        point_stages.together(tool, settings),
+        scripts={f"{STAGES}/{point_stages.DRIVER}.sh": point_stages.driver(tool, stages, settings)},
+    )
 
 
 def _spans(text: str, name: str) -> dict[str, Any]:
@@ -131,7 +157,7 @@ class PointRun(Run):
 
     @property
     def jobs(self) -> dict[str, Job[Finished]]:
-        """The job of the point, by its stage."""
+        """The job of the point, by each of its stages."""
         return dict.fromkeys(self.manifest.stages, self._job)
 
     def status(self) -> dict[str, JobStatus | None]:
@@ -144,11 +170,11 @@ class PointRun(Run):
         return self._job
 
     def _chosen(self, stages: Sequence[str]) -> list[str]:
-        """The stage of the point. Raises ToolError for others."""
-        (own,) = self.manifest.stages
-        if others := [name for name in stages if name != own]:
-            raise ToolError(f"a point of this sweep has the stage {own} only, and not {', '.join(others)}")
-        return [own]
+        """The stages of the point. Raises ToolError for others."""
+        own = list(self.manifest.stages)
+        if others := [name for name in stages if name not in own]:
+            raise ToolError(f"a point of this sweep has the stage {', '.join(own)} only, and not {', '.join(others)}")
+        return [name for name in own if not stages or name in stages]
 
     def submit(self, *stages: str, **options: Any) -> NoReturn:
         """Raise ToolError: the sweep submits its points."""

@@ -106,7 +106,7 @@ def draft(
 
 def _check_length(tool: type[Declaration], run_dir: Path) -> None:
     """Raise ToolError if the path of a product, as `bash stages/<stage>.sh` or a link names it, is too long."""
-    below = [f"{OUTPUT}/{name}/{product}" for name in tool.stages for product in _products(tool, name)]
+    below = [f"{OUTPUT}/{name}/{product}" for name in tool.stages for product in tool.stages[name].pattern_list]
     longest = max((f"{run_dir}/{path}" for path in ("", *below)), key=len)
     if len(longest) > tool.max_path:
         raise ToolError(
@@ -159,15 +159,10 @@ def _described(tool: type[Declaration], name: str, options: Mapping[str, Any]) -
     stage = tool.stages[name]
     return {
         "command": stage.command,
-        "products": _products(tool, name),
+        "products": stage.pattern_list,
         "after": list(stage.upstreams(tool.stages)),
         "options": dict(options),
     }
-
-
-def _products(tool: type[Declaration], stage: str) -> list[str]:
-    products = tool.stages[stage].products
-    return [products] if isinstance(products, str) else list(products)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import TransportError
 from slurm.tools.config import get_nested
 from slurm.tools.errors import ToolError
+from slurm.tools.stage import OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,13 +39,14 @@ def ignored(tool: type[Declaration], manifest: ManifestBase, stage: str, job: Jo
     """
     if not tool.records or not manifest.overrides:
         return []
+    below = OUTPUT if job.labels.get("stage") == stage else f"{OUTPUT}/{OUTPUT}/{stage}"  # a point of several stages
     with tempfile.TemporaryDirectory(prefix="slurm-tool-") as here:
         try:
-            job.fetch(*(f"output/{pattern}" for pattern in tool.records), to=here)
+            job.fetch(*(f"{below}/{pattern}" for pattern in tool.records), to=here)
         except TransportError:  # a stage that records nothing
             return []
         try:
-            used = tool.recorded(Path(here, "output"))
+            used = tool.recorded(Path(here, below))
         except Exception as error:  # the function is the tool's
             what = f"{type(error).__name__}: {error}"
             raise ToolError(

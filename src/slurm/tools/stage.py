@@ -64,6 +64,11 @@ class Stage:
             raise ToolError(f"{owner.__name__}.{name}: the name of a stage has small letters, digits and _")
         self.name = name
 
+    @property
+    def pattern_list(self) -> list[str]:
+        """The patterns of its products."""
+        return [self.products] if isinstance(self.products, str) else list(self.products)
+
     def with_options(self, **options: Any) -> Stage:
         """A copy with other options of the job."""
         return Stage(
@@ -100,7 +105,7 @@ class Stage:
         from slurm.tools.run_directory import MANIFEST  # noqa: PLC0415
 
         try:
-            words = " ".join(_quoted(word, values, stages) for word in self.template.words)
+            words = " ".join(quoted(word, values, stages) for word in self.template.words)
         except KeyError as error:
             known = ", ".join(f"{{{name}}}" for name in (*values, *stages))
             raise ToolError(f"stage {self.name}: there is no field {{{error.args[0]}}}; there are {known}") from None
@@ -157,7 +162,7 @@ class Alone(NamedTuple):
         return [*activated, *exported, " ".join(filter(None, ["program", shlex.join(self.launch), prefix]))]
 
 
-def _quoted(word: str, values: Mapping[str, str], stages: Mapping[str, Stage]) -> str:
+def quoted(word: str, values: Mapping[str, str], stages: Mapping[str, Stage]) -> str:
     """A word of a template for bash. Values are quoted; the directories of stages are variables."""
     parts = []
     for literal, field, _, _ in Formatter().parse(word):

@@ -76,12 +76,13 @@ class Tool(Declaration, abstract=True):
         override: Mapping[str, Any] | None = None,
         **taxonomy: object,
     ) -> PointTask:
-        """A stage as the unit of a sweep, whose points are overrides of its configuration:
+        """The stages as the unit of a sweep, whose points are overrides of the configuration:
 
             Sweep(Pyuvsim.at(telescope="HERA", template="small"), grid(**{"freq.Nfreqs": [2, 4]}))
 
-        The element of a point prepares its run directory on the node, from the template and the point. `stage` may be
-        left out if there is one, and names of the taxonomy if its command does not use them. Raises ToolError.
+        The element of a point prepares its run directory on the node, from the template and the point, and runs all
+        stages in order; with `stage`, this one after those that it needs. Names of the taxonomy may be left out if no
+        command uses them. Raises ToolError.
         """
         from slurm.tools.points import unit  # noqa: PLC0415 - it imports yaml
 

@@ -1,0 +1,145 @@
+"""Point stages: the stages of a tool that one job of a sweep runs in order, and what the job needs for all of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from slurm.options import Options
+from slurm.options import values as kinds
+from slurm.runner.template import Template
+from slurm.tools.errors import ToolError
+from slurm.tools.point import check_of_stage, diagnose_by_stage
+from slurm.tools.stage import CONFIG, IN_A_JOB, OUTPUT, STAGES, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from slurm.runner.finished import Diagnosis
+    from slurm.tasks.settings import Settings
+    from slurm.tools.declaration import Declaration
+    from slurm.tools.stage import Stage
+
+DRIVER = "run-all"
+"""The script that runs the stages. No stage can have this name."""
+_LARGEST: Mapping[str, Callable[[str], float]] = {
+    **dict.fromkeys(("mem", "mem_per_cpu", "mem_per_gpu", "tmp"), kinds.megabytes),
+    **dict.fromkeys(
+        ("cpus_per_task", "cpus_per_gpu", "gpus", "gpus_per_node", "gpus_per_task", "nodes", "ntasks"), int
+    ),
+}
+_START = f"""\
+#!/bin/sh
+# The stages of a point, in order, each in {OUTPUT}/<stage>. Run it in the directory of the point.
+set -eu
+run=$PWD
+begin() {{
+  stage=$1
+  echo "==> stage $stage" >&2
+  mkdir -p "$run/{OUTPUT}/$stage"
+  cd "$run/{OUTPUT}/$stage"
+  [ ! -e "$run/{CONFIG}" ] || ln -sfn ../../{CONFIG} {CONFIG}
+}}
+ended() {{ [ "$1" = 0 ] || {{ echo "==> stage $stage ended with status $1" >&2; exit "$1"; }}; }}
+wrote() {{ [ -e "$2" ] || {{ echo "==> stage $stage did not write $1" >&2; exit 1; }}; }}
+"""
+
+
+def chosen(tool: type[Declaration], last: str | None) -> list[str]:
+    """The stages that a point runs, in order: all, or those that `last` needs, and `last`."""
+    if last is None:
+        return list(tool.order)
+    needed, left = set[str](), [last]
+    while left:
+        name = left.pop()
+        needed.add(name)
+        left += [each for each in tool.stages[name].upstreams(tool.stages) if each not in needed]
+    return [name for name in tool.order if name in needed]
+
+
+def driver(tool: type[Declaration], stages: Sequence[str], settings: Mapping[str, Settings]) -> str:
+    """The text of the script that runs the stages. It stops at the first one that fails, or lacks a product."""
+    return _START + "".join(
+        line for name in stages for line in _lines(tool.stages[name], tool.stages, settings[name].options.env)
+    )
+
+
+def _lines(stage: Stage, stages: Mapping[str, Stage], env: Mapping[str, str | None]) -> Iterator[str]:
+    exports = [
+        f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}" for name, value in env.items()
+    ]
+    exports += [f'export {name}="$run/{OUTPUT}/{name}"' for name in stage.used(stages)]
+    exports.append(f"export {IN_A_JOB}={stage.name}")
+    yield f"\nbegin {stage.name}\nstatus=0\n"
+    yield f'( {"; ".join(exports)}; exec sh "$run/{STAGES}/{stage.name}.sh" ) || status=$?\nended "$status"\n'
+    for pattern in stage.pattern_list:
+        if "**" not in pattern:  # which sh does not know; the end of the job tells
+            yield f"wrote {shlex.quote(pattern)} {_glob(pattern)}\n"
+    if isinstance(stage.check, str):
+        words = Template.parse(stage.check).words
+        command = " ".join(quoted(word, {}, {"product": stage}) for word in words)
+        paths = " ".join(map(_glob, stage.pattern_list))
+        yield f'for product in {paths}; do {command} || ended "$?"; done\n'
+
+
+def _glob(pattern: str) -> str:
+    """A pattern of files for sh, in which only `*`, `?` and brackets are special."""
+    return "".join(each if each in "*?[]" else shlex.quote(each) for each in re.split(r"([*?\[\]])", pattern) if each)
+
+
+def products(tool: type[Declaration], stages: Sequence[str]) -> list[str]:
+    """The products of all stages, by their paths in the directory of the point."""
+    return [f"{OUTPUT}/{name}/{pattern}" for name in stages for pattern in tool.stages[name].pattern_list]
+
+
+def check(tool: type[Declaration], stages: Sequence[str]) -> Callable[[Path], object] | None:
+    """The function that checks a product as its stage does. The script runs checks that are commands."""
+    found = {name: tool.stages[name].check for name in stages if callable(tool.stages[name].check)}
+    return partial(check_of_stage, found) if found else None
+
+
+def diagnose(tool: type[Declaration], stages: Sequence[str]) -> Callable[[str, int], Diagnosis | None] | None:
+    """The function that names a failure as the stage does that has failed."""
+    found = {name: tool.stages[name].diagnose for name in stages if tool.stages[name].diagnose}
+    return partial(diagnose_by_stage, found) if found else None
+
+
+def together(tool: type[Declaration], settings: Mapping[str, Settings]) -> Settings:
+    """The settings of one job for all stages. Raises ToolError if no job can have those of all of them.
+
+    The time is the sum, memory and numbers are the largest. Other options are those of the last stage that has them.
+    """
+    if mpi := [name for name, each in settings.items() if each.options.get("launch") == "mpi"]:
+        raise ToolError(
+            f"stage {mpi[0]} of {tool.name} starts ranks of MPI, and a point of several stages is one job: name one "
+            "stage that runs after no other with stage=…, or prepare and submit a run for each point"
+        )
+    first, *others = settings.values()
+    if any(repr(each.environment or ()) != repr(first.environment or ()) for each in others):
+        raise ToolError(
+            f"the stages {', '.join(settings)} of {tool.name} have different environments, and a point is one job: "
+            "prepare and submit a run for each point"
+        )
+    found = first
+    for each in others:
+        found = found.merged(each)
+    several = [each.options for each in settings.values()]
+    options = found.options.with_env({}).merged(Options.parse(dict(_numbers(found.options, several))))
+    return found.replace(options=options)
+
+
+def _numbers(last: Options, several: Sequence[Options]) -> Iterator[tuple[str, Any]]:
+    """The time of all, and the largest of what is a number, of the options that remain."""
+    times = [kinds.seconds(text) for each in several if isinstance(text := each.get("time"), str)]
+    limited = [time for time in times if time]
+    if len(times) < len(several):  # one has the limit of the cluster, which is not known here
+        yield "time", None
+    else:
+        yield "time", kinds.clock(sum(limited)) if len(limited) == len(times) else "0"
+    for name, size in _LARGEST.items():
+        given = [value for each in several if isinstance(value := each.get(name), str)]
+        if last.get(name) and (name not in ("gpus", "nodes") or all(map(str.isdecimal, given))):
+            yield name, max(given, key=size)
