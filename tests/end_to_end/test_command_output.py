@@ -157,7 +157,10 @@ def test_json_of_sweeps_is_as_documented(local: Cluster, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     (tmp_path / "halves.py").write_text("def halve(x: int) -> dict:\n    return {'half': 10 / x}\n")
     (tmp_path / "halves.yaml").write_text("sweep:\n  grid: {x: [0, 1]}\ntask: halves.py:halve\n")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "sweep.yaml").write_text("sweep:\n  grid:\n    x: [0, 1]\n")
     words = {
+        "import": ["old", "--dry-run"],
         "validate": ["halves.yaml"],
         "run": ["halves.yaml", "--on", local.url],
         "status": ["halves"],
