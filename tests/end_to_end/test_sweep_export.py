@@ -19,6 +19,7 @@ WORK = command(
     products=["*.txt"],
     time="5",
     separate_stderr=True,
+    setup="export LEVEL=3",
 )
 DIFFERS = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:]+\+00:00|(?<=host: ).*|(?<=job_id: ).*|(?<=duration_seconds: ).*|"
@@ -61,6 +62,10 @@ def test_the_tree_is_the_same_from_every_source(
     assert found["tasks/task_003/results/d/b.txt"] == "3\n"
     assert '"loss": 3' in found["tasks/task_003/metrics.json"]
     assert yaml.safe_load(found["tasks/task_002/status.yaml"])["exit_code"] == 3
+    assert found["scripts/job_scripts/shard_001.sh"] == "full"
+    setup = (tmp_path / "tree" / "scripts" / "setup_scripts" / "shard_001.sh").read_text()
+    assert setup.startswith("#!/bin/bash\n")
+    assert setup.endswith("export LEVEL=3\n")
     mapping = yaml.safe_load(found["task_mapping.yaml"])
     assert [each["directory"] for each in mapping.values()] == [f"tasks/task_00{n}" for n in (1, 2, 3)]
     assert expected.setdefault("tree", found) == found

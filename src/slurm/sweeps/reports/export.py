@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from slurm.errors import ConfigurationError, SlurmError
+from slurm.options import Options
 from slurm.protocol import SCRIPT
+from slurm.submission.script import Lines
 from slurm.sweeps.failures import message
 from slurm.sweeps.reports.files import write_reports
 from slurm.sweeps.reports.numbers import parameter_levels, performance_of
@@ -24,9 +26,10 @@ from slurm.sweeps.snapshot import State
 from slurm.sweeps.views import errors_of, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from slurm.protocol import Submission
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.sources import Places
@@ -59,7 +62,7 @@ class Export:
             problems = [*self._write_tasks(snapshot, hidden, everything=everything)]
             _yaml(hidden / "sweep_metadata.yaml", self._metadata(snapshot))
             self._write_logs(snapshot, hidden / "logs")
-            problems += self._write_scripts(snapshot, hidden / "scripts" / "job_scripts")
+            problems += self._write_scripts(snapshot, hidden / "scripts")
             write_reports(self._directory.path.name, snapshot, hidden / "reports")
             costs = performance_of(snapshot, parameter_levels(snapshot)).to_json()
             _yaml(hidden / "reports" / "performance_analysis.yaml", costs)
@@ -114,20 +117,30 @@ class Export:
         _write_errors(snapshot, directory / "errors")
 
     def _write_scripts(self, snapshot: Snapshot, directory: Path) -> Iterator[str]:
-        """Write the batch script of each shard; yields what could not be read."""
-        directory.mkdir(parents=True)
+        """Write the batch script of each shard, and its setup, if it has any; yields what could not be read."""
+        jobs, setups = directory / "job_scripts", directory / "setup_scripts"
+        jobs.mkdir(parents=True)
         for number, shard in sorted(snapshot.shards.items()):
             place = self._places.of(shard.cluster)
             path = f"{place.store.directory(shard.key)}/{SCRIPT}"
             try:
                 found = place.transport.get([path], private=True)
+                setup = _setup(place.store.records(shard.key).submission) if path in found else ()
             except SlurmError as error:
                 yield f"the script of shard {number}: {error}"
                 continue
-            if path in found:
-                (directory / f"shard_{number:03}.sh").write_bytes(found[path])
-            else:
+            if path not in found:
                 yield f"the script of shard {number}: {path} was removed"
+                continue
+            (jobs / f"shard_{number:03}.sh").write_bytes(found[path])
+            if setup:
+                setups.mkdir(exist_ok=True)
+                (setups / f"shard_{number:03}.sh").write_text("\n".join(["#!/bin/bash", *setup, ""]), encoding="utf-8")
+
+
+def _setup(submission: Submission) -> Sequence[str]:
+    """The lines of bash that run before the Python of a job: those of its cluster, its environment and its options."""
+    return (*submission.environment.setup, *Lines.of(Options.parse(submission.options)).setup)
 
 
 def _write_task(point: SweepPoint, directory: Path) -> Iterator[str]:
