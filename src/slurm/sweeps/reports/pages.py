@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeVar
 
 from slurm.protocol.ranges import ranges
@@ -29,6 +30,9 @@ _POINTS = 40
 
 _TRACEBACK = 10_000
 """The most characters of a traceback: its end, which tells most."""
+
+_CARETS = re.compile(r"^ *[~^]+\n", re.MULTILINE)
+"""What Python puts below a line of code; a narrow page breaks such lines."""
 
 
 def completion_page(name: str, subtitle: str, found: Completion) -> str:
@@ -105,7 +109,7 @@ def _group(one: Failed, failed: int) -> Markup:
     group = one.group
     count = len(group.points)
     named = ranges(group.points[:_POINTS]).replace(",", ", ") + (", …" if count > _POINTS else "")
-    text = (group.traceback or group.example).rstrip()[-_TRACEBACK:]
+    text = _CARETS.sub("", (group.traceback or group.example).rstrip())[-_TRACEBACK:]
     common = ", ".join(f"{name} = {value}" for name, value in one.common.items())
     return tag(
         "div",
