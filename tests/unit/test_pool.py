@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from slurm.protocol import PROCESS, RUN
 from slurm.protocol.outcomes import CallFailure
-from slurm.runner import journal, pool
+from slurm.runner import child, journal, pool
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal
 from slurm.runner.pool import run_parallel
@@ -34,7 +34,7 @@ KINDS = st.sampled_from(["return", "much", "raise", "fork", *ENDS])
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes dead workers fail their calls at once, as no scheduler ends these elements; writes every call at once."""
-    monkeypatch.setattr(pool, "HOLD_SECONDS", 0.0)
+    monkeypatch.setattr(child, "HOLD_SECONDS", 0.0)
     monkeypatch.setattr(journal, "SECONDS", 0.0)
 
 
@@ -141,7 +141,7 @@ def test_workers_that_die_before_any_call_fail_the_remaining_calls(
 
 
 def test_a_call_whose_worker_is_killed_fails_only_after_a_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "HOLD_SECONDS", 2.0)
+    monkeypatch.setattr(child, "HOLD_SECONDS", 2.0)
     begin = time.monotonic()
     at = {
         place: time.monotonic() - begin

@@ -20,6 +20,7 @@ from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 from slurm.protocol import PROCESS
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.child import GRACE_SECONDS, Child
 from slurm.runner.job_context import Stopped, accept_stops, stop_signal
 from slurm.runner.journal import frame, frames
 from slurm.runner.result_saver import STOPPED_STATUS
@@ -31,12 +32,6 @@ if TYPE_CHECKING:
 
     Run = Callable[[int], Done]
 
-HOLD_SECONDS = 1.0
-"""The delay before the call of a worker that was killed by a signal fails. If the scheduler ends the whole element, it
-kills this process, too, within this time; the call then has not failed but runs again in the next attempt."""
-_GRACE_SECONDS = 1.0
-"""The time between SIGTERM and SIGKILL to the workers when this process ends; schedulers allow 2 seconds or more."""
-_OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 _POSITION_BYTES = 4
 _READ_BYTES = 1 << 20
 
@@ -68,15 +63,13 @@ def _worker_died(position: int, status: int) -> CallFailure:
     return CallFailure(call=position, phase=PROCESS, exit_code=status)
 
 
-class _Worker:
+class _Worker(Child):
     """A worker process and the reading end of its pipe."""
 
     def __init__(self, pid: int, pipe: int) -> None:
-        self.pid, self.pipe = pid, pipe
+        super().__init__(pid)
+        self.pipe = pipe
         self.current: int | None = None
-        self.status: int | None = None
-        """The exit status, 128 + n for signal n as in a shell; it takes effect at the time `due`."""
-        self.due = 0.0
         self._buffer = bytearray()
 
     def read(self) -> bytes:
@@ -91,16 +84,6 @@ class _Worker:
             self.current = position if result is None else None
             if result is not None:
                 yield position, result
-
-    def has_exited(self) -> bool:
-        """Whether the process has ended; does not wait."""
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                self.status = code if code >= 0 else 128 - code
-                self.due = time.monotonic() + (HOLD_SECONDS if code < 0 and -code not in _OWN_FAULT else 0)
-        return self.status is not None
 
 
 class _WorkerPool:
@@ -144,7 +127,7 @@ class _WorkerPool:
     def shutdown(self) -> None:
         """Kill the remaining workers and restore this process's signal handlers."""
         for worker in self._workers:
-            if not worker.has_exited():
+            if not worker.has_ended():
                 os.kill(worker.pid, signal.SIGKILL)
                 os.waitpid(worker.pid, 0)
             os.close(worker.pipe)
@@ -163,10 +146,10 @@ class _WorkerPool:
         if os.getpid() == self._me:  # not a child that was just forked
             for number in (signal.SIGTERM, signal.SIGKILL):
                 for worker in self._workers:
-                    if not worker.has_exited():
+                    if not worker.has_ended():
                         os.kill(worker.pid, number)
-                end = time.monotonic() + _GRACE_SECONDS
-                while not all(worker.has_exited() for worker in self._workers) and time.monotonic() < end:
+                end = time.monotonic() + GRACE_SECONDS
+                while not all(worker.has_ended() for worker in self._workers) and time.monotonic() < end:
                     time.sleep(0.02)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
@@ -175,7 +158,7 @@ class _WorkerPool:
         """Forward signals that this process handles, such as the stop signal, to the workers."""
         for worker in self._workers:
             for number in signals:
-                if not worker.has_exited():
+                if not worker.has_ended():
                     os.kill(worker.pid, number)
 
     def _pause(self) -> float | None:
@@ -193,7 +176,7 @@ class _WorkerPool:
 
     def _reap(self) -> Iterator[tuple[int, Done]]:
         """Remove the workers that have ended, after reading their last results; start new ones for those that died."""
-        for worker in [each for each in self._workers if each.has_exited() and each.due <= time.monotonic()]:
+        for worker in [each for each in self._workers if each.has_ended() and each.due <= time.monotonic()]:
             with contextlib.suppress(BlockingIOError):  # a child that it left behind may keep the pipe open
                 while worker.read():
                     pass

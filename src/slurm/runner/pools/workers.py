@@ -15,7 +15,7 @@ from slurm.protocol.frames import BEGUN, FAILURE, Head, complete, encode
 from slurm.protocol.outcomes import CallFailure, ErrorRecord
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
-from slurm.runner.pool import HOLD_SECONDS
+from slurm.runner.child import GRACE_SECONDS, Child
 from slurm.runner.pools.worker import Worker
 
 if TYPE_CHECKING:
@@ -25,26 +25,21 @@ if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
     from slurm.runner.pools.worker import Piece
 
-_GRACE_SECONDS = 1.0
-"""The time between SIGTERM and SIGKILL to the workers when this process ends."""
-_OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 _MOST_DEATHS = 3
 """A call that has not begun after so many workers have died before it fails, too."""
 _READ_BYTES = 1 << 20
 
 
-class _Process:
+class _Process(Child):
     """A worker process, the calls that it makes, and the parent's ends of its pipes."""
 
     def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
-        self.pid, self.number, self.pieces, self.answers = pid, number, pieces, answers
+        super().__init__(pid)
+        self.number, self.pieces, self.answers = number, pieces, answers
         self.piece: Piece | None = None
         self.next = 0
         """The number of the call that it makes."""
         self.begun = False
-        self.status: int | None = None
-        """The exit status, 128 + n for signal n; it counts from the time `due` on."""
-        self.due = 0.0
         self._buffer = bytearray()
 
     def read(self) -> list[bytes]:
@@ -60,17 +55,6 @@ class _Process:
                 found.append(frame)
                 self.next = head.number + 1
         return found
-
-    def has_ended(self) -> bool:
-        """Whether the process has ended; does not wait."""
-        if self.status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                self.status = code if code >= 0 else 128 - code
-                # If the scheduler ends the whole element, this process is killed, too, within that time.
-                self.due = time.monotonic() + (HOLD_SECONDS if code < 0 and -code not in _OWN_FAULT else 0)
-        return self.status is not None
 
 
 class Workers:
@@ -231,7 +215,7 @@ class Workers:
             for process in self._processes:
                 if number and not process.has_ended():
                     os.kill(process.pid, number)
-            end = time.monotonic() + _GRACE_SECONDS
+            end = time.monotonic() + GRACE_SECONDS
             while not all(process.has_ended() for process in self._processes) and time.monotonic() < end:
                 time.sleep(0.01)
 
