@@ -22,6 +22,7 @@ from slurm.views.status import failed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from slurm.tools.cleanup import Verb
     from slurm.tools.run import Run
     from slurm.tools.tool import Tool
 
@@ -259,14 +260,13 @@ def cleanup(  # noqa: PLR0917 - click's way
     if restore and empty:
         raise click.UsageError("--restore and --empty exclude each other.")
     run = _opened(directory, name)
-    if dry_run:
-        found = run.leftovers(*_chosen(stages))
-    else:
-        found = run.cleanup(*_chosen(stages), verb="restore" if restore else "empty" if empty else "trash")
+    verb: Verb = "restore" if restore else "empty" if empty else "trash"
+    found = run.cleanup(*_chosen(stages), verb=verb, dry_run=dry_run)
     if as_json:
         show_json([each._asdict() for each in found])
         return
     show_table([(f"{each.stage}.{each.attempt}", f"{each.bytes} bytes", each.directory) for each in found])
-    done = "restored" if restore else "removed" if empty else "moved to the trash; --restore brings them back"
-    what = "would be moved to the trash" if dry_run else done
+    would = "would be " if dry_run else ""
+    back = "" if dry_run else "; --restore brings them back"
+    what = would + {"restore": "restored", "empty": "removed", "trash": f"moved to the trash{back}"}[verb]
     output.show(f"{len(found)} attempts {what}" if found else "there is nothing to do", err=True)

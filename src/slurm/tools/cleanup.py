@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job
     from slurm.runner.finished import Finished
 
-Verb = Literal["trash", "restore", "empty", "list"]
+Verb = Literal["trash", "restore", "empty"]
 
 
 class Leftover(NamedTuple):
@@ -41,16 +41,15 @@ def leftovers(cluster: Cluster, run_dir: Path, stages: Sequence[str]) -> list[Le
     return [left for stage in stages for left in _of_stage(cluster, records, stage)]
 
 
-def clean(cluster: Cluster, left: Sequence[Leftover], verb: Verb) -> list[Leftover]:
+def clean(cluster: Cluster, left: Sequence[Leftover], verb: Verb, *, dry_run: bool = False) -> list[Leftover]:
     """Move leftovers to the trash, bring them back, or empty the trash; return those that this has changed.
 
-    The verb "list" changes nothing, and returns those that "trash" would move.
-
-    One command. Raises TransportError.
+    A dry run returns those that it would change. One command. Raises TransportError.
     """
     if not left:
         return []
-    argv = ["sh", "-c", program(__name__, "trash.sh"), "sh", verb, *(each.directory for each in left)]
+    argv = ["sh", "-c", program(__name__, "trash.sh"), "sh", verb, "dry" if dry_run else "really"]
+    argv += [each.directory for each in left]
     done = cluster.place.transport.run(argv)
     if done.status:
         raise TransportError(f"not all files of attempts could be moved or removed: {done.words}")

@@ -286,18 +286,18 @@ class Run:
 
     def leftovers(self, *stages: str) -> list[Leftover]:
         """The files of attempts of these stages, or all, that are not the output: earlier ones, and failed ones."""
-        return self.cleanup(*stages, verb="list")
+        return self.cleanup(*stages, dry_run=True)
 
-    def cleanup(self, *stages: str, verb: Verb = "trash") -> list[Leftover]:
+    def cleanup(self, *stages: str, verb: Verb = "trash", dry_run: bool = False) -> list[Leftover]:
         """Move `leftovers` to a trash beside them; return those that were moved.
 
-        With the verb "restore", bring them back; with "empty", remove what is in the trash; with "list", only list
-        them. The output of a stage, and what may still run, are never touched.
+        With the verb "restore", bring them back; with "empty", remove what is in the trash. A dry run changes nothing,
+        and returns the same. The output of a stage, and what may still run, are never touched.
         """
         from slurm.tools.cleanup import clean, leftovers  # noqa: PLC0415 - as above
 
         cluster = self._cluster()
-        return clean(cluster, leftovers(cluster, self.directory, self._chosen(stages)), verb)
+        return clean(cluster, leftovers(cluster, self.directory, self._chosen(stages)), verb, dry_run=dry_run)
 
     def ignored(self) -> list[Ignored]:
         """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.
