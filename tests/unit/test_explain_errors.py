@@ -69,3 +69,9 @@ def test_with_a_cluster_or_reuse_the_name_is_that_of_a_job(tmp_path: Path) -> No
     assert "there is no job 'JobLost'" in str(explain("JobLost", "--on", f"local://{tmp_path}").exception)
     (tmp_path / "Slurmfile").write_text(f"default: here\nclusters: {{here: {{url: 'local://{tmp_path}'}}}}\n")
     assert "there is no job 'JobLost'" in str(explain("JobLost", "--reuse").exception)
+
+
+def test_names_of_errors_are_completed() -> None:
+    asked = {"_SLURM_COMPLETE": "bash_complete", "COMP_WORDS": "slurm explain JobO", "COMP_CWORD": "2"}
+    done = CliRunner().invoke(slurm, prog_name="slurm", env=asked)
+    assert done.output.splitlines() == ["plain,JobOutOfMemory"]

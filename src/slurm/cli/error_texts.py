@@ -43,8 +43,8 @@ def near_names(text: str) -> list[str]:
 
 
 def error_class(name: str) -> type[BaseException]:
-    """The class with this name; those of sweeps and tools are imported only for it."""
-    from slurm import sweeps, tools  # noqa: PLC0415 - most errors are not theirs
+    """The class with this name: of `slurm.errors`, `slurm.tools` or `slurm.sweeps`."""
+    from slurm import sweeps, tools  # noqa: PLC0415 - a job is explained without them
 
     found: type[BaseException] = next(getattr(m, name) for m in (errors, tools, sweeps) if hasattr(m, name))
     return found
@@ -68,5 +68,5 @@ def summary(kind: type[BaseException]) -> list[str]:
 
 def _lines(body: str) -> list[str]:
     """The lines of a Markdown text; each item is one line, and a link names its page."""
-    plain = re.sub(r"\[([^]]+)\]\((?:\.\./)?([^)]+)\)", r"\1 (docs/\2)", re.sub(r"\n +", " ", body))
+    plain = re.sub(r"\[([^]]+)\]\(\.\./([^)]+)\)", r"\1 (docs/\2)", re.sub(r"\n +", " ", body))
     return [f"  {line}" if line.startswith("- ") else line for line in plain.splitlines() if line]
