@@ -26,7 +26,7 @@ COMMANDS = {
     "watch": ("slurm.cli.watch:watch", "Show jobs while they run."),
     "result": ("slurm.cli.result:result", "Print the result of a job, or its error."),
     "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has asked for with what it has used."),
-    "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, and what to do."),
+    "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, or what an error means."),
     "cancel": ("slurm.cli.jobs:cancel", "Cancel a job, or all calls of a map."),
     "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, once more."),
     "replay": ("slurm.cli.replay:replay", "Make a call again here, to debug it."),
