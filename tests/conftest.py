@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +59,30 @@ def own_machine() -> Iterator[None]:
         with contextlib.suppress(OSError):
             client.stop()
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
+
+
+@pytest.fixture(autouse=True)
+def process_as_found() -> Iterator[None]:
+    """A test that changes what all code of a process shares fails itself, and not tests that run after it."""
+    before = _shared_state()
+    yield
+    assert _shared_state() == before
+
+
+def _shared_state() -> dict[str, object]:
+    ours = logging.getLogger("slurm")
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return {
+        "logging": (logging.root.manager.disable, ours.disabled, ours.level, ours.propagate, list(ours.handlers)),
+        "directory": os.getcwd(),
+        "path": list(sys.path),
+        "umask": mask,
+        "gc": gc.isenabled(),
+        "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)},
+        "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+    }
 
 
 @pytest.fixture

@@ -86,6 +86,18 @@ def test_the_script_for_zsh_asks_this_command() -> None:
     assert "_SLURM_COMPLETE=zsh_complete" in done.stdout
 
 
+@pytest.mark.parametrize("shell", [bash, fish])
+def test_warnings_are_not_printed_into_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: object) -> None:
+    """Python warns of an escape that means nothing, when it parses the file."""
+    if shell is fish and shutil.which("fish") is None:
+        pytest.skip("fish is not installed")
+    assert callable(shell)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONWARNINGS", "always")
+    (tmp_path / "study.py").write_text('def fit():\n    return "\\d"\n')
+    assert shell("slurm", "run", "study.py:f") == ["study.py:fit"]
+
+
 def typed(keys: str, end: str, directory: Path) -> str:
     """What a bash at a terminal shows, from the keys on until it shows the end."""
     own = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}", "TERM": "dumb", "PS1": "> ", "INPUTRC": "/dev/null"}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import warnings
 from io import TextIOWrapper
 
 import click
@@ -65,6 +67,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a question mark replaces characters that the terminal cannot show
     if logging.lastResort is not None:  # prints warnings if no other handler is configured
         logging.lastResort.setFormatter(_SafeFormatter())
+    if "_SLURM_COMPLETE" in os.environ:  # messages would be printed into the line that the user is typing
+        logging.disable()
+        warnings.simplefilter("ignore")
     try:
         slurm(prog_name="slurm")
     except SlurmError as error:
