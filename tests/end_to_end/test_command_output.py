@@ -19,7 +19,7 @@ from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "connect", "mcp", "sweep init"}
+NO_JSON = {"completion", "mcp", "sweep init"}
 
 
 @task(time="5", mem="50M")
@@ -89,6 +89,7 @@ def words(array: str, running: str, file: Path) -> dict[str, list[str]]:
         "script": ["script", array],
         "fetch": ["fetch", array, "*.txt", "--to", "here"],
         "fetch with a list": ["fetch", array, "--list"],
+        "connect": ["connect", running, "--", "hostname"],
         "debug": ["debug", running],
         "send": ["send", running, "7"],
         "cancel": ["cancel", running],
