@@ -71,13 +71,12 @@ def process_as_found() -> Iterator[None]:
 
 def _shared_state() -> dict[str, object]:
     ours = logging.getLogger("slurm")
-    mask = os.umask(0o022)
-    os.umask(mask)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "logging": (logging.root.manager.disable, ours.disabled, ours.level, ours.propagate, list(ours.handlers)),
         "directory": os.getcwd(),
         "path": list(sys.path),
-        "umask": mask,
+        "umask": status["Umask"],
         "gc": gc.isenabled(),
         "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)},
         "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
