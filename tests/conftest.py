@@ -70,12 +70,12 @@ def process_as_found() -> Iterator[None]:
 
 
 def _shared_state() -> dict[str, object]:
+    """Not `sys.path`: a command adds the directory of the users' modules, and many tests run commands here."""
     ours = logging.getLogger("slurm")
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
         "logging": (logging.root.manager.disable, ours.disabled, ours.level, ours.propagate, list(ours.handlers)),
         "directory": os.getcwd(),
-        "path": list(sys.path),
         "umask": status["Umask"],
         "gc": gc.isenabled(),
         "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)},
