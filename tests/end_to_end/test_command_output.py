@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from slurm import Cluster, current_job, gather, task
 from slurm.cli.main import slurm
@@ -249,4 +250,14 @@ def test_what_every_command_shows_fits_the_terminal(
     for name, argv in table.items():
         lines = at_terminal(columns, *argv)
         wrong = [line for line in lines if not fits(line, columns)]
+        assert not wrong, (name, wrong)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_help_of_every_command_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in ["", *commands()]:
+        shown = CliRunner().invoke(slurm, [*name.split(), "--help"]).output
+        wrong = [line for line in shown.splitlines() if not fits(line.partition("  [")[0], columns)]
+        assert shown, name
         assert not wrong, (name, wrong)
