@@ -95,7 +95,9 @@ def test_result_larger_than_the_disk_is_an_error_and_earlier_ones_stay(start: St
 
     start()
     with Cluster("slurm", root=disk):
-        first, second = make(10), make(4_000_000)
+        first = make(10)
+        until(first.done)
+        second = make(4_000_000)
     with pytest.raises(ResultNotSaved, match="No space left on device"):
         second.result(60)
     assert first.result(60) == b"x" * 10
