@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +78,7 @@ def _shared_state() -> dict[str, object]:
         "umask": status["Umask"],
         "gc": gc.isenabled(),
         "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)},
-        "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        "hook": sys.excepthook,
         "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
     }
 
