@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurm.cli.help_text import Context
+from slurm.cli.help_text import Context, Group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Lists commands by a table of names: the module and the attribute of each, and its line in the help."""
-
-    context_class = Context
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
