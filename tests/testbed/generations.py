@@ -72,7 +72,7 @@ def _first() -> str:
 def unpacked(name: str, make: Callable[[Path, Path], None]) -> Path:
     """Return a directory of unpacked packages below the cache directory, after making it if necessary.
 
-    `make(work, home)` makes it as `work / "home"`, which is then renamed to `home`: a directory that exists is complete.
+    `make(work, home)` makes it as `work / "home"`, which is then renamed to `home`: one that exists is complete.
     """
     home = _CACHE / name
     _CACHE.mkdir(parents=True, exist_ok=True)

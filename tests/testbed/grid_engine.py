@@ -22,7 +22,6 @@ from testbed.daemons import Daemon, GuardianClient
 from testbed.debian import Suite, explained, missing_debian, run
 from testbed.errors import SlurmTestbedError
 from testbed.generations import unpacked
-from testbed.programs import missing_root
 
 SUITE = "bookworm"
 _RECIPE = 1  # count up when _make changes
@@ -62,15 +61,6 @@ _SCHEDULER = {
 _QUEUE = {"qname": "all.q", "load_thresholds": "NONE", "slots": str(_SLOTS), "pe_list": "smp"}
 
 
-def missing_grid_engine() -> str | None:
-    """Return why there can be no Grid Engine here, or None."""
-    if reason := missing_root():
-        return reason
-    if absent := missing_debian(["unshare"]):
-        return f"Grid Engine cannot be unpacked: no {', '.join(absent)}"
-    return None
-
-
 @final
 class GridEngineTestbed:
     """A qmaster and an execd on this machine; `env` is what its clients need. All is gone at the end."""
@@ -78,6 +68,8 @@ class GridEngineTestbed:
     env: dict[str, str]
 
     def __enter__(self) -> GridEngineTestbed:
+        if lacking := missing_debian(["unshare"]):
+            raise SlurmTestbedError(f"cannot unpack Grid Engine: no {', '.join(lacking)}")
         try:
             self._tree = unpacked(f"gridengine-{SUITE}-{_RECIPE}", _make)
         except (OSError, subprocess.SubprocessError) as error:
