@@ -26,15 +26,18 @@ class TestGridEngine(RunningSchedulerContract):
         del grid_engine
         return SchedulerClient(GridEngineScheduler(Site(python="python3", runner="")), LocalTransport())
 
+    @pytest.mark.parametrize(
+        ("kind", "status", "runs"),
+        [("afterok", 0, True), ("afterok", 1, True), ("afternotok", 0, True), ("afterany", 1, True)],
+    )
     def test_dependency_runs_or_cancels_the_dependent(
         self, controller: SchedulerClient, directory: Path, kind: str, status: int, runs: bool
     ) -> None:
         """Grid Engine waits for the end, however it is: the runner compares it with the kind of the dependency."""
-        del runs
         mark = directory / "ended"
         first = self.submit(controller, directory, f'sleep 0.3; touch "{mark}"; exit {status}')
         second = self.submit(controller, directory, f'[ -e "{mark}" ]', after=(Dependency(kind, (first,)),))
-        assert self.ended(controller, second) == {0: JobState.COMPLETED}
+        assert (self.ended(controller, second) == {0: JobState.COMPLETED}) is runs
 
     def test_dependency_on_one_element_ignores_the_others(self, controller: SchedulerClient, directory: Path) -> None:
         """It waits for the whole array."""

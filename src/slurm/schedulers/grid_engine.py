@@ -47,6 +47,7 @@ _CANNOT = (
 """Options that change what a job needs, and whose counterpart is named differently at each site."""
 _JOB = r"<job_list .*?</job_list>"
 _RANGE = r"<RN_min>(\d+)</RN_min>\s*<RN_max>(\d+)</RN_max>\s*<RN_step>(\d+)</RN_step>"
+_DELETED = (JobState.CANCELLED, "it was deleted before it ran")
 _KILLED = "it was killed: by qdel, or because it used too much memory"
 
 
@@ -99,8 +100,9 @@ class GridEngineScheduler(Scheduler):
         known = {(report.id, task) for report in reports for task in report.tasks or ()}
         now = time.monotonic()
         for id_, task in sorted(_elements(output) - known):
-            if now - self._missing.setdefault((id_, task), now) >= self.flush:
-                reports.append(Report(id_, [task], JobState.CANCELLED, "z", "", "it was deleted before it ran"))
+            deleted = now - self._missing.setdefault((id_, task), now) >= self.flush
+            state, reason = _DELETED if deleted else (JobState.UNKNOWN, "")
+            reports.append(Report(id_, [task], state, "", "", reason))
         return reports
 
     def is_transient(self, message: str) -> bool:
@@ -180,7 +182,7 @@ def _arguments(request: Request) -> list[str]:
     raw = dict(options.sbatch)
     given = {
         "-t": f"{tasks[0] + 1}-{tasks[-1] + 1}",
-        "-N": re.sub(r"^(?=\d)|[^\w.-]+", "_", str(options.get("job_name") or "job")),
+        "-N": re.sub(r"^(?=\d)|[^A-Za-z0-9_.-]+", "_", str(options.get("job_name") or "job")),
         "-ac": f"SLURMTASKS_TAG={_quoted(directives.comment(options, request.comment))}",
         "-tc": options.get("max_concurrent"),
         "-q": options.get("partition"),
