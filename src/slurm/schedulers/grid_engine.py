@@ -48,6 +48,8 @@ _CANNOT = (
 _JOB = r"<job_list .*?</job_list>"
 _RANGE = r"<RN_min>(\d+)</RN_min>\s*<RN_max>(\d+)</RN_max>\s*<RN_step>(\d+)</RN_step>"
 _DELETED = (JobState.CANCELLED, "it was deleted before it ran")
+_LIMIT, _SIGNAL = 37, 100
+"""Codes in the field `failed` of qacct: the qmaster enforced a limit; the job ended by a signal."""
 _KILLED = "it was killed: by qdel, or because it used too much memory"
 
 
@@ -264,13 +266,15 @@ def _ended(record: str) -> Report:
     """Parse a record of qacct."""
     facts = dict(re.findall(r"^(\w+) +(.*?) *$", record, re.MULTILINE))
     failed, code = int(facts["failed"].split()[0]), int(facts["exit_status"].split()[0])
-    signal = code - 128 if failed == 100 and code > 128 else 0
-    state = JobState.FAILED if code or failed else JobState.COMPLETED
-    if signal == 9:
-        state = JobState.CANCELLED
+    signal = code - 128 if failed in (_LIMIT, _SIGNAL) and code > 128 else 0
+    state, reason = JobState.FAILED if code or failed else JobState.COMPLETED, facts["failed"].partition(" : ")[2]
+    limit = re.search(r"h_rt=(\d+)", facts.get("category", ""))
+    if failed == _LIMIT and limit and float(facts["ru_wallclock"].rstrip("s")) >= int(limit[1]):
+        state = JobState.TIMEOUT
+    elif failed == _SIGNAL and signal == 9:
+        state, reason = JobState.CANCELLED, _KILLED
     task = int(facts["taskid"]) - 1 if facts["taskid"].isdecimal() else 0
-    return Report(facts["jobnumber"], [task], state, facts["failed"], facts["hostname"],
-                  _KILLED if signal == 9 else "", code, signal)  # fmt: skip
+    return Report(facts["jobnumber"], [task], state, facts["failed"], facts["hostname"], reason, code, signal)
 
 
 def _state(word: str) -> JobState:
