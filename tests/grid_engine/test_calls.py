@@ -1,4 +1,4 @@
-"""Calls on a real Grid Engine, where it differs from Slurm. Those that do not differ run by `nox -s grid_engine`, too."""
+"""Calls on a real Grid Engine. `nox -s grid_engine` runs those of tests/end_to_end there, too."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, JobState, OptionError, SubmissionRefused, task, workflow
+from slurm import Cluster, JobState, task, workflow
 from slurm.cli.main import slurm as command_line
-from slurm.errors import JobCancelled, JobTimedOut
+from slurm.errors import JobCancelled, JobTimedOut, OptionError, SubmissionRefused
 from waiting import until
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def test_a_time_limit_ends_a_job() -> None:
 
 def test_a_pending_job_that_is_cancelled_never_runs() -> None:
     held = sleep.with_options(hold=True)(0)
-    until(lambda: held.status(refresh=True).state is JobState.PENDING)
+    until(lambda: held.status().state is JobState.PENDING)
     held.cancel()
     with pytest.raises(JobCancelled):
         held.result(60)
@@ -83,6 +83,10 @@ def test_cpus_are_slots_of_the_parallel_environment() -> None:
     assert variable.with_options(cpus_per_task=2)("NSLOTS").result(60) == "2"
 
 
+def test_raw_options_are_those_of_qsub() -> None:
+    assert variable.with_options(sbatch={"--pe": "smp 3"})("NSLOTS").result(60) == "3"
+
+
 def test_a_refusal_has_the_words_of_qsub() -> None:
     with pytest.raises(SubmissionRefused, match='unknown queue "nope"') as caught:
         square.with_options(partition="nope")(2)
@@ -90,7 +94,7 @@ def test_a_refusal_has_the_words_of_qsub() -> None:
 
 
 def test_an_option_that_it_cannot_do_is_refused_before_anything_is_queued(grid_engine: GridEngineTestbed) -> None:
-    with pytest.raises(OptionError, match=r"gres='gpu:1': Grid Engine .* sbatch=\{\"-l\": \"gpu=1\"\}"):
+    with pytest.raises(OptionError, match=r"gres='gpu:1': Grid Engine .* sbatch=\{\"--l\": \"gpu=1\"\}"):
         square.with_options(gres="gpu:1")(2)
     assert grid_engine.run("qstat") == ""
 

@@ -159,6 +159,8 @@ def _job(request: Request) -> str:
         "export SLURM_ARRAY_TASK_ID=$((SGE_TASK_ID - 1)) SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
         f'case " {wanted or "$SLURM_ARRAY_TASK_ID"} " in *" $SLURM_ARRAY_TASK_ID "*) ;; *) exit 0 ;; esac',
         f"exec >> {log} 2>&1",
+        # With -V, a job of 8.1.9 lacks the first directory of qsub's PATH. TMPDIR has wrappers of parallel environments.
+        "export PATH=${TMPDIR:+$TMPDIR:}$SGE_O_PATH",
         "export SLURM_SUBMIT_DIR=$SGE_O_WORKDIR SLURM_CPUS_ON_NODE=$NSLOTS",
         f"export SLURM_NTASKS={ntasks(options.get)} SLURM_CPUS_PER_TASK={options.get('cpus_per_task') or 1}",
         f"export SLURM_JOB_NAME={shlex.quote(str(options.get('job_name') or ''))}",
@@ -174,14 +176,13 @@ def _arguments(request: Request) -> list[str]:
         if options.get(name) is not None:
             raise OptionError(
                 f"{name}={options.get(name)!r}: Grid Engine has no option of this meaning that every site has. Remove "
-                f'it, or write what this site uses, such as sbatch={{"-l": "gpu=1"}}'
+                f'it, or write what this site uses, such as sbatch={{"--l": "gpu=1"}} for its -l gpu=1'
             )
     if str(options.get("nodes") or 1) not in {"1", "1-1"}:
         raise OptionError(f"nodes={options.get('nodes')!r}: a job of Grid Engine has one node here. Remove the option")
     tasks = sorted(block.tasks or range(block.count))
     cpus = ntasks(options.get) * int(str(options.get("cpus_per_task") or 1))
     mem, seconds = options.get("mem"), _seconds(str(options.get("time") or "0"))
-    raw = dict(options.sbatch)
     given = {
         "-t": f"{tasks[0] + 1}-{tasks[-1] + 1}",
         "-N": re.sub(r"^(?=\d)|[^A-Za-z0-9_.-]+", "_", str(options.get("job_name") or "job")),
@@ -192,7 +193,7 @@ def _arguments(request: Request) -> list[str]:
         "-wd": options.get("chdir"),
         "-r": "n" if options.get("no_requeue") else None,
         "-pe": f"smp {cpus}" if cpus > 1 else None,
-    } | {name: value for name, value in raw.items() if value not in (None, False)}
+    } | {f"-{name.lstrip('-')}": value for name, value in options.sbatch.items() if value not in (None, False)}
     words = [word for name, value in given.items() if value is not None for word in _words(name, value)]
     words += [] if not mem else ["-l", f"mem_free={max(1, _megabytes(str(mem)) // cpus)}M"]
     words += [] if not seconds else ["-l", f"h_rt={seconds}"]
@@ -222,7 +223,7 @@ def _reports(output: str) -> list[Report]:
     for detail in output.split("<JB_job_number>")[1:]:
         if tag := re.search(r"<VA_variable>SLURMTASKS_TAG</VA_variable>\s*<VA_value>(.*?)</VA_value>", detail):
             comments[detail.partition("<")[0]] = unquote(unescape(tag[1]))
-    found = [_ended(record) for record in re.findall(r"^qname +.*?^category", output, re.DOTALL | re.MULTILINE)]
+    found = [_ended(record) for record in re.findall(r"^qname +.*?^category[^\n]*", output, re.DOTALL | re.MULTILINE)]
     for facts in _listed(output):
         if facts["state"] == "z":
             continue
