@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, JobState, task, workflow
+from slurm import Cluster, JobState, Retry, task, workflow
 from slurm.cli.main import slurm as command_line
 from slurm.errors import JobCancelled, JobTimedOut, OptionError, SubmissionRefused
 from waiting import until
@@ -68,7 +68,7 @@ def test_a_workflow_submits_from_a_node() -> None:
 
 
 def test_a_failed_element_alone_runs_again(tmp_path: Path) -> None:
-    @task(retry=1)
+    @task(retry=Retry(times=1, on=(ValueError,)))
     def once(number: int) -> int:
         mark = tmp_path / str(number)
         if number != 1 and not mark.exists():

@@ -159,7 +159,7 @@ def _job(request: Request) -> str:
         "export SLURM_ARRAY_TASK_ID=$((SGE_TASK_ID - 1)) SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
         f'case " {wanted or "$SLURM_ARRAY_TASK_ID"} " in *" $SLURM_ARRAY_TASK_ID "*) ;; *) exit 0 ;; esac',
         f"exec >> {log} 2>&1",
-        # With -V, a job of 8.1.9 lacks the first directory of qsub's PATH. TMPDIR has wrappers of parallel environments.
+        # With -V, a job of 8.1.9 lacks the first directory of PATH. TMPDIR has wrappers of parallel environments.
         "export PATH=${TMPDIR:+$TMPDIR:}$SGE_O_PATH",
         "export SLURM_SUBMIT_DIR=$SGE_O_WORKDIR SLURM_CPUS_ON_NODE=$NSLOTS",
         f"export SLURM_NTASKS={ntasks(options.get)} SLURM_CPUS_PER_TASK={options.get('cpus_per_task') or 1}",
