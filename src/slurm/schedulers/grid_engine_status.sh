@@ -5,7 +5,8 @@ queue=$(qstat -xml -u "$(id -un)") || exit
 printf '%s\n' "$queue"
 queued=$(printf '%s\n' "$queue" | sed -n 's:.*<JB_job_number>\([0-9]*\)</JB_job_number>.*:\1:p' | sort -un)
 details=
-for id in ${*:-$queued}; do
+[ $# = 0 ] || queued=$*
+for id in $queued; do
     details=$details${details:+,}${id%%.*}
 done
 [ -z "$details" ] || qstat -xml -j "$details" || exit
