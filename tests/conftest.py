@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +62,29 @@ def own_machine() -> Iterator[None]:
         with contextlib.suppress(OSError):
             client.stop()
     shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
+
+
+@pytest.fixture(autouse=True)
+def process_as_found() -> Iterator[None]:
+    """A test that changes what all code of a process shares fails itself, and not tests that run after it."""
+    before = _shared_state()
+    yield
+    assert _shared_state() == before
+
+
+def _shared_state() -> dict[str, object]:
+    """Not `sys.path`: a command adds the directory of the users' modules, and many tests run commands here."""
+    ours = logging.getLogger("slurm")
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        "logging": (logging.root.manager.disable, ours.disabled, ours.level, ours.propagate, list(ours.handlers)),
+        "directory": os.getcwd(),
+        "umask": status["Umask"],
+        "gc": gc.isenabled(),
+        "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)},
+        "hooks": (sys.excepthook, threading.excepthook, sys.unraisablehook),
+        "environment": {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"},
+    }
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ class ConfigurationError(SlurmError):
 
 
 class OptionError(ConfigurationError, ValueError):
-    """An option that sbatch doesn't have, or a value that it would reject."""
+    """An option that sbatch does not have, or a value that it would reject."""
 
 
 class NoActiveCluster(ConfigurationError):

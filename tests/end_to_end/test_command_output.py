@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from slurm import Cluster, current_job, gather, task
 from slurm.cli.main import slurm
@@ -19,7 +20,7 @@ from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "connect", "mcp", "sweep init"}
+NO_JSON = {"completion", "mcp", "sweep init"}
 
 
 @task(time="5", mem="50M")
@@ -89,6 +90,7 @@ def words(array: str, running: str, file: Path) -> dict[str, list[str]]:
         "script": ["script", array],
         "fetch": ["fetch", array, "*.txt", "--to", "here"],
         "fetch with a list": ["fetch", array, "--list"],
+        "connect": ["connect", running, "--", "hostname"],
         "debug": ["debug", running],
         "send": ["send", running, "7"],
         "cancel": ["cancel", running],
@@ -248,4 +250,14 @@ def test_what_every_command_shows_fits_the_terminal(
     for name, argv in table.items():
         lines = at_terminal(columns, *argv)
         wrong = [line for line in lines if not fits(line, columns)]
+        assert not wrong, (name, wrong)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_help_of_every_command_fits_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in ["", *commands()]:
+        shown = CliRunner().invoke(slurm, [*name.split(), "--help"]).output
+        wrong = [line for line in shown.splitlines() if not fits(line.partition("  [")[0], columns)]
+        assert shown, name
         assert not wrong, (name, wrong)

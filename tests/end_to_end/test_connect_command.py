@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -50,6 +51,10 @@ def test_a_command_and_a_shell_beside_the_job(cluster: Cluster, go: str) -> None
     assert str(job.job_id).split("_", maxsplit=1)[0] in done.stdout
     assert "err\n" in done.stderr
     assert done.returncode == 3
+    done = connect(cluster.url, "--json", job.key, "--", "sh", "-c", show, "a b", "ü")
+    assert json.loads(done.stdout)["stdout"].startswith("<a b ü> ")
+    assert "err\n" in json.loads(done.stdout)["stderr"]
+    assert (json.loads(done.stdout)["status"], done.returncode) == (3, 3)
     assert connect(cluster.url, job.key, stdin="echo in $(( 6 * 7 ))\n").stdout == "in 42\n"
     ours, theirs = pty.openpty()
     argv = [SLURM, "connect", "--on", cluster.url, job.key, "--", "sh", "-c", "test -t 0 && test -t 1 && echo $TERM"]
@@ -87,3 +92,5 @@ def test_one_call_of_a_map(local: Cluster, go: str) -> None:
     some[0].result(60), some[2].result(60)
     assert connect(local.url, some.key, "--", "printenv", "SLURM_ARRAY_TASK_ID").stdout == "1\n"
     assert "--on stands before KEY" in connect(local.url, some.key, "--on", "local").stderr
+    assert "--json stands before KEY" in connect(local.url, some.key, "--json", "--", "true").stderr
+    assert "name a command" in connect(local.url, "--json", some.key).stderr

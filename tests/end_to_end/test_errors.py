@@ -491,10 +491,14 @@ def hold(gate):
         time.sleep(0.05)
 
 def interrupt():
-    while not any(name in ("wait", "get") and "threading" in file or name == "as_they_end" for name, file in frames()):
+    looks = 0
+    while looks < 20:  # threads that start are waited for, too, but not for long
+        looks = looks + 1 if waits() else 0
         time.sleep(0.02)
-    time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGINT)
+
+def waits():
+    return any(name in ("wait", "get") and "threading" in file or name == "as_they_end" for name, file in frames())
 
 def frames():
     frame = sys._current_frames()[threading.main_thread().ident]

@@ -56,7 +56,7 @@ def test_calls_that_failed_are_explained_by_their_errors(cluster: Cluster) -> No
     assert lines(cluster, "last") == [
         f"{key}: 2 COMPLETED, 2 FAILED",
         "[0,2] FAILED: ZeroDivisionError: division by zero",
-        f"    `slurm logs {key}[0]` shows its output, and `slurm retry {key} --failed` submits it again",
+        f"    `slurm logs '{key}[0]'` shows its output, and `slurm retry {key} --failed` submits it again",
     ]
     assert json.loads("\n".join(lines(cluster, key, "--json"))) == lines(cluster, key)
     first, second = lines(cluster, f"{key}[1]")

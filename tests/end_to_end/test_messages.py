@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,6 +42,15 @@ def listen_twice() -> list[Any]:
     if current_job().attempt == 1:
         raise ValueError(found)
     return found
+
+
+@task(time="5")
+def listen_later(gate: str) -> list[Any]:
+    """The same, once there is a file."""
+    Path(f"{gate}.running").touch()
+    while not Path(gate).exists():
+        time.sleep(0.05)
+    return listen.unwrapped()
 
 
 @task(time="5")
@@ -129,15 +139,17 @@ def test_a_message_that_is_damaged_or_somebody_else_could_write_is_left_out(loca
     assert job.logs().count("a message is left out: ") == 2
 
 
-def test_a_job_without_a_directory_gets_no_message(local: Cluster) -> None:
-    job = listen()
-    until(lambda: Path(job.directory, "inbox").exists())
+def test_a_job_without_a_directory_gets_no_message(local: Cluster, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job = listen_later(str(gate))
+    until(Path(f"{gate}.running").exists)
     other = f"{job.directory}-away"
     Path(job.directory).rename(other)
     with pytest.raises(TransportError):
         job.send("one")
     assert not Path(job.directory).exists()
     Path(other).rename(job.directory)
+    gate.touch()
     job.send("stop")
     assert job.result(60) == ["stop"]
 

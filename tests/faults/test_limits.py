@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from slurm import Cluster, JobCancelled, JobState, Retry, current_job, task
+from slurm.sweeps.snapshot import State
+from slurm.sweeps.sweep import Sweep
 from slurm.tracking.attempts import Claim
 from testbed import SlurmTestbed
 from testbed.fixtures import require
@@ -155,3 +158,21 @@ def test_element_cancelled_before_it_was_queued_is_never_queued(
     assert all(job.cancelled() for job in array)
     time.sleep(2.0)
     assert len(list(tmp_path.glob("*.*"))) < MOST
+
+
+@task
+def point(place: str, number: int) -> int:
+    return mark.unwrapped(Path(place), number)
+
+
+def test_sweep_at_a_source_with_less_room_than_points_and_at_another(
+    limited: SlurmTestbed, root: Path, tmp_path: Path
+) -> None:
+    far, near = Cluster("slurm", root=root / "far"), Cluster("local", root=root / "near")
+    points = [{"place": str(tmp_path), "number": number} for number in range(60)]
+    sweep = Sweep(point, points, name="room", directory=tmp_path / "sweeps").run(on=[(far, 12), (near, 2)])
+    assert sweep.drive().counts == {State.DONE: 60}, sweep.errors()
+    assert len(list(tmp_path.glob("*.*"))) == 60  # each point began once
+    sources = Counter(found.source for found in sweep.snapshot().points)
+    assert sources[far.url] > MOST
+    assert sources[near.url] > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -80,7 +79,6 @@ def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
     None on another host, where a log-in may ask a question.
     """
     del param
-    logging.disable()  # the user is typing
     try:
         place = cluster_of(ctx.params.get("cluster")).place
         if place.url.host is not None:

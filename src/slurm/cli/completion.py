@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
 
 from slurm.cli import output
 from slurm.protocol.shell import program
 
+_ENDINGS = {"bash": "sh", "zsh": "zsh", "fish": "fish"}
+
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-@click.pass_context
-def completion(ctx: click.Context, shell: str) -> None:
+@click.argument("shell", type=click.Choice([*_ENDINGS]))
+def completion(shell: str) -> None:
     r"""Print the script that makes SHELL complete commands, options, keys of jobs and names of clusters.
 
     \b
@@ -20,10 +20,4 @@ def completion(ctx: click.Context, shell: str) -> None:
     zsh:   eval "$(slurm completion zsh)"        in ~/.zshrc, after compinit
     fish:  slurm completion fish | source        in ~/.config/fish/config.fish
     """
-    if shell == "bash":
-        output.show(program(__name__, "completion.sh"), nl=False)
-        return
-    found = get_completion_class(shell)
-    if found is None:
-        raise click.ClickException(f"click has no completion for {shell}")
-    output.show(found(ctx.find_root().command, {}, "slurm", "_SLURM_COMPLETE").source(), nl=False)
+    output.show(program(__name__, f"completion.{_ENDINGS[shell]}"), nl=False)

@@ -14,6 +14,7 @@ from slurm import slurmfile
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, on_option, slurmfile_of
 from slurm.cli.doctor import show_finding
+from slurm.cli.help_text import Group
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import options_of
 from slurm.clusters.cluster import Cluster
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from slurm.slurmfile.reader import Problem
 
 
-@click.group()
+@click.group(cls=Group)
 def config() -> None:
     """Write, check, show and trust Slurmfiles."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
+from slurm.cli.output import json_option, show_json
 from slurm.jobs.job import JobArray
 from slurm.protocol.states import JobState
 from slurm.sanitize.terminal import for_line
@@ -29,22 +30,30 @@ _MOST = 5
     context_settings={"allow_interspersed_args": False},
 )
 @on_option
+@json_option
 @key_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
-def connect(key: str, command: tuple[str, ...], cluster: str | None) -> None:
+def connect(key: str, command: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     r"""Open a shell in the allocation of the running job KEY, or run COMMAND there: on its first node.
 
     \b
         slurm connect train/20261121T094612Z-fa48cadf
         slurm connect "train/20261121T094612Z-fa48cadf[3]" -- nvidia-smi
 
-    The exit status is that of the shell or the command. The job goes on.
+    The exit status is that of the shell or the command. The job goes on. With --json, COMMAND has no input, and what
+    it prints is read to its end.
     """
     words = list(command[1:] if command[:1] == ("--",) else command)
-    if command and command[0].partition("=")[0] == "--on":
-        raise click.UsageError("--on stands before KEY: slurm connect --on CLUSTER KEY [-- COMMAND...]")
+    if command and (option := command[0].partition("=")[0]) in ("--on", "--json"):
+        raise click.UsageError(f"{option} stands before KEY: slurm connect [OPTIONS] KEY [-- COMMAND...]")
+    if as_json and not words:
+        raise click.UsageError("a shell has no JSON: name a command, as slurm connect --json KEY -- nvidia-smi")
     job = running_call(job_of(key, cluster), "connect")
     place, terminal = job.part.place, sys.stdin.isatty() and sys.stdout.isatty()
+    if as_json:
+        done = place.transport.run(place.queue.client.inside_command(str(job.job_id), words, terminal=False))
+        show_json({"key": job.key, "status": done.status, "stdout": done.stdout, "stderr": done.stderr})
+        sys.exit(done.status)
     inside = place.queue.client.inside_command(str(job.job_id), words or ["bash"], terminal=terminal)
     argv = place.transport.attached(inside, terminal=terminal)
     if not argv:

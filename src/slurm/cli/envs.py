@@ -8,6 +8,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of, on_option
+from slurm.cli.help_text import Group
 from slurm.cli.output import Finite, json_option, show_json, show_table
 from slurm.clusters import environment_cleanup
 from slurm.views.displays import duration, memory
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from slurm.clusters.environment_cleanup import StoredEnvironment
 
 
-@click.group()
+@click.group(cls=Group)
 def envs() -> None:
     """List and remove the environments that were built for jobs under the root of a cluster."""
 

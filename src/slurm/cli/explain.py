@@ -1,19 +1,26 @@
-"""`slurm explain`: tell why a job is as it is."""
+"""`slurm explain`: tell why a job is as it is, and what an error means."""
 
 from __future__ import annotations
 
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import job_of, key_argument, on_option
+from slurm.cli.cluster_argument import complete_keys, job_of, on_option
+from slurm.cli.error_texts import error_name, explained_error, near_names, sections
 from slurm.cli.output import json_option, show_json
+from slurm.errors import SlurmError
 from slurm.reuse.explanation import explain as explain_reuse
 from slurm.views.advice import explained
 from slurm.views.overview import overviews
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    names = [name for name in sections() if incomplete and name.startswith(incomplete)]
+    return [*names, *complete_keys(ctx, param, incomplete)]
+
+
 @click.command()
-@key_argument
+@click.argument("key", shell_complete=_complete, metavar="KEY|ERROR")
 @click.option("--reuse", is_flag=True, help="Tell what has changed since the most similar earlier job.")
 @on_option
 @json_option
@@ -21,14 +28,26 @@ def explain(key: str, reuse: bool, cluster: str | None, as_json: bool) -> None: 
     """Tell why the job KEY waits, or why calls of it have failed, and what to do about it.
 
     With --reuse, tell why it was submitted although its task has reuse=True: what has changed since an earlier job.
+
+    Of the name of an error class, such as JobTimedOut, tell what it means, its common causes, and what to do. This
+    needs no cluster. With --on or --reuse, KEY is always a job.
     """
-    job = job_of(key, cluster)
-    place, state, _ = job.part
-    if reuse:
-        found = explain_reuse(place, state.key)
-    else:
-        found = explained(overviews([job.part])[0], place.store.records(state.key).submission.options)
+    name = error_name(key) if cluster is None and not reuse else None
+    found = explained_error(name) if name else _explained_job(key, cluster, reuse=reuse)
     if as_json:
         show_json(found)
     else:
-        output.show_prose(found)
+        output.show_prose(found, indent=4)
+
+
+def _explained_job(key: str, cluster: str | None, *, reuse: bool) -> list[str]:
+    try:
+        job = job_of(key, cluster)
+    except SlurmError as error:
+        if near := near_names(key):
+            raise SlurmError(f"{error}. Do you mean the error {' or '.join(near)}?") from None
+        raise
+    place, state, _ = job.part
+    if reuse:
+        return explain_reuse(place, state.key)
+    return explained(overviews([job.part])[0], place.store.records(state.key).submission.options)

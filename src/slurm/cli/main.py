@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import warnings
 from io import TextIOWrapper
 
 import click
@@ -26,7 +28,7 @@ COMMANDS = {
     "watch": ("slurm.cli.watch:watch", "Show jobs while they run."),
     "result": ("slurm.cli.result:result", "Print the result of a job, or its error."),
     "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has asked for with what it has used."),
-    "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, and what to do."),
+    "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, or what an error means."),
     "cancel": ("slurm.cli.jobs:cancel", "Cancel a job, or all calls of a map."),
     "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, once more."),
     "replay": ("slurm.cli.replay:replay", "Make a call again here, to debug it."),
@@ -65,6 +67,9 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a question mark replaces characters that the terminal cannot show
     if logging.lastResort is not None:  # prints warnings if no other handler is configured
         logging.lastResort.setFormatter(_SafeFormatter())
+    if "_SLURM_COMPLETE" in os.environ:  # messages would be printed into the line that the user is typing
+        logging.disable()
+        warnings.simplefilter("ignore")
     try:
         slurm(prog_name="slurm")
     except SlurmError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -102,7 +103,8 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
                 default="slots",
                 show_default=True,
                 type=click.Choice(["slots", "round_robin", "least_loaded", "random", "priority"]),
-                help="How points are spread over the clusters.",
+                metavar="NAME",
+                help="How points are spread: slots, round_robin, least_loaded, random or priority.",
             ),
             click.option("--stop-after", type=click.IntRange(min=1), metavar="N", help="Stop after N failures alike."),
             click.option(
@@ -130,12 +132,12 @@ def init(file: str, task: str | None) -> None:
     unit = f"task: {task}" if task else "command: python train.py {overrides}    # lr=0.001 depth=2"
     try:
         with open(file, "x", encoding="utf-8") as new:
-            new.write(_TEMPLATE.format(file=file, unit=unit))
+            new.write(_TEMPLATE.format(file=shlex.quote(file), unit=unit))
     except FileExistsError:
         raise ConfigurationError(f"{file} exists and is not changed. Edit it, or name another file") from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {file}: {error.strerror}") from error
-    output.show(f"{file} is written. Edit it, then run: slurm sweep validate {file}")
+    output.show(f"{file} is written. Edit it, then run: slurm sweep validate {shlex.quote(file)}")
 
 
 @click.command()
@@ -272,7 +274,9 @@ def extend(name: str, file: str, directory: str, as_json: bool) -> None:  # noqa
     if as_json:
         show_json({"name": name, "added": added, "points": before + added})
     else:
-        output.show(f"{added} points added; {name} has {before + added}. Run them: slurm sweep complete {name}")
+        output.show(
+            f"{added} points added; {name} has {before + added}. Run them: slurm sweep complete {shlex.quote(name)}"
+        )
 
 
 @click.command()
@@ -364,7 +368,7 @@ def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) 
         try:
             _follow(made, stop_after)
         except KeyboardInterrupt:
-            output.show(f"interrupted; what is queued goes on: slurm sweep complete {made.name}", err=True)
+            output.show(f"interrupted; what is queued goes on: slurm sweep complete {shlex.quote(made.name)}", err=True)
             raise SystemExit(output.INTERRUPTED) from None
         except (NoSourceLeft, SweepStopped) as error:
             output.show(f"needs you: {error}", err=True)

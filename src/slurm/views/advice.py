@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol.ranges import ranges
@@ -63,8 +64,8 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
         lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}")
         if advice := _ADVICE.get(state):
-            first = found.part.state.name(indices[0])
-            lines.append(f"    {advice.format(key=key, first=first, **_asked(options, [ended[i] for i in indices]))}")
+            names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(indices[0]))}
+            lines.append(f"    {advice.format(**names, **_asked(options, [ended[i] for i in indices]))}")
     if not waiting and not ended and states[JobState.COMPLETED] == sum(states.values()):
         seconds, peak = found.summary.seconds, found.summary.peak_memory
         more = [
