@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm import Cluster
+from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.schedulers.local_queue import client
 from slurm.schedulers.slurm import SlurmScheduler
 from timing import set_timings
@@ -52,6 +53,8 @@ def own_machine() -> Iterator[None]:
         patch.setenv("SLURMTASKS_LOCAL_CPUS", "4")
         patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
         patch.setattr(SlurmScheduler, "patience", (0.5, 3.0))  # seconds: these controllers are asked by nobody else
+        patch.setattr(GridEngineScheduler, "patience", (0.5, 2.0))
+        patch.setattr(GridEngineScheduler, "flush", 2.0)  # seconds: the testbed's qmaster writes its accounting at once
         for name in ("SCRATCH", "WORK"):
             patch.delenv(name, raising=False)
         yield
@@ -114,6 +117,8 @@ def local(root: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+GRID_ENGINE = "SLURMTASKS_TEST_GRID_ENGINE"
+"""With 1, tests of a `cluster` run on a real Grid Engine only; `nox -s grid_engine` sets it."""
 HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
 ON_EVERY_URL = ("test_calls", "test_errors")
 """The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, on three."""
@@ -123,6 +128,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test of a `cluster` on URLs."""
     if "cluster" in metafunc.fixturenames:
         urls = [*HERE, *(FAR if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_URL else FAR[1:2])]
+        urls = ["sge"] if os.environ.get(GRID_ENGINE) == "1" else urls
         marks = {True: [pytest.mark.slurm], False: []}
         params = [pytest.param(url, marks=marks[url.startswith("slurm")]) for url in urls]
         metafunc.parametrize("cluster", params, indirect=True)
@@ -133,6 +139,8 @@ def cluster(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
     """The active cluster of a test that runs on every URL."""
     if request.param.startswith("slurm"):
         request.getfixturevalue("slurm_env")
+    if request.param == "sge":
+        request.getfixturevalue("grid_engine")
     if "+" in request.param:
         request.getfixturevalue("ssh_env")
     with Cluster(request.param, root=root) as found:

@@ -42,7 +42,7 @@ class ClusterURL(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ClusterURL:
-        """Parse a URL. The scheduler "auto" is slurm if sbatch is on PATH, else local. Raises ClusterURLError."""
+        """Parse a URL. The scheduler "auto" is `_here()`. Raises ClusterURLError."""
         match = _PATTERN.fullmatch(text)
         if match is None:
             raise ClusterURLError(
@@ -62,7 +62,7 @@ class ClusterURL(NamedTuple):
         if scheduler == "auto":
             if parts["transport"]:
                 raise ClusterURLError(f"{text!r}: auto looks at this machine; for another one, name its scheduler")
-            scheduler = "slurm" if shutil.which("sbatch") else "local"
+            scheduler = _here()
         return cls(
             scheduler=scheduler,
             transport=parts["transport"] or _TRANSPORTS.get(scheduler, "local"),
@@ -80,3 +80,10 @@ class ClusterURL(NamedTuple):
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}"
+
+
+def _here() -> str:
+    """Return the scheduler of this machine: slurm if sbatch is on PATH, sge if qsub and qconf are, else local."""
+    if shutil.which("sbatch"):
+        return "slurm"
+    return "sge" if shutil.which("qsub") and shutil.which("qconf") else "local"

@@ -9,6 +9,7 @@ import pytest
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Site
 from slurm.schedulers.client import SchedulerClient
+from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import wire
 from slurm.schedulers.slurm import SlurmScheduler
@@ -27,6 +28,73 @@ ARRAY_JOB_ID|ARRAY_TASK_ID|STATE|NODELIST|USER|SUBMIT_TIME|REASON|COMMAND|COMMEN
 42|0|COMPLETED|n1|1000|1795776130|None|/r/jobs/{KEY}/script.sh|{KEY}
 42|1|RUNNING|n1|1000|1795776130|None|/r/jobs/{KEY}/script.sh|{KEY}
 """.replace("|", "\x1f")
+
+# Son of Grid Engine 8.1.9; left out: elements of the XML and lines of qacct that are not read.
+_QSTAT = f"""\
+<?xml version='1.0'?>
+<job_info  xmlns:xsd="http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat/qstat.xsd">
+  <queue_info>
+    <job_list state="running">
+      <JB_job_number>42</JB_job_number>
+      <JAT_prio>0.50000</JAT_prio>
+      <JB_name>job.sh</JB_name>
+      <JB_owner>root</JB_owner>
+      <state>r</state>
+      <JAT_start_time>2026-11-28T21:54:49</JAT_start_time>
+      <queue_name>all.q@vm</queue_name>
+      <slots>1</slots>
+      <tasks>2</tasks>
+    </job_list>
+  </queue_info>
+  <job_info>
+    <job_list state="pending">
+      <JB_job_number>42</JB_job_number>
+      <JAT_prio>0.00000</JAT_prio>
+      <JB_name>job.sh</JB_name>
+      <JB_owner>root</JB_owner>
+      <state>hqw</state>
+      <JB_submission_time>2026-11-28T21:54:49</JB_submission_time>
+      <queue_name></queue_name>
+      <slots>1</slots>
+      <tasks>3-8:1</tasks>
+    </job_list>
+  </job_info>
+</job_info>
+<?xml version='1.0'?>
+<detailed_job_info  xmlns:xsd="http://arc.liv.ac.uk/repos/darcs/sge/source/dist/util/resources/schemas/qstat/detailed_job_info.xsd">
+  <djob_info>
+    <element>
+      <JB_job_number>42</JB_job_number>
+      <JB_context>
+        <context_list>
+          <VA_variable>SLURMTASKS_TAG</VA_variable>
+          <VA_value>{KEY}</VA_value>
+        </context_list>
+      </JB_context>
+      <JB_ja_structure>
+        <task_id_range>
+          <RN_min>1</RN_min>
+          <RN_max>8</RN_max>
+          <RN_step>1</RN_step>
+        </task_id_range>
+      </JB_ja_structure>
+    </element>
+  </djob_info>
+</detailed_job_info>
+==============================================================
+qname        all.q
+hostname     vm
+owner        root
+jobname      job.sh
+jobnumber    42
+taskid       1
+failed       0
+exit_status  0
+ru_wallclock 4s
+category     NONE
+
+end
+"""
 
 _LISTING = f"""\
 name=0123456789abcdef boot=17-22 host=box
@@ -61,6 +129,19 @@ class TestLocalCommands(SchedulerCommandsContract):
         unknown_state_output=_LISTING.replace("RUNNING", "PONDERING"),
         refusal=f"{wire.REFUSED}there is no script /r/script.sh\n",
         unknown_id_message="",
+    )
+
+
+class TestGridEngineCommands(SchedulerCommandsContract):
+    scheduler_class = GridEngineScheduler
+    samples = SchedulerSamples(
+        id="42",
+        submit_output="42\n",
+        status_output=_QSTAT,
+        states=_STATES,
+        unknown_state_output=_QSTAT.replace("<state>r<", "<state>X<"),
+        refusal='Unable to run job: Job was rejected because job requests unknown queue "nope"\nExiting.\n',
+        unknown_id_message='denied: job "4711" does not exist\n',
     )
 
 

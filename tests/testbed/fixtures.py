@@ -19,6 +19,7 @@ from testbed.caches import CachedFiles, cannot_mount, missing_caches
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
 from testbed.errors import SlurmTestbedError
 from testbed.generations import VARIABLE, activate
+from testbed.grid_engine import GridEngineTestbed
 from testbed.programs import (
     missing,
     missing_accounting,
@@ -65,6 +66,24 @@ def slurm_env(slurm_testbed: SlurmTestbed, monkeypatch: pytest.MonkeyPatch) -> I
     _use(slurm_testbed, monkeypatch)
     yield slurm_testbed
     slurm_testbed.cancel_all()
+
+
+@pytest.fixture(scope="session")
+def grid_engine_testbed() -> Iterator[GridEngineTestbed]:
+    """Give the Grid Engine that the whole session shares."""
+    if os.geteuid() != 0:
+        pytest.skip("Grid Engine needs root, who alone may mount its directories in a namespace")
+    with GridEngineTestbed() as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def grid_engine(grid_engine_testbed: GridEngineTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[GridEngineTestbed]:
+    """Point this process at the shared Grid Engine for one test; jobs that it leaves behind are cancelled."""
+    for name, value in grid_engine_testbed.env.items():
+        monkeypatch.setenv(name, value)
+    yield grid_engine_testbed
+    grid_engine_testbed.cancel_all()
 
 
 @pytest.fixture(scope="session")

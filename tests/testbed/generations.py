@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from testbed.programs import PLUGINS, slurm_release
 VARIABLE = "SLURMTASKS_TEST_SLURM"
 """Names the release that the tests of a pytest session run on."""
 
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
 _RECIPE = 1  # count up when _make changes, so that directories made by an earlier version are not used
 _INSTALL = "sudo apt-get install --no-install-recommends apt dpkg patchelf debian-archive-keyring"
 _PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurm-wlm-basic-plugins")
@@ -68,21 +69,38 @@ def _first() -> str:
     return "{:02}.{:02}".format(*slurm_release())
 
 
+def unpacked(name: str, make: Callable[[Path, Path], None]) -> Path:
+    """Return a directory of unpacked packages below the cache directory, after making it if necessary.
+
+    `make(work, home)` makes it as `work / "home"`, which is then renamed to `home`: one that exists is complete.
+    """
+    home = _CACHE / name
+    _CACHE.mkdir(parents=True, exist_ok=True)
+    with _locked(_CACHE / f"{name}.lock"):
+        if not home.exists():
+            work = home.with_name(f"{name}.part")
+            shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
+            try:
+                make(work, home)
+                (work / "home").rename(home)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    return home
+
+
 def _unpacked(release: str) -> Path:
     """Return the directory of a release, after making it if necessary."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
-    home = cache / f"slurm-{release}-{_RECIPE}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / f"{home.name}.lock"):
-        if not home.exists():
-            if absent := missing_debian():
-                lacking = f"cannot unpack Slurm {release} (no {', '.join(absent)}); install with: {_INSTALL}"
-                raise SlurmTestbedError(lacking)
-            try:
-                _make(GENERATIONS[release], home)
-            except (OSError, subprocess.SubprocessError) as error:
-                raise SlurmTestbedError(f"cannot unpack Slurm {release} from Debian: {explained(error)}") from error
-    return home
+
+    def make(work: Path, home: Path) -> None:
+        if absent := missing_debian():
+            lacking = f"cannot unpack Slurm {release} (no {', '.join(absent)}); install with: {_INSTALL}"
+            raise SlurmTestbedError(lacking)
+        try:
+            _make(GENERATIONS[release], work, home)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise SlurmTestbedError(f"cannot unpack Slurm {release} from Debian: {explained(error)}") from error
+
+    return unpacked(f"slurm-{release}-{_RECIPE}", make)
 
 
 @contextmanager
@@ -92,23 +110,17 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _make(generation: Generation, home: Path) -> None:
-    """Make the directory of a release under another name, then rename it: a directory that exists is complete."""
-    work = home.with_name(f"{home.name}.part")
-    shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
-    try:
-        suite = Suite(work / "apt", generation.suite)
-        packages = suite.download_with_dependencies([*_PACKAGES, *generation.packages])
-        own_libc = _newer_libc(packages)
-        (work / "home").mkdir()
-        for package in packages:
-            if package.name.startswith(_UNPACKED) and (own_libc or not package.name.startswith("libc6_")):
-                run("dpkg-deb", "-x", package, work / "home/tree")
-        _link(work / "home")
-        _patch(work / "home", home, own_libc=own_libc)
-        (work / "home").rename(home)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+def _make(generation: Generation, work: Path, home: Path) -> None:
+    """Make the directory of a release in `work`, for programs that will be in `home`."""
+    suite = Suite(work / "apt", generation.suite)
+    packages = suite.download_with_dependencies([*_PACKAGES, *generation.packages])
+    own_libc = _newer_libc(packages)
+    (work / "home").mkdir()
+    for package in packages:
+        if package.name.startswith(_UNPACKED) and (own_libc or not package.name.startswith("libc6_")):
+            run("dpkg-deb", "-x", package, work / "home/tree")
+    _link(work / "home")
+    _patch(work / "home", home, own_libc=own_libc)
 
 
 def _newer_libc(packages: list[Path]) -> bool:

@@ -55,8 +55,8 @@ def slurm() -> None:
     """Manage clusters, and the jobs that Python programs have submitted to them.
 
     CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
-    default cluster of the Slurmfile. Without one, it is slurm if sbatch is on PATH, else local. Commands with a KEY
-    find the cluster in the record of the job.
+    default cluster of the Slurmfile. Without one, it is auto: slurm if sbatch is on PATH, sge if qsub and
+    qconf are, else local. Commands with a KEY find the cluster in the record of the job.
     """
 
 
