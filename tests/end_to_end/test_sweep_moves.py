@@ -78,7 +78,9 @@ def test_a_thousand_waiting_points_move_by_five_commands(
     with monkeypatch.context() as patch:
         count_commands(slow.place.transport, patch, left)
         count_commands(fast.place.transport, patch, reached)
-        moved = take(Move(slow.url, to, 1000, "test"), snapshot, sweep.reader, sweep.places, waiting)
+        moved = take(
+            Move(slow.url, to, 1000, "test"), snapshot, sweep.reader, sweep.places, waiting, directory=sweep.directory
+        )
         assert sweep.running.resubmit(moved, why="test", sources=[to], look=False) == 1000
     assert sorted(moved) == list(range(1, 1001))
     assert len(left) <= 3, left
@@ -111,7 +113,10 @@ def test_what_begins_between_the_look_and_the_hold_is_not_moved(
     gate.touch()
     until(lambda: len(os.listdir(begun)) > 1)  # after the look
     to = sources_of([(fast, 2)])[0]
-    moved = take(Move(slow.url, to, 5, "test"), snapshot, sweep.reader, sweep.places, waiting)
+    moved = take(
+        Move(slow.url, to, 5, "test"), snapshot, sweep.reader, sweep.places, waiting, directory=sweep.directory
+    )
+    assert not sweep.directory.holds()
     assert 1 not in moved
     sweep.running.sources = [to]
     sweep.running.resubmit(moved, why="test", look=False)

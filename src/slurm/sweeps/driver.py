@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 from slurm.errors import SlurmError, SubmissionError, TransportError
 from slurm.sweeps.collecting import collect, collect_left
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
+from slurm.sweeps.holds import Holds
 from slurm.sweeps.looking import scheduler_answers
 from slurm.sweeps.moving import (
     cancel_calls,
     fence_shard,
     fence_taken_over,
-    held_elements,
-    release,
     waiting_calls,
 )
 from slurm.sweeps.rebalancing import PROBE, moves, take
@@ -103,8 +102,7 @@ class Driver:
         self._first_seen: dict[int, float] = {}
         self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
         self._troubles: Mapping[str, str] = {}
-        self._held: dict[tuple[int, int], float] = {}  # since when this process sees elements of shards held
-        self._held_pause = 0.0
+        self._holds = Holds(directory)
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
         self._followed: set[int] = set()
@@ -198,27 +196,15 @@ class Driver:
         return fence_taken_over(snapshot, self._reader, self._places)
 
     def _release_abandoned(self, snapshot: Snapshot) -> bool:
-        """Release elements that a driver has held and, because it died, neither moved nor released.
-
-        A driver that lives takes seconds for that.
-        """
-        now, held = time.monotonic(), held_elements(snapshot, self._reader)
-        self._held = {element: self._held.get(element, now) for element in held}
-        late = set[tuple[int, int]]()
-        for (number, element), since in self._held.items():
-            self._held_pause = self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
-            if now - since >= self._held_pause:
-                late.add((number, element))
-        release(snapshot, self._reader, self._places, late)
+        self._holds.release_abandoned(snapshot, self._reader, self._places)
         return False
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
         """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
-        if self._directory.has_news() or self._health_changed():
+        if self._directory.has_news() or self._health_changed() or self._holds.is_due():
             return True
         now = time.monotonic()
         awaited = bool(snapshot.starting or snapshot.troubles) and now - self._read_at > _LOOK
-        awaited |= bool(self._held) and now - self._read_at > self._held_pause
         return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
     def _health_changed(self) -> bool:
@@ -323,7 +309,7 @@ class Driver:
             if move.why == PROBE and not scheduler_answers(move.to.cluster.place, _PROBE_PATIENCE):
                 continue  # a submission would wait for it
             try:
-                points = take(move, snapshot, self._reader, self._places, waiting)
+                points = take(move, snapshot, self._reader, self._places, waiting, directory=self._directory)
                 moved |= bool(points)
                 if points:
                     _log.info("%d points move from %s to %s: %s", len(points), move.of, move.to.name, move.why)
