@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from slurm.errors import SlurmError, SubmissionError, TransportError
@@ -41,6 +42,8 @@ _MOST = 5000
 _FIRST_COLLECTION = 5.0
 _SHARE = 0.02
 """What has ended is collected after this share of the time that was driven, so that long sweeps have few files."""
+_LONGEST_COLLECTION = 10.0
+"""After so many seconds of copying, a driver looks again at what has ended, and copies the rest later."""
 _PAUSES = 0.02, 0.5
 """The shortest and the longest pause between two looks at what this process knows, in seconds."""
 _LOOK = 2.0
@@ -247,8 +250,10 @@ class Driver:
         if all_of_it or due or self._reader.uncollected >= _MOST:
             shards, silent = self._directory.shards(), self._troubles
             fresh = [each for each in self._reader.fresh if all_of_it or shards[each[0].shard].url not in silent]
-            for at in range(0, len(fresh), _MOST):
-                collect(self._directory, self._places, fresh[at : at + _MOST], silent=silent)
+            parts = (fresh[at : at + _MOST] for at in range(0, len(fresh), _MOST))
+            for _ in chain.from_iterable(collect(self._directory, self._places, some, silent=silent) for some in parts):
+                if not all_of_it and time.monotonic() - now > _LONGEST_COLLECTION:
+                    break
             self._reader.learn_collected()
             self._collected_at = now
 

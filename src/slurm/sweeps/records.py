@@ -11,6 +11,8 @@ from slurm.protocol.states import JobState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from typing_extensions import Self
+
     from slurm.protocol.outcomes import Outcome, ResultRecord
     from slurm.protocol.records import Record
 
@@ -209,6 +211,16 @@ class Located(NamedTuple):
     """The file of its element."""
     begin: int
     end: int
+
+    @classmethod
+    def of(cls, outcome: Outcome, call: int) -> Self | None:
+        """Where the result of a call of an element is; None if it has none, or the outcome is damaged."""
+        if outcome.result is None:
+            return None
+        if outcome.ends is None:
+            return cls(outcome.result, 0, outcome.result.bytes)
+        begin, end = outcome.ends[call - 1] if call else 0, outcome.ends[call] if call < len(outcome.ends) else 0
+        return cls(outcome.result, begin, end) if begin < end else None
 
 
 class Collected(NamedTuple):
