@@ -35,12 +35,12 @@ def begin(x: int, directory: str, gate: str) -> int:
 
 
 def count_commands(transport: Transport, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
-    """Note each command that this thread runs over a transport; its tracker has threads of its own."""
+    """Note each command that this thread runs over a transport, or has run; the tracker has threads of its own."""
     me, inside = threading.get_ident(), list[str]()
 
     def counted(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **keywords: Any) -> Any:
-            mine = threading.get_ident() == me
+            mine = threading.get_ident() == me or threading.current_thread().name == "slurm-act"
             if mine and not inside:  # put and fetch may use run
                 log.append(f"{name} {str(args[0])[:80]}")
             inside.extend([name] * mine)
@@ -83,8 +83,8 @@ def test_a_thousand_waiting_points_move_by_five_commands(
         )
         assert sweep.running.resubmit(moved, why="test", sources=[to], look=False) == 1000
     assert sorted(moved) == list(range(1, 1001))
-    assert len(left) <= 3, left
-    assert len(reached) <= 2, reached
+    assert 0 < len(left) <= 3, left
+    assert 0 < len(reached) <= 2, reached
     gate.touch()
     kept = Sweep.open("moved", directory=tmp_path)
     assert kept.cancel() > 0  # a thousand processes would take minutes

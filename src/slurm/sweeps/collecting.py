@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
-from slurm.errors import TransportError
+from slurm.errors import SlurmError, TransportError
 from slurm.protocol import LOGS
 from slurm.sweeps.call_files import Call, CallFiles, by_url, find_files, tar_of
 from slurm.sweeps.home_results import bring_results
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from slurm.sweeps.sources import Places
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 _MOST_BYTES = 64 << 20
 """The most bytes of the results that are copied together, and of the logs and files beside one file of outcomes."""
@@ -64,7 +68,11 @@ def collect_left(directory: SweepDirectory, places: Places) -> int:
         place = places.of(shards[some[0].shard].cluster)
         if scheduler_answers(place, PATIENCE):
             found |= find_files(directory, places, some)
-            fresh += _located(place, shards, some)
+            try:
+                fresh += places.act(place, "collect", partial(_located, place, shards, some))
+            except SlurmError as error:
+                _log.warning("results stay at %s for now: %s", place.url, error)
+                fresh += [(line, None) for line in some]
     count = 0
     for home, tar in _brought(directory, places, fresh, found):
         more = [line for line in home if line.home > known[line.shard, line.call].home]

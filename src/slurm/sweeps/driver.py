@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,7 @@ from slurm.sweeps.moving import (
     cancel_calls,
     fence_shard,
     fence_taken_over,
+    owed,
     waiting_calls,
 )
 from slurm.sweeps.rebalancing import PROBE, moves, take
@@ -109,6 +111,7 @@ class Driver:
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
         self._followed: set[int] = set()
+        self._unread: dict[int, str] = {}  # why outcomes of a shard cannot be read
         self._told: set[int] = set()
         self._due = False
 
@@ -187,7 +190,7 @@ class Driver:
         self._troubles = snapshot.troubles
         self._note_troubles(snapshot)
         changed = False
-        for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned):
+        for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned, self._submit_owed):
             try:
                 changed |= act(snapshot)
             except SlurmError as error:  # a source that fails meanwhile keeps nothing from the others
@@ -201,6 +204,15 @@ class Driver:
     def _release_abandoned(self, snapshot: Snapshot) -> bool:
         self._holds.release_abandoned(snapshot, self._reader, self._places)
         return False
+
+    def _submit_owed(self, snapshot: Snapshot) -> bool:
+        """Submit points that were taken back from a source, and nobody has submitted elsewhere."""
+        numbers = owed(snapshot)
+        return bool(numbers) and self._submits.resubmit(numbers, why="moved", sources=self._answering) > 0
+
+    @property
+    def _answering(self) -> list[Source]:
+        return [source for source in self._submits.sources if source.name not in self._silent]
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
         """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
@@ -238,7 +250,9 @@ class Driver:
                 try:
                     found += self._reader.add_ended(number, ended)
                 except SlurmError as error:
-                    _log.warning("cannot read outcomes of shard %d: %s; trying again", number, error)
+                    if self._unread.get(number) != str(error):
+                        self._unread[number] = str(error)
+                        _log.warning("cannot read outcomes of shard %d: %s; trying again", number, error)
                     continue
                 self._known[number] = len(ended)
         return [self._reader.point(number) for number in dict.fromkeys(found)]
@@ -268,18 +282,17 @@ class Driver:
             shard = snapshot.shards[number]
             place, state = self._places.of(shard.cluster), self._reader.state(number)
             if state is not None:  # its job may be queued
-                place.recovery.complete([state])
+                self._places.act(place, "recover", partial(place.recovery.complete, [state]))
                 if state.submitted or state.refused:
                     continue
             if now - self._first_seen.setdefault(number, now) > place.timings.abandoned_claim:
-                fence_shard(place, shard, _NEVER_SUBMITTED)
+                self._places.act(place, "end points", partial(fence_shard, place, shard, _NEVER_SUBMITTED))
                 _log.warning(
                     "%s was never submitted, because its client ended: its points are submitted anew", shard.key
                 )
                 abandoned += shard.numbers
         if abandoned:
-            answering = [source for source in self._submits.sources if source.name not in self._silent]
-            self._submits.resubmit(abandoned, why="abandoned", sources=answering)
+            self._submits.resubmit(abandoned, why="abandoned", sources=self._answering)
         return bool(abandoned)
 
     # Sources that are off, or slow.

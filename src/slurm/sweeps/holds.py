@@ -6,6 +6,7 @@ An element that is held without a record is held by its user, and stays held.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slurm.protocol.states import JobState
@@ -76,5 +77,5 @@ def _release(snapshot: Snapshot, reader: SnapshotReader, places: Places, element
         of_shard.setdefault(number, []).append(element)
     for number, some in of_shard.items():
         if state := reader.state(number):
-            client = places.of(snapshot.shards[number].cluster).queue.client
-            client.hold(list(targets_of(state, some).values()), release=True)
+            place, targets = places.of(snapshot.shards[number].cluster), list(targets_of(state, some).values())
+            places.act(place, "release", partial(place.queue.client.hold, targets, release=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, ProtocolError, SlurmError
@@ -47,7 +48,8 @@ def bring_results(
     for url, paths in by_url.items():
         line, _ = next(iter(paths.values()))[0]
         try:
-            found |= _bring(directory, places.of(shards[line.shard].cluster), paths)
+            place = places.of(shards[line.shard].cluster)
+            found |= places.act(place, "collect", partial(_bring, directory, place, paths))
         except SlurmError as error:
             _log.warning("results stay at %s for now: %s", url, error)
     return found

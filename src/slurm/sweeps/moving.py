@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.errors import SchedulerError
+from slurm.errors import SchedulerError, SlurmError
 from slurm.jobs.cancel import cancel
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Target
@@ -35,7 +36,8 @@ _LONGEST_END = 60.0
 """How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
 HELD = "JobHeldUser"
 """The scheduler's reason for an element that this user holds."""
-_MOVED = "it was moved to another source"
+MOVED = "it was moved to another source"
+"""The reason of elements that were taken back from a source."""
 _TAKEN_OVER = "its points were taken over while the source did not answer"
 
 
@@ -79,8 +81,13 @@ def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
     for number in open_:
         state = reader.state(number) if number is not None else None
         if number is not None and state is not None and state.submitted:
-            places.of(snapshot.shards[number].cluster).tracker.finish(state)
-            found = True
+            place = places.of(snapshot.shards[number].cluster)
+            try:
+                places.act(place, "settle", partial(place.tracker.finish, state))
+            except SlurmError as error:
+                _log.warning("%s; it is asked later", error)
+            else:
+                found = True
     return found
 
 
@@ -111,13 +118,17 @@ def fence_taken_over(snapshot: Snapshot, reader: SnapshotReader, places: Places)
         if not calls or old.url in snapshot.troubles:
             continue
         found, place = True, places.of(old.cluster)
-        if state is not None and state.submitted:
-            cancel([Part(place, state, calls)])
-        outcome = cancelled_outcome(_TAKEN_OVER, fence=os.urandom(12).hex())
-        fence_elements(place.store, {old.key: {at // old.chunk for at in calls}}, outcome)
+        places.act(place, "end points", partial(_end_taken_over, place, old, state, calls))
         again = " Calls of their elements that had finished run again, too." if old.chunk > 1 else ""
         _log.warning("%d points were taken over from %s, and are ended there now.%s", len(calls), old.source, again)
     return found
+
+
+def _end_taken_over(place: Place, shard: Shard, state: SubmissionState | None, calls: Sequence[int]) -> None:
+    if state is not None and state.submitted:
+        cancel([Part(place, state, calls)])
+    outcome = cancelled_outcome(_TAKEN_OVER, fence=os.urandom(12).hex())
+    fence_elements(place.store, {shard.key: {at // shard.chunk for at in calls}}, outcome)
 
 
 def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
@@ -152,6 +163,13 @@ class Taken(NamedTuple):
     outcome: Outcome
 
 
+def owed(snapshot: Snapshot) -> list[int]:
+    """The numbers of points that were taken back from a source and submitted nowhere else, as their driver has died, or
+    the source has answered late.
+    """
+    return [p.number for p in snapshot.points if p.state is State.MISSING and p.ended and p.ended.reason == MOVED]
+
+
 def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirectory) -> Taken:
     """Take waiting elements of shards of one place back. Elements that have begun stay. Takes three commands.
 
@@ -168,7 +186,7 @@ def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirector
     pending = {
         w.number: [e for e in queued[w.number] if held and _is_pending(w.state, e, w.shard.chunk)] for w in several
     }
-    outcome = cancelled_outcome(_MOVED, fence=os.urandom(12).hex())
+    outcome = cancelled_outcome(MOVED, fence=os.urandom(12).hex())
     wanted = {w.shard.key: [*unqueued[w.number], *pending[w.number]] for w in several}
     ended = fence_waiting(place.store, wanted, outcome) if any(wanted.values()) else {}
     taken = {w.number: ended.get(w.shard.key, set()) for w in several}

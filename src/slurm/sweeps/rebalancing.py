@@ -81,5 +81,6 @@ def take(
         several.append(moving.Waiting(number, shard, state, [element * shard.chunk for element in elements]))
     if not several:
         return []
-    taken = moving.take_back(places.of(several[0].shard.cluster), several, directory)
+    place = places.of(several[0].shard.cluster)
+    taken = places.act(place, "move points", lambda: moving.take_back(place, several, directory))
     return [point for number, ended in taken.elements.items() for point in reader.learn(number, ended, taken.outcome)]

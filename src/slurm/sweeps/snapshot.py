@@ -193,7 +193,10 @@ class SnapshotReader:
         shard, state = self._shards[number], self._states[number]
         points, chunk = shard.numbers, shard.chunk
         new = [e for e in elements if (number, e * chunk) not in self._ended]
-        read, unreadable = self._places.of(shard.cluster).store.several_outcomes({shard.key: new})[shard.key]
+        place = self._places.of(shard.cluster)
+        read, unreadable = self._places.act(
+            place, "read outcomes", lambda: place.store.several_outcomes({shard.key: new})
+        )[shard.key]
         for problem in unreadable.values():
             if not isinstance(problem, ProtocolError):
                 raise problem
