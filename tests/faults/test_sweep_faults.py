@@ -10,11 +10,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from faults.test_nodes import Skewed
 from slurm import Cluster, task
 from slurm.schedulers.base import Target
 from slurm.schedulers.local_queue import client
-from slurm.sweeps import driver
+from slurm.sweeps import acting, driver, looking, moving, submitting
 from slurm.sweeps.directory import SweepDirectory
 from slurm.sweeps.health import Health
 from slurm.sweeps.holds import held_elements
@@ -41,6 +43,9 @@ from waiting import until
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+    from types import ModuleType
+
+    from slurm.places.place import Place
 
 
 @task
@@ -121,12 +126,14 @@ def test_source_whose_connection_breaks_is_off_and_used_again_when_it_is_back(
     box = new_ssh()
     far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
 
-    def break_it() -> None:
-        box.sshd.pause()  # so that nothing connects anew
-        box.kill_connections()
-        box.sshd.kill()
+    _silent_and_back(far, near, trace, tmp_path, monkeypatch, partial(disconnect, box), box.sshd.start)
 
-    _silent_and_back(far, near, trace, tmp_path, monkeypatch, break_it, box.sshd.start)
+
+def disconnect(box: SSHTestbed) -> None:
+    """Break the connections to a host, and let nobody connect anew."""
+    box.sshd.pause()
+    box.kill_connections()
+    box.sshd.kill()
 
 
 def _silent_and_back(  # noqa: PLR0917 - two breaks of one test
@@ -157,6 +164,76 @@ def _silent_and_back(  # noqa: PLR0917 - two breaks of one test
     assert [point.state for point in found] == [State.DONE] * 6
     assert begun(trace) == dict.fromkeys(range(6), 1)
     assert not health.is_off(far.url)
+
+
+@contextmanager
+def dying(far: Cluster, module: ModuleType, step: str, break_it: Callable[[], object]) -> Iterator[threading.Event]:
+    """Have a cluster die just before a step of a sweep there, once; set an event then."""
+    died, real = threading.Event(), getattr(module, step)
+
+    def dies(place: Place, *arguments: Any) -> Any:
+        if str(place.url._replace(root="")) == str(far.place.url._replace(root="")) and not died.is_set():
+            break_it()
+            died.set()
+        return real(place, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(acting, "_ASK_AFTER", 0.5)  # seconds
+        patch.setattr(looking, "PATIENCE", 2.0)
+        patch.setattr(module, step, dies)
+        yield died
+
+
+@contextmanager
+def yielding(sweep: Sweep, found: list[int]) -> Iterator[Future[None]]:
+    """Drive a sweep in a thread, and note the numbers of its points as they are yielded."""
+    with ThreadPoolExecutor(1) as thread:
+        points = sweep.driver(rebalance_every=0.5).points()
+        yield thread.submit(lambda: found.extend(point.number for point in points))
+
+
+@pytest.mark.slurm
+def test_driver_goes_on_when_a_source_dies_just_before_points_are_submitted_there(
+    start: Start, root: Path, trace: Path, tmp_path: Path
+) -> None:
+    testbed = start(settings={"MessageTimeout": "2"})
+    far, near = Cluster("slurm", root=root / "far"), Cluster("local", root=root / "near")
+    (tmp_path / "keep").touch()
+    sweep = Sweep(begin, points(8, trace)[3:], name="submit", directory=tmp_path).run(on=[(near, 1)])
+    sweep.running.sources, found = sources_of([(far, 1), (near, 1)]), list[int]()
+    with dying(far, submitting, "submit_draft", testbed.slurmctld.kill) as died, yielding(sweep, found) as driven:
+        until(lambda: died.is_set() or driven.done())
+        (tmp_path / "keep").unlink()
+        until(lambda: len(found) == 3 or driven.done())  # what has not moved
+        assert sweep.directory.shards().keys() == {1, 2}
+        testbed.slurmctld.start()
+        (tmp_path / "gate").touch()
+        driven.result(200)
+    assert sorted(found) == list(range(5))
+    assert begun(trace) == dict.fromkeys(range(3, 8), 1)
+    assert Sweep.open("submit", directory=tmp_path).snapshot().counts == {State.DONE: 5}
+
+
+@pytest.mark.parametrize(("module", "step"), [(submitting, "submit_draft"), (moving, "take_back")])
+def test_driver_goes_on_when_the_connection_to_a_source_breaks_just_before_a_step_there(
+    module: ModuleType, step: str, new_ssh: Callable[..., SSHTestbed], root: Path, trace: Path, tmp_path: Path
+) -> None:
+    box, found = new_ssh(), list[int]()
+    far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
+    (tmp_path / "keep").touch()
+    Sweep(begin, points(8, trace)[3:], name="ssh", directory=tmp_path).run(on=[(far if module is moving else near, 1)])
+    sweep = Sweep.open("ssh", directory=tmp_path)
+    sweep.running.sources = sources_of([(far, 1), (near, 1)])
+    with dying(far, module, step, partial(disconnect, box)) as died, yielding(sweep, found) as driven:
+        until(lambda: died.is_set() or driven.done())
+        other = Sweep.open("ssh", directory=tmp_path).extend(points(10, trace)[8:])
+        other.complete(on=[(near, 1)])
+        (tmp_path / "keep").unlink()
+        until(lambda: {5, 6} <= {*found} or driven.done())
+        box.sshd.start()
+        driven.result(200)
+    assert sorted(found) == list(range(7))
+    assert begun(trace) == dict.fromkeys(range(3, 10), 1)
 
 
 @pytest.mark.slurm

@@ -186,6 +186,7 @@ class Driver:
 
     def _read(self, patience: float | None = _PATIENCE) -> Snapshot:
         self._read_at = time.monotonic()
+        self._places.expect(self._submits.sources)
         snapshot = self._reader.read(patience=patience)
         self._troubles = snapshot.troubles
         self._note_troubles(snapshot)
