@@ -185,6 +185,13 @@ def tools(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site below build/documentation; a link that leads nowhere is an error."""
+    session.install("-e", ".", "zensical>=0.0.73", "mkdocstrings[python]>=1")
+    session.run("python", "docs/build_site.py", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Kill clients, daemons and tasks 500 times: 250 times on local, as often on Slurm. Takes some ten minutes."""
     session.install("-e", ".[test]")
