@@ -21,7 +21,7 @@ import slurm
 from slurm import errors
 
 PROJECT = Path(__file__).parents[1]
-LINK = re.compile(r"\[([^]]*)\]\((?:\.\./)+((?:examples|README|CONTRIBUTING|Slurmfile)[^)#]*)\)")
+LINK = re.compile(r"\[([^]]*)\]\((?:\.\./)+((?:examples|README|CHANGELOG|CONTRIBUTING|Slurmfile)[^)#]*)\)")
 """A link out of `docs/`."""
 
 
@@ -32,7 +32,7 @@ def main(target: Path) -> None:
     pages = stage / "docs"
     shutil.copytree(PROJECT / "docs", pages, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
     shutil.copy(PROJECT / "mkdocs.yml", stage)
-    shutil.copy(PROJECT / "CHANGELOG.md", pages / "changelog.md")
+    shutil.copy(PROJECT / "CHANGELOG.md", pages)
     for page in pages.rglob("*.md"):
         page.write_text(_within_site(page.read_text(), pages, depth=len(page.relative_to(pages).parts) - 1))
     (pages / "reference" / "docstrings.md").write_text(_docstrings())
@@ -51,6 +51,8 @@ def _within_site(text: str, pages: Path, depth: int) -> str:
 
     def copied(link: re.Match[str]) -> str:
         label, path = link.groups()
+        if path == "CHANGELOG.md":
+            return f"[{label}]({'../' * depth}{path})"
         if not (PROJECT / path).is_file():
             return label
         target = pages / "files" / path

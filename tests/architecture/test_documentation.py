@@ -119,7 +119,7 @@ def test_failures_page_has_every_test_of_a_fault(path: Path) -> None:
 
 def test_the_site_has_every_page() -> None:
     named = re.findall(r"[\w./-]+\.md", (PROJECT / "mkdocs.yml").read_text())
-    added = {"changelog.md", "reference/docstrings.md"}
+    added = {"CHANGELOG.md", "reference/docstrings.md"}
     assert sorted({*named} - added) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
     assert len(named) == len({*named})
 
