@@ -257,8 +257,8 @@ class Sweep(Views):
     def cleanup(self, *, execute: bool = False) -> list[str]:
         """The directories at the sources that are no longer needed: all that they hold was collected.
 
-        With `execute`, removes them. Those with failed points are kept, and those with results, logs or files that are
-        too large to be collected.
+        With `execute`, removes them. Those with failed points are kept, and those with logs or files that are too large
+        to be collected.
         """
         return remove_collected(self.snapshot(), self.reader, self.places, execute=execute)
 
