@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.clusters.batch import Batch
+    from slurm.clusters.chain import Chain
     from slurm.clusters.pool import Duration, Pool
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
@@ -201,8 +202,7 @@ class Cluster(KnownAttributes):
         from slurm.jobs.reuse import submit_unknown
 
         jobs, own = submit_unknown(self.place, wanted)
-        if self._mine is not None:
-            self._mine.append(own)
+        self._note_jobs([own])
         return jobs
 
     def batch(self) -> Batch:
@@ -217,17 +217,11 @@ class Cluster(KnownAttributes):
 
         return Batch(self)
 
-    def submit_under(
-        self, key: str, of: Task[P, R, Any], call: Arguments, *, record: Callable[[str, Sequence[str]], None]
-    ) -> Job[R]:
-        """Submit a bound call with a key that the caller has recorded, so that other processes find the job by it.
+    def chain(self) -> Chain:
+        """Collect single calls, of which later ones may run after earlier ones, to submit them by one command."""
+        from slurm.clusters.chain import Chain
 
-        `record` is called with the key and the commands just before they run.
-        """
-        from slurm.jobs.submit import Wanted, submit
-
-        wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
-        return self._jobs_of(submit(self.place, wanted, record=record))[0]
+        return Chain(self)
 
     @only_iterable_calls
     def plan(
@@ -252,9 +246,13 @@ class Cluster(KnownAttributes):
         from slurm.jobs.job import JobArray
 
         jobs: JobArray[Any] = JobArray(self.place, watched, range(watched.count))
-        if self._mine is not None:
-            self._mine.append(jobs)
+        self._note_jobs([jobs])
         return jobs
+
+    def _note_jobs(self, several: Iterable[JobArray[Any]]) -> None:
+        """Keep jobs for `cancel_on_exit`."""
+        if self._mine is not None:
+            self._mine += several
 
     @ends_at_the_caller
     def executor(

@@ -31,6 +31,11 @@ LAST_CLUSTER = "__LAST_CLUSTER__"
 """Placeholder for the cluster that this id names. If it names none, an argument with the placeholder is left out."""
 
 
+def id_of_link(number: int) -> str:
+    """Return the placeholder for the id of a job that the same command queues before: that of link `number`."""
+    return f"__LINK_{number}__"
+
+
 class Site(NamedTuple):
     """Facts about the machine where a scheduler's commands run."""
 

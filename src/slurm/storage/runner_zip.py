@@ -49,7 +49,7 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
     *("cli/", "clusters/pool.py", "doctor/", "pools/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
-    *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
+    *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""

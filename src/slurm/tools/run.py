@@ -142,7 +142,8 @@ class Run:
         """
         refuse_while_importing()
         self._warn_of_edits()
-        chosen, cluster, settings, records, left = self._wanted(stages, on, options, again=again, resume=resume)
+        wanted = self._wanted(stages, on, options, again=again, resume=resume)
+        chosen, cluster, _, records, left = wanted
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
@@ -158,19 +159,25 @@ class Run:
             if again or resume:
                 archive_jobs_json(self.directory)
             try:
-                for name in chosen:
-                    after = {each: jobs[each] for each in upstreams[name]}
-                    task = self._task(name, after, settings[name], left.get(name))
-                    task = task.after(*depend_afterok) if depend_afterok and not after else task
-                    used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
-                    before_it = partial(submissions.add_commands, self.directory, len(records) + 1, name)
-                    call = task.bound_item(used)
-                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), call, record=before_it)
-                    record_queued(self.directory, [*records, record], name, jobs[name])
+                self._queue(wanted, record, jobs)
             finally:
+                new = {name: jobs[name] for name in chosen if name in jobs}
+                record_queued(self.directory, [*records, record], new)
                 write_jobs_json(self.directory)
         tell_differences(cluster, left, submissions.keys(records), keys)
         return {name: jobs[name] for name in chosen}
+
+    def _queue(self, wanted: _Wanted, record: Mapping[str, Any], jobs: dict[str, Job[Finished]]) -> None:
+        """Queue the stages of a record, and add their jobs to `jobs`, which has those that they run after."""
+        chain, outside = wanted.cluster.chain(), record["depend_afterok"]
+        for name, key in record["stages"].items():
+            after = {each: jobs[each] for each in record["upstreams"][name]}
+            task = self._task(name, after, wanted.settings[name], wanted.left.get(name)).on(wanted.cluster)
+            task = task.after(*outside) if outside and not after else task
+            used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
+            before = partial(submissions.add_commands, self.directory, len(wanted.records) + 1, name)
+            jobs[name] = chain.add(key, task, task.bound_item(used), record=before)
+        chain.submit()
 
     def _wanted(
         self,
