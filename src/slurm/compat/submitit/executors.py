@@ -1,0 +1,231 @@
+"""Executors: functions become jobs of a cluster, with the parameters of submitit."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slurm.compat.submitit.call import SIGNAL, Call, checkpoint_method
+from slurm.compat.submitit.core.utils import DelayedSubmission, FailedSubmissionError
+from slurm.compat.submitit.job import Job
+from slurm.compat.submitit.parameters import checked, for_executor, of_local, of_slurm
+from slurm.errors import ConfigurationError, SubmissionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from slurm.compat.submitit.parameters import Translated
+
+R = TypeVar("R")
+
+
+class Executor:
+    """What all executors share. `parameters` has those that were set, in the words of this executor."""
+
+    prefix = "debug"
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.parameters: dict[str, Any] = {}
+        self._batch: list[tuple[Job[Any], DelayedSubmission]] | None = None
+        self._implicit = False
+
+    @classmethod
+    def name(cls) -> str:
+        """The name of this kind of executor."""
+        return cls.__name__.removesuffix("Executor").lower()
+
+    def update_parameters(self, **parameters: Any) -> None:
+        """Set parameters of later jobs. Raises OptionError, and RuntimeError in a batch."""
+        if self._batch is not None:
+            raise RuntimeError("parameters cannot change within 'with executor.batch()'")
+        self._update(parameters)
+
+    def submit(self, fn: Callable[..., R], *args: Any, **kwargs: Any) -> Job[R]:
+        """Submit one call. Raises FailedSubmissionError."""
+        submission = DelayedSubmission(fn, *args, **kwargs)
+        if self._batch is None:
+            return self._submit([submission])[0]
+        job: Job[R] = Job(submit=self._submit_implicitly)
+        self._batch.append((job, submission))
+        return job
+
+    def map_array(self, fn: Callable[..., R], *iterable: Iterable[Any]) -> list[Job[R]]:
+        """Submit a call for each item, as one array; several iterables are zipped. Raises FailedSubmissionError."""
+        return self._submit_array([DelayedSubmission(fn, *args) for args in zip(*iterable)])  # noqa: B905 - as submitit
+
+    def submit_array(self, fns: Sequence[Callable[[], R]]) -> list[Job[R]]:
+        """Submit functions without arguments, as one array. Raises FailedSubmissionError."""
+        return self._submit_array([DelayedSubmission(fn) for fn in fns])
+
+    @contextmanager
+    def batch(self, allow_implicit_submissions: bool = False) -> Iterator[None]:  # noqa: FBT001, FBT002 - as in submitit
+        """Submit the calls of the block as one array, at its end, or when a job of it is used if that is allowed."""
+        if self._batch is not None:
+            raise RuntimeError("'with executor.batch()' cannot be nested")
+        self._batch, self._implicit = [], allow_implicit_submissions
+        try:
+            yield
+            if not self._batch and not self._implicit:
+                warnings.warn("nothing was submitted in 'with executor.batch()'", RuntimeWarning, stacklevel=3)
+            self._submit_batch()
+        finally:
+            self._batch, self._implicit = None, False
+
+    def _submit_implicitly(self) -> None:
+        if self._implicit:
+            self._submit_batch()
+
+    def _submit_batch(self) -> None:
+        calls, self._batch = self._batch or [], []
+        for (job, _), native in zip(calls, self._submit([call for _, call in calls]) if calls else (), strict=True):
+            job.become(native)
+
+    def _submit_array(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
+        if not submissions:
+            warnings.warn("Received an empty job array", stacklevel=3)
+            return []
+        return self._submit(submissions)
+
+    def _update(self, parameters: dict[str, Any]) -> None:
+        self.parameters.update(parameters)
+
+    def _submit(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
+        raise NotImplementedError
+
+
+class _ClusterExecutor(Executor):
+    """An executor whose calls are jobs of a cluster."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        max_num_timeout: int = 3,
+        max_pickle_size_gb: float = 1.0,
+        python: str | None = None,
+        *,
+        url: str | None = None,
+    ) -> None:
+        from slurm.clusters.cluster import Cluster  # noqa: PLC0415 - a node imports the names of this module
+
+        super().__init__(folder)
+        if python and len(python.split()) > 1:
+            raise ConfigurationError(
+                f"python={python!r}: expected one word, a path or a name. For an image, use this library's tasks with "
+                "environment=Container(…)"
+            )
+        self.max_num_timeout, self.max_pickle_size_gb = max_num_timeout, max_pickle_size_gb
+        remote = url is not None and "+" in url
+        self.cluster = Cluster(url or self.prefix, root=str(_root(Path(folder), remote=remote)), python=python)
+
+    def _update(self, parameters: dict[str, Any]) -> None:
+        checked(self.prefix, parameters)
+        self._translate({**self.parameters, **parameters})
+        super()._update(parameters)
+
+    @staticmethod
+    def _translate(given: Mapping[str, Any]) -> Translated:
+        raise NotImplementedError
+
+    def _submit(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
+        from slurm.tasks.decorators import task  # noqa: PLC0415 - as above
+
+        translated = self._translate(self.parameters)
+        options = dict(translated.options)
+        if any(checkpoint_method(submission.function) for submission in submissions):
+            options |= {"signal_lead": translated.signal_lead, "stop_signal": SIGNAL}
+        names = {_name(submission.function) for submission in submissions}
+        call = task(**options)(Call(names.pop() if len(names) == 1 else "batch", self.max_num_timeout))
+        for ids, kind in translated.after:
+            call = call.after(*ids, on=kind)
+        call = call.on(self.cluster)
+        try:
+            native = call.map(submissions) if len(submissions) > 1 else [call(submissions[0])]
+        except SubmissionError as error:
+            raise FailedSubmissionError(str(error)) from error
+        return [Job(one, tasks=translated.tasks, separate=bool(options["separate_stderr"])) for one in native]
+
+
+class SlurmExecutor(_ClusterExecutor):
+    """Jobs of Slurm, with the parameters of sbatch. `cluster` is the cluster of this library."""
+
+    prefix = "slurm"
+    _translate = staticmethod(of_slurm)
+
+
+class LocalExecutor(_ClusterExecutor):
+    """Jobs on this machine."""
+
+    prefix = "local"
+    _translate = staticmethod(of_local)
+
+
+class AutoExecutor(Executor):
+    """The executor for this machine: Slurm's if `sbatch` is on PATH, else the local one.
+
+    `cluster` is "slurm", "local", "debug", or a URL of this library such as "slurm+ssh://login". Other arguments and
+    parameters have the name of their executor before them: `slurm_partition`. Those of another executor are ignored.
+    """
+
+    def __init__(self, folder: str | Path, cluster: str | None = None, **arguments: Any) -> None:
+        super().__init__(folder)
+        self.cluster = cluster or self.which()
+        if "max_num_timeout" in arguments:
+            arguments["slurm_max_num_timeout"] = arguments.pop("max_num_timeout")
+        name = self.cluster.partition(":")[0].partition("+")[0]
+        if name == "debug":
+            from slurm.compat.submitit.debug import DebugExecutor  # noqa: PLC0415 - it imports this module
+
+            kinds: dict[str, Callable[..., Executor]] = {"debug": DebugExecutor}
+        else:
+            kinds = {
+                "slurm": partial(SlurmExecutor, url=self.cluster),
+                "local": partial(LocalExecutor, url=self.cluster),
+            }
+        if name not in kinds:
+            raise ValueError(f"AutoExecutor has no executor {self.cluster!r}: it has slurm, local, debug, and URLs")
+        own = {}
+        for argument, value in arguments.items():
+            prefix, _, rest = argument.partition("_")
+            if prefix not in {"slurm", "local", "debug"} or not rest:
+                raise TypeError(f"AutoExecutor({argument}=…): write slurm_{argument}, or local_{argument}")
+            if prefix == name:
+                own[rest] = value
+        self._executor = kinds[name](folder, **own)
+        self.prefix = name
+
+    @staticmethod
+    def which() -> str:
+        """Return the name of the executor for this machine."""
+        return "slurm" if shutil.which("sbatch") else "local"
+
+    def register_dev_folders(self, folders: list[str | Path]) -> None:  # noqa: ARG002 - as in submitit
+        """Warn: nothing is sent. Wheel sends a project."""
+        warnings.warn("dev folders are ignored: environment=Wheel() of a task sends a project", stacklevel=2)
+
+    def _update(self, parameters: dict[str, Any]) -> None:
+        self._executor.update_parameters(**for_executor(self.prefix, parameters))
+        self.parameters = self._executor.parameters
+
+    def _submit(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
+        return self._executor._submit(submissions)  # noqa: SLF001 - an executor, too
+
+
+def _root(folder: Path, *, remote: bool) -> Path:
+    """Return the part of a folder before the first of submitit's placeholders, such as %j."""
+    parts = folder.parts if remote else folder.expanduser().absolute().parts
+    first = next((number for number, part in enumerate(parts) if any(tag in part for tag in _TAGS)), len(parts))
+    return Path(*parts[:first])
+
+
+_TAGS = ("%j", "%t", "%A", "%a")
+
+
+def _name(function: Callable[..., Any]) -> str:
+    inner: Any = function.func if isinstance(function, partial) else function
+    name: str = getattr(inner, "__name__", type(inner).__name__)
+    return name.strip("<>")
