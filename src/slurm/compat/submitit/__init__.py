@@ -12,14 +12,16 @@ TYPE_CHECKING = False  # as in the package itself
 
 if TYPE_CHECKING:
     from slurm.compat.submitit import helpers as helpers
+    from slurm.compat.submitit.base import Executor
     from slurm.compat.submitit.debug import DebugExecutor, DebugJob
-    from slurm.compat.submitit.executors import AutoExecutor, Executor, LocalExecutor, SlurmExecutor
+    from slurm.compat.submitit.executors import AutoExecutor, LocalExecutor, SlurmExecutor
     from slurm.compat.submitit.job import Job
     from slurm.compat.submitit.job_environment import JobEnvironment
 
 _HOMES = {
     "debug": ("DebugExecutor", "DebugJob"),
-    "executors": ("AutoExecutor", "Executor", "LocalExecutor", "SlurmExecutor"),
+    "base": ("Executor",),
+    "executors": ("AutoExecutor", "LocalExecutor", "SlurmExecutor"),
     "job": ("Job",),
     "job_environment": ("JobEnvironment",),
 }
@@ -38,6 +40,16 @@ __all__ = [
 ]
 
 
+class _OnANode:
+    """Stands for a class that nodes do not have, so that they can import the user's module."""
+
+    def __init__(self, *_args: object, **_keywords: object) -> None:
+        raise RuntimeError(
+            f"{type(self).__name__} of slurm.compat.submitit works in the program, not in its jobs: to submit from a "
+            "job, make it a slurm.workflow"
+        )
+
+
 def __getattr__(name: str) -> object:
     if name in {"core", "helpers"}:
         return importlib.import_module(f"{__name__}.{name}")
@@ -45,6 +57,11 @@ def __getattr__(name: str) -> object:
         known = ", ".join(__all__)
         message = f"slurm.compat.submitit has no {name!r}: it has {known}. Plug-ins of submitit do not work with it"
         raise AttributeError(message)
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    try:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(__name__):
+            raise
+        value = type(name, (_OnANode,), {})
     globals()[name] = value
     return value

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from slurm.compat.submitit.base import Executor
 from slurm.compat.submitit.core.utils import UncompletedJobError
-from slurm.compat.submitit.executors import Executor
 from slurm.compat.submitit.job import Job
 from slurm.compat.submitit.job_environment import debugged
 
@@ -47,7 +47,7 @@ class DebugJob(Job[R]):
         debugged.append(self.job_id)
         try:
             return [self._submission.result()]
-        except Exception:
+        except Exception:  # the user's function
             if sys.stdin.isatty():
                 import pdb  # noqa: PLC0415, T100 - it is what this executor is for
 
@@ -62,7 +62,7 @@ class DebugJob(Job[R]):
             self.results()
         except UncompletedJobError:
             raise
-        except Exception as error:  # noqa: BLE001 - of the user's function
+        except Exception as error:  # noqa: BLE001 - the user's function
             return error
         return None
 

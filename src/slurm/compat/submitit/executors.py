@@ -4,98 +4,25 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from slurm.clusters.cluster import Cluster
+from slurm.compat.submitit.base import Executor
 from slurm.compat.submitit.call import SIGNAL, Call, checkpoint_method
-from slurm.compat.submitit.core.utils import DelayedSubmission, FailedSubmissionError
+from slurm.compat.submitit.core.utils import FailedSubmissionError
+from slurm.compat.submitit.debug import DebugExecutor
 from slurm.compat.submitit.job import Job
 from slurm.compat.submitit.parameters import checked, for_executor, of_local, of_slurm
 from slurm.errors import ConfigurationError, SubmissionError
+from slurm.tasks.decorators import task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
+    from slurm.compat.submitit.core.utils import DelayedSubmission
     from slurm.compat.submitit.parameters import Translated
-
-R = TypeVar("R")
-
-
-class Executor:
-    """What all executors share. `parameters` has those that were set, in the words of this executor."""
-
-    prefix = "debug"
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.parameters: dict[str, Any] = {}
-        self._batch: list[tuple[Job[Any], DelayedSubmission]] | None = None
-        self._implicit = False
-
-    @classmethod
-    def name(cls) -> str:
-        """The name of this kind of executor."""
-        return cls.__name__.removesuffix("Executor").lower()
-
-    def update_parameters(self, **parameters: Any) -> None:
-        """Set parameters of later jobs. Raises OptionError, and RuntimeError in a batch."""
-        if self._batch is not None:
-            raise RuntimeError("parameters cannot change within 'with executor.batch()'")
-        self._update(parameters)
-
-    def submit(self, fn: Callable[..., R], *args: Any, **kwargs: Any) -> Job[R]:
-        """Submit one call. Raises FailedSubmissionError."""
-        submission = DelayedSubmission(fn, *args, **kwargs)
-        if self._batch is None:
-            return self._submit([submission])[0]
-        job: Job[R] = Job(submit=self._submit_implicitly)
-        self._batch.append((job, submission))
-        return job
-
-    def map_array(self, fn: Callable[..., R], *iterable: Iterable[Any]) -> list[Job[R]]:
-        """Submit a call for each item, as one array; several iterables are zipped. Raises FailedSubmissionError."""
-        return self._submit_array([DelayedSubmission(fn, *args) for args in zip(*iterable)])  # noqa: B905 - as submitit
-
-    def submit_array(self, fns: Sequence[Callable[[], R]]) -> list[Job[R]]:
-        """Submit functions without arguments, as one array. Raises FailedSubmissionError."""
-        return self._submit_array([DelayedSubmission(fn) for fn in fns])
-
-    @contextmanager
-    def batch(self, allow_implicit_submissions: bool = False) -> Iterator[None]:  # noqa: FBT001, FBT002 - as in submitit
-        """Submit the calls of the block as one array, at its end, or when a job of it is used if that is allowed."""
-        if self._batch is not None:
-            raise RuntimeError("'with executor.batch()' cannot be nested")
-        self._batch, self._implicit = [], allow_implicit_submissions
-        try:
-            yield
-            if not self._batch and not self._implicit:
-                warnings.warn("nothing was submitted in 'with executor.batch()'", RuntimeWarning, stacklevel=3)
-            self._submit_batch()
-        finally:
-            self._batch, self._implicit = None, False
-
-    def _submit_implicitly(self) -> None:
-        if self._implicit:
-            self._submit_batch()
-
-    def _submit_batch(self) -> None:
-        calls, self._batch = self._batch or [], []
-        for (job, _), native in zip(calls, self._submit([call for _, call in calls]) if calls else (), strict=True):
-            job.become(native)
-
-    def _submit_array(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
-        if not submissions:
-            warnings.warn("Received an empty job array", stacklevel=3)
-            return []
-        return self._submit(submissions)
-
-    def _update(self, parameters: dict[str, Any]) -> None:
-        self.parameters.update(parameters)
-
-    def _submit(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
-        raise NotImplementedError
 
 
 class _ClusterExecutor(Executor):
@@ -110,8 +37,6 @@ class _ClusterExecutor(Executor):
         *,
         url: str | None = None,
     ) -> None:
-        from slurm.clusters.cluster import Cluster  # noqa: PLC0415 - a node imports the names of this module
-
         super().__init__(folder)
         if python and len(python.split()) > 1:
             raise ConfigurationError(
@@ -132,8 +57,6 @@ class _ClusterExecutor(Executor):
         raise NotImplementedError
 
     def _submit(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
-        from slurm.tasks.decorators import task  # noqa: PLC0415 - as above
-
         translated = self._translate(self.parameters)
         options = dict(translated.options)
         if any(checkpoint_method(submission.function) for submission in submissions):
@@ -178,8 +101,6 @@ class AutoExecutor(Executor):
             arguments["slurm_max_num_timeout"] = arguments.pop("max_num_timeout")
         name = self.cluster.partition(":")[0].partition("+")[0]
         if name == "debug":
-            from slurm.compat.submitit.debug import DebugExecutor  # noqa: PLC0415 - it imports this module
-
             kinds: dict[str, Callable[..., Executor]] = {"debug": DebugExecutor}
         else:
             kinds = {
@@ -191,7 +112,7 @@ class AutoExecutor(Executor):
         own = {}
         for argument, value in arguments.items():
             prefix, _, rest = argument.partition("_")
-            if prefix not in {"slurm", "local", "debug"} or not rest:
+            if prefix not in kinds or not rest:
                 raise TypeError(f"AutoExecutor({argument}=…): write slurm_{argument}, or local_{argument}")
             if prefix == name:
                 own[rest] = value

@@ -79,14 +79,12 @@ def as_completed(
     poll_frequency: float = 10,  # noqa: ARG001 - as in submitit
 ) -> Iterator[Job[R]]:
     """Yield the jobs as they end. Raises TimeoutError. `poll_frequency` has no effect."""
-    from slurm import as_completed as completed  # noqa: PLC0415 - a node imports this module
-    from slurm.compat.submitit.debug import DebugJob  # noqa: PLC0415
+    from slurm.jobs.waiting import as_completed as completed  # noqa: PLC0415 - a node imports this module
 
-    here = [job for job in jobs if isinstance(job, DebugJob)]
-    there = {job.native: job for job in jobs if not isinstance(job, DebugJob)}
-    for job in here:
-        job.done()
-        yield job
+    there = {job.native: job for job in jobs if hasattr(job, "native")}
+    for job in jobs:
+        if not hasattr(job, "native") and job.done():  # of the debug executor
+            yield job
     yield from (there[native] for native in completed(list(there), timeout))
 
 

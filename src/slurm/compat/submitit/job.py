@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator
 
-    import slurm
     from slurm.compat.submitit.core.utils import DelayedSubmission
+    from slurm.jobs.job import Job as Native
 
 R = TypeVar("R", covariant=True)
 
@@ -47,7 +47,7 @@ class Job(Generic[R]):
 
     def __init__(
         self,
-        native: slurm.Job[Any] | None = None,
+        native: Native[Any] | None = None,
         *,
         tasks: int = 1,
         separate: bool = True,
@@ -60,7 +60,7 @@ class Job(Generic[R]):
         self._cancel_at_deletion = False
 
     @property
-    def native(self) -> slurm.Job[Any]:
+    def native(self) -> Native[Any]:
         """The job of this library. Raises AttributeError within a batch that is not submitted yet."""
         if self._native is None and self._submit:
             self._submit()
