@@ -14,8 +14,8 @@ import pytest
 
 from slurm import JobCancelled
 from slurm.compat import submitit
+from slurm.compat.submitit import AutoExecutor
 from slurm.compat.submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
-from slurm.compat.submitit.executors import AutoExecutor
 
 
 @pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
@@ -124,3 +124,18 @@ def test_a_job_that_is_left_is_cancelled_if_that_was_asked(tmp_path: Path) -> No
         with executor.batch(allow_implicit_submissions=True):
             assert executor.submit(abs, -2).result() == 2
     assert caught == []
+
+
+def executor_on_the_node() -> str:
+    try:
+        submitit.AutoExecutor("log_test")
+    except RuntimeError as error:
+        return str(error)
+    return type(AutoExecutor).__name__
+
+
+def test_functions_may_refer_to_executors_which_nodes_do_not_have(tmp_path: Path) -> None:
+    executor = submitit.AutoExecutor(tmp_path, cluster="local")
+    assert (
+        "AutoExecutor of slurm.compat.submitit works in the program" in executor.submit(executor_on_the_node).result()
+    )

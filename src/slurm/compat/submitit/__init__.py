@@ -1,7 +1,7 @@
 """The names of submitit, on this library: `import slurm.compat.submitit as submitit`.
 
-Names are imported at first use: a node imports this module with the user's own. docs/coming-from/submitit.md lists what
-differs.
+Names are imported at first use: a node imports this module with the user's own. Nodes have no executors;
+pickles name the classes in this module, so a function may refer to them. docs/coming-from/submitit.md lists what differs.
 """
 
 from __future__ import annotations

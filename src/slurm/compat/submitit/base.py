@@ -19,6 +19,8 @@ R = TypeVar("R")
 class Executor:
     """What all executors share. `parameters` has those that were set, in the words of this executor."""
 
+    __module__ = "slurm.compat.submitit"
+
     prefix = "debug"
 
     def __init__(self, folder: str | Path) -> None:

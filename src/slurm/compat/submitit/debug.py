@@ -21,6 +21,8 @@ R = TypeVar("R", covariant=True)
 class DebugJob(Job[R]):
     """A call of this process. Its output goes to that of the program. An exception opens pdb on a terminal."""
 
+    __module__ = "slurm.compat.submitit"
+
     def __init__(self, submission: DelayedSubmission) -> None:
         super().__init__()
         self._submission = submission
@@ -99,6 +101,8 @@ class DebugJob(Job[R]):
 
 class DebugExecutor(Executor):
     """Makes calls in this process. Takes all parameters and uses none."""
+
+    __module__ = "slurm.compat.submitit"
 
     def _submit(self, submissions: list[DelayedSubmission]) -> list[Job[Any]]:
         return [DebugJob(submission) for submission in submissions]

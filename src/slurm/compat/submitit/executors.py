@@ -76,12 +76,16 @@ class _ClusterExecutor(Executor):
 class SlurmExecutor(_ClusterExecutor):
     """Jobs of Slurm, with the parameters of sbatch. `cluster` is the cluster of this library."""
 
+    __module__ = "slurm.compat.submitit"
+
     prefix = "slurm"
     _translate = staticmethod(of_slurm)
 
 
 class LocalExecutor(_ClusterExecutor):
     """Jobs on this machine."""
+
+    __module__ = "slurm.compat.submitit"
 
     prefix = "local"
     _translate = staticmethod(of_local)
@@ -93,6 +97,8 @@ class AutoExecutor(Executor):
     `cluster` is "slurm", "local", "debug", or a URL of this library such as "slurm+ssh://login". Other arguments and
     parameters have the name of their executor before them: `slurm_partition`. Those of another executor are ignored.
     """
+
+    __module__ = "slurm.compat.submitit"
 
     def __init__(self, folder: str | Path, cluster: str | None = None, **arguments: Any) -> None:
         super().__init__(folder)

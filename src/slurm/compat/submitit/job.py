@@ -45,6 +45,8 @@ class Job(Generic[R]):
     `tasks` is the number of processes that run it; `task` is the one of them that `job.task(i)` stands for.
     """
 
+    __module__ = "slurm.compat.submitit"
+
     def __init__(
         self,
         native: Native[Any] | None = None,
