@@ -1,7 +1,8 @@
 """The names of submitit, on this library: `import slurm.compat.submitit as submitit`.
 
 Names are imported at first use: a node imports this module with the user's own. Nodes have no executors;
-pickles name the classes in this module, so a function may refer to them. docs/coming-from/submitit.md lists what differs.
+pickles name the classes in this module, so a function may refer to them. docs/coming-from/submitit.md lists the
+differences.
 """
 
 from __future__ import annotations
