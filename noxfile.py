@@ -192,6 +192,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def peers(session: nox.Session) -> None:
+    """The programs of the pages "Coming from …" on the libraries themselves, and Hydra's submitit launcher on ours."""
+    session.install("-e", ".[test]", "submitit>=1.5", "hydra-submitit-launcher>=1.2")
+    session.run("pytest", "-n", "2", "tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Kill clients, daemons and tasks 500 times: 250 times on local, as often on Slurm. Takes some ten minutes."""
     session.install("-e", ".[test]")

@@ -48,6 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clusters.*",),
     ("tools.*",),
     ("sweeps.*",),
+    ("compat.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
     ("former.*", "testing.*"),

@@ -29,7 +29,6 @@ from slurm.testing import InlineCluster
 from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from slurm.sweeps.adaptive.settings import SearchOptions
@@ -48,12 +47,6 @@ def fails_above(x: float) -> dict[str, float]:
     if x > 0.5:
         raise ValueError("too large")
     return {"loss": x}
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 ENDINGS = st.one_of(

@@ -50,6 +50,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
     *("cli/", "clusters/pool.py", "doctor/", "pools/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
     *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
+    *(f"compat/submitit/{name}.py" for name in ("base", "debug", "executors", "job", "parameters")),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
