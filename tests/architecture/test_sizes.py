@@ -22,6 +22,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
+    "sweeps/acting.py": 1,
     "compat/submitit/debug.py": 2,
     "runner/debugger.py": 1,
     "tracebacks.py": 1,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from slurm import Cluster
+    from slurm.clusters.cluster import Cluster
     from slurm.testing import InlineCluster
 
 
