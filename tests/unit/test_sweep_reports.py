@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from slurm import Cluster, task
 from slurm.cli.main import slurm
 from slurm.protocol.states import JobState
-from slurm.sweeps import Sweep, grid, integer, uniform
+from slurm.sweeps import Sweep, choice, grid, integer, uniform
 from slurm.sweeps.adaptive.progress import SearchStatus, Trial
 from slurm.sweeps.adaptive.settings import Search
 from slurm.sweeps.records import Ended
@@ -102,6 +102,7 @@ def pages(found: Snapshot, directory: Path, name: str = "ten") -> dict[str, Pars
 def test_alike_failures_are_groups_with_what_their_points_have_in_common() -> None:
     found = failures_of(ten())
     assert [len(one.group.points) for one in found] == [4, 2, 1, 1]
+    assert all(one.group.suggestion for one in found)
     assert found[0].common == {"depth": 7}
     assert found[1].common == {"depth": None}
     assert found[2].common == {}
@@ -131,6 +132,17 @@ def test_a_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
         assert page.elements["style"] == 1
         assert any(EVIL in text for text in page.texts)
         assert not any("\x1b" in text for text in page.texts)
+
+
+def test_the_metric_and_the_parameters_of_a_search_are_shown_as_text(tmp_path: Path) -> None:
+    ended = done(0).ended
+    assert ended
+    point = done(0, n=EVIL)._replace(ended=ended._replace(metrics={EVIL: 1.0}))
+    written = write_reports("search", snapshot([point]), tmp_path, Search({"n": choice([EVIL])}, EVIL))
+    page = Parsed(written[0].read_text())
+    assert not page.elements["script"]
+    assert f"best {EVIL}" in page.texts
+    assert f"n={EVIL}" in page.texts
 
 
 @pytest.mark.parametrize("points", [[], [Point(0, {"n": 1}, State.MISSING)], [failed(0)], [done(0, n=1)]])

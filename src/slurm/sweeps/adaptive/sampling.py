@@ -86,7 +86,7 @@ class Sampling:
     def choose(self, seed: int) -> dict[str, Any]:
         """Choose a point that may be the next one."""
         sampler, trial = self._sampler(seed), self._running(len(self._trials), {})
-        self._storage.shown = self._shown()
+        self._storage.shown = self._shown() if self._search.sampler == "tpe" else []
         study = load_study(study_name=_STUDY, storage=self._storage, sampler=sampler)  # one that has cached no trials
         found = sampler.sample_relative(study, trial, self._varied)
         for name, each in self._distributions.items():
