@@ -184,10 +184,19 @@ def tools(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "tests/tools", *session.posargs)
 
 
+PEERS = (
+    "dask-jobqueue>=0.9",
+    "executorlib[cache]>=1.11",
+    "hydra-submitit-launcher>=1.2",
+    "joblib>=1.4",
+    "submitit>=1.5",
+)
+
+
 @nox.session
 def peers(session: nox.Session) -> None:
     """The programs of the pages "Coming from …" on the libraries themselves, and Hydra's submitit launcher on ours."""
-    session.install("-e", ".[test]", "submitit>=1.5", "hydra-submitit-launcher>=1.2")
+    session.install("-e", ".[test]", *PEERS)
     session.run("pytest", "-n", "2", "tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
 
 
