@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from slurm import Cluster
-    from slurm.testing import InlineCluster
+    from slurm.clusters.cluster import Cluster
+    from slurm.testing.inline.cluster import InlineCluster
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def slurm_local(tmp_path: Path, _slurm_local_scheduler: None) -> Iterator[Cluste
 
     Its jobs are cancelled at the end of the test.
     """
-    from slurm import Cluster  # noqa: PLC0415 - as above
+    from slurm.clusters.cluster import Cluster  # noqa: PLC0415 - as above
 
     with Cluster("local", root=tmp_path / "slurm-jobs", cancel_on_exit=True) as cluster:
         yield cluster
