@@ -184,6 +184,15 @@ def tools(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "tests/tools", *session.posargs)
 
 
+PEERS = (
+    "dask-jobqueue>=0.9",
+    "executorlib[cache]>=1.11",
+    "hydra-submitit-launcher>=1.2",
+    "joblib>=1.4",
+    "submitit>=1.5",
+)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Build the documentation site below build/documentation; a link that leads nowhere is an error."""
@@ -194,7 +203,7 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def peers(session: nox.Session) -> None:
     """The programs of the pages "Coming from …" on the libraries themselves, and Hydra's submitit launcher on ours."""
-    session.install("-e", ".[test]", "submitit>=1.5", "hydra-submitit-launcher>=1.2")
+    session.install("-e", ".[test]", *PEERS)
     session.run("pytest", "-n", "2", "tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
-    from slurm.testing import InlineCluster
+    from slurm.testing.inline.cluster import InlineCluster
 
 
 @pytest.fixture
