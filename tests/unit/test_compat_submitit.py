@@ -125,7 +125,7 @@ def test_a_clean_environment_has_nothing_of_a_job(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_debug_executor_calls_here_when_it_is_asked(tmp_path: Path) -> None:
-    executor = submitit.AutoExecutor(tmp_path, cluster="debug")
+    executor = submitit.AutoExecutor(tmp_path, cluster="debug", slurm_max_num_timeout=3)
     executor.update_parameters(timeout_min=3, slurm_partition="dev")
     called: list[str] = []
     job = executor.submit(lambda: called.append(submitit.JobEnvironment().job_id))

@@ -106,13 +106,11 @@ class AutoExecutor(Executor):
         if "max_num_timeout" in arguments:
             arguments["slurm_max_num_timeout"] = arguments.pop("max_num_timeout")
         name = self.cluster.partition(":")[0].partition("+")[0]
-        if name == "debug":
-            kinds: dict[str, Callable[..., Executor]] = {"debug": DebugExecutor}
-        else:
-            kinds = {
-                "slurm": partial(SlurmExecutor, url=self.cluster),
-                "local": partial(LocalExecutor, url=self.cluster),
-            }
+        kinds: dict[str, Callable[..., Executor]] = {
+            "slurm": partial(SlurmExecutor, url=self.cluster),
+            "local": partial(LocalExecutor, url=self.cluster),
+            "debug": DebugExecutor,
+        }
         if name not in kinds:
             raise ValueError(f"AutoExecutor has no executor {self.cluster!r}: it has slurm, local, debug, and URLs")
         own = {}
