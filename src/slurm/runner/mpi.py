@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _WORLD = ".world"
 """A file in the attempt's directory that a process writes when its world has the wrong size: the size."""
-_VARIABLES = ("PMI_SIZE", "PMI_UNIVERSE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
+VARIABLES = ("PMI_SIZE", "PMI_UNIVERSE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """Variables that launchers set for MPI libraries. A runner may inherit those of a world that it belongs to."""
 _CHECK = """\
 want=${SLURM_STEP_NUM_TASKS:-${SLURM_NTASKS:-1}}
@@ -28,7 +28,7 @@ def launched(words: Sequence[str], argv: Sequence[str]) -> list[str]:
 
 def without_world(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the variables of another world."""
-    return {name: value for name, value in environ.items() if name not in _VARIABLES}
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
 
 
 def problem(words: Sequence[str], environ: Mapping[str, str], directory: str, status: int) -> str:
