@@ -60,7 +60,7 @@ def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> Non
     """Write the directory: configuration, scripts, and the manifest last."""
     files = dict(data["files"])
     if data["ranks"]:
-        files[RANKS] = _start_ranks()
+        files[RANKS] = _start_ranks(directory)
     if data["config"]:
         files[data["config"]] = filled(files[data["config"]], data["spans"], overrides, name=data["config"])
     for name, text in files.items():
@@ -75,7 +75,7 @@ def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> Non
     _write(f"{directory}/manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
 
 
-def _start_ranks() -> str:
+def _start_ranks(directory: str) -> str:
     """The script that starts ranks by the words that the submission has for the cluster."""
     import shlex  # noqa: PLC0415 - few points use MPI
 
@@ -88,7 +88,7 @@ def _start_ranks() -> str:
             "a run for each point, or have the container in the commands of the stages"
         )
     words = list(current_job().submission().launch or ())
-    own = mpi.launched(words, ()) if words else []
+    own = mpi.launched(words, (), directory) if words else []
     launcher = [
         f'"${{SLURM_NTASKS:-{word}}}"' if word.isdecimal() and before == "-n" else shlex.quote(word)
         for before, word in zip(["", *own], own)  # noqa: B905 - the first has one more
