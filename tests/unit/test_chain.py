@@ -73,9 +73,9 @@ def test_a_chain_is_one_command_and_each_job_has_its_id_and_its_commands(inline:
         assert sorted(command.split()[-2:]) == [f"afterok={id_}" for id_ in inline.queue.ids[:2]]
         assert f"/{found.three.key}/script.sh" in command
     assert found.three.result() == (2, 20)
-    found_again = inline.job(found.three.key)
-    assert isinstance(found_again, Job)
-    assert found_again.result() == (2, 20)
+    again = inline.job(found.three.key)
+    assert isinstance(again, Job)
+    assert again.result() == (2, 20)
 
 
 def test_a_failure_ends_what_runs_after_it(inline: InlineCluster) -> None:
@@ -90,10 +90,7 @@ def test_nothing_follows_what_is_refused(inline: InlineCluster) -> None:
     assert found.refused is not None
     assert found.refused.certain
     assert inline.queue.ids == []
-    for job in found[:3]:
-        found_again = inline.job(job.key)
-        assert isinstance(found_again, Job)
-        assert str(found_again.status().state) == "REFUSED"
+    assert [found.one.status().state, found.two.status().state, found.three.status().state] == ["REFUSED"] * 3
     assert found.one.key in str(found.three.exception())
 
 
