@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobArray, JobState, as_completed, current_job, task, workflow
-from slurm.errors import JobCancelled, JobTimedOut, OptionError, PoolEnded, PoolError, WorkerDied
+from slurm import Cluster, JobArray, JobState, as_completed, current_job, current_worker, task, workflow
+from slurm.errors import ConfigurationError, JobCancelled, JobTimedOut, OptionError, PoolEnded, PoolError, WorkerDied
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -211,6 +211,62 @@ def test_a_call_knows_its_job_and_large_values_and_functions_of_the_script_arriv
             100_001,
             100_002,
         ]
+
+
+@task
+def speak(x: int) -> int:
+    print("hello", x)
+    os.system(f"echo a program {x}")  # noqa: S605 - a program that prints to the same descriptor
+    if x == 2:
+        raise ValueError(f"no {x}")
+    return x
+
+
+@task
+def speak_and_wait(until_there: Path) -> None:
+    print("begun", flush=True)
+    while not until_there.exists():
+        time.sleep(0.02)
+    print("ended")
+
+
+def test_the_log_of_a_call_is_what_it_printed(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=2, time="10:00") as pool:
+        jobs = speak.on(pool).map(range(5))
+        jobs.results(SOON, return_exceptions=True)
+        logs = jobs.logs()
+        assert [logs[x] for x in (0, 1, 3, 4)] == [f"hello {x}\na program {x}\n" for x in (0, 1, 3, 4)]
+        assert logs[2].startswith("hello 2\na program 2\nTraceback")
+        assert logs[2].endswith("ValueError: no 2\n")
+        assert Path(jobs[2].log_path).read_text().count(logs[2]) == 1
+        running = speak_and_wait.on(pool)(tmp_path / "end")
+        until(lambda: running.logs() == "begun\n")
+        followed = running.logs(follow=True)
+        assert next(followed) == "begun\n"
+        (tmp_path / "end").touch()
+        assert "".join(followed) == "ended\n"
+        assert list(speak.on(pool).map([7]).logs(follow=True)) == ["[6] hello 7\n", "[6] a program 7\n"]
+        with pytest.raises(ConfigurationError, match="one log"):
+            running.logs(stderr=True)
+        assert "hello 4\n" in "".join(pool.jobs[0].logs(rank="all"))
+
+
+@task
+def know_the_worker() -> tuple[int, int, int]:
+    worker = current_worker()
+    worker.state["calls"] = worker.state.get("calls", 0) + 1
+    return worker.rank, worker.world_size, worker.state["calls"]
+
+
+def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:
+    with local.pool(nodes=2, workers=2, time="10:00") as pool:
+        found = know_the_worker.on(pool).starmap([()] * 200).results(SOON)
+        assert {world_size for _, world_size, _ in found} == {4}
+        by_rank = {rank: sorted(calls for each, _, calls in found if each == rank) for rank, _, _ in found}
+        assert set(by_rank) <= {0, 1, 2, 3}
+        assert all(calls == list(range(1, len(calls) + 1)) for calls in by_rank.values())
+    with pytest.raises(RuntimeError, match="only in a pool"):
+        current_worker()
 
 
 def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster) -> None:

@@ -52,7 +52,7 @@ class PoolCalls:
         self._place, self._pool = place, pool
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
         self._answers = Answers(self._directory, pool.elements)
-        self.state = CallsState(key, pool, self._answers.element_of)
+        self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server = self
         self._verdicts, self._claims = Verdicts(place, pool), Claims(self._directory, _CLIENT)
         self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
@@ -119,6 +119,21 @@ class PoolCalls:
         if left := [index for index in wanted if not self.state.finished(index)]:
             name = self.state.name(min(left))
             raise PoolError(f"{len(left)} calls, such as {name}, cannot be cancelled: an element of the pool has them")
+
+    def output(self, index: int, begin: int = 0) -> bytes:
+        """Read what a call has printed so far, from a byte on. Raises TransportError."""
+        where = self._answers.output(index)
+        if where is None:
+            return b""
+        path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
+        try:
+            with open(path, "rb") as log:
+                log.seek(where.begin + begin)
+                return log.read() if where.end is None else log.read(max(0, where.end - log.tell()))
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise TransportError(f"{path} cannot be read: {error}") from error
 
     # The thread.
 

@@ -5,11 +5,13 @@ functions/<digest>/       client       calls.pkl and calls.idx, without calls: a
 taken/<b // 4096>/<b>     elements     claims of blocks, see `slurm.protocol.claims`
 out/<e>.<attempt>         element e    frames: answers
 results/<n>.pkl           a worker     the result of call n, if it is large
+
+In `logs/` of the pool, `<e>.<w>.log` is the log of worker w, from 1, of element e.
 """
 
 from __future__ import annotations
 
-from slurm.protocol import CLIENTS
+from slurm.protocol import CLIENTS, LOGS, log_name
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ def client_key(pool: str, number: int) -> str:
 def outbox_name(element: int, attempt: int = 1) -> str:
     """Return the name in `out/` of the answers of an element's attempt."""
     return f"{element}.{attempt}"
+
+
+def worker_log(element: int, task: int, worker: int) -> str:
+    """Return the path of a worker's log in the pool's directory. `task` is the scheduler's number of the element."""
+    return f"{LOGS}/{log_name(element - task, f'{task}.{worker}')}"
 
 
 def pack(digest: bytes, calls: Sequence[bytes]) -> bytes:

@@ -53,6 +53,9 @@ class Server(Protocol):
     def cancel(self, indices: Collection[int]) -> None:
         """End calls that have not begun. Raises PoolError if others among them have not ended."""
 
+    def output(self, index: int, begin: int = 0) -> bytes:
+        """Read what a call has printed so far, from a byte on. Raises TransportError."""
+
 
 class Listener(Protocol):
     """Receives the changes of a submission."""

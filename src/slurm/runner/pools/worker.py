@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import NamedTuple
 
@@ -16,8 +15,9 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.chunk import run_call
-from slurm.runner.job_context import set_current
+from slurm.runner.job_context import forget_progress, set_current
 from slurm.runner.placeholder_resolver import LAG, PlaceholderResolver
+from slurm.runner.pools.output import WorkerOutput, log_path
 from slurm.runner.result_saver import describe, exit_code, write_new
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Worker:
     def __init__(self, job: JobContext, number: int, answers: IO[bytes]) -> None:
         self._job, self._number, self._answers = job, number, answers
         self._current = job
+        self._output = WorkerOutput(log_path(job, number))
         self._resolver = PlaceholderResolver(job.root)
         self._loaders: dict[tuple[int, str], Callable[[bytes], Call]] = {}
 
@@ -70,14 +71,12 @@ class Worker:
                 frame = _block(f"{directory}/{BLOCKS}", piece.offset)
             except (OSError, UntrustedFile) as error:
                 for number in range(piece.first, piece.end):
-                    self._answer(number, *_failure(number, LOAD, error))
+                    self._answer(self._begun(number), *_failure(number, LOAD, error))
             else:
                 digest, calls = unpack(frame.body)
                 for number in range(piece.first, piece.end):
                     self._make(job, piece.client, digest, number, calls[number - frame.head.first])
             self._answers.flush()
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
 
     def _job_of(self, client: int) -> JobContext:
         key = client_key(self._job.key, client)
@@ -88,22 +87,27 @@ class Worker:
 
     def _make(self, job: JobContext, client: int, digest: str, number: int, data: bytes) -> None:
         """Make a call, and answer. The answer is flushed when the next call begins, or by the caller."""
-        began, me = time.time(), os.getpid()
-        self._answers.write(encode(Head(BEGUN, number)))
+        begun, me = self._begun(number), os.getpid()
+        self._answers.write(encode(begun))
         self._answers.flush()
         done = run_call(lambda: self._load(job, client, digest)(data), self._resolver, job, number)
         if os.getpid() != me:
             os._exit(0)  # a child process that the call forked and that returned
+        forget_progress(job.key, number)
         if isinstance(done, CallFailure):
-            self._answer(number, FAILURE, as_json(done.to_json()).encode(), began)
+            self._answer(begun, FAILURE, as_json(done.to_json()).encode())
         elif len(done) > LARGE_BYTES:
-            self._answer(number, *_saved(job, number, done), began)
+            self._answer(begun, *_saved(job, number, done))
         else:
-            self._answer(number, RESULT, done, began)
+            self._answer(begun, RESULT, done)
 
-    def _answer(self, number: int, kind: int, body: bytes, began: float = 0.0) -> None:
-        head = Head(kind, number, began=began, ended=max(began, time.time()), worker=self._number)
-        self._answers.write(encode(head, body))
+    def _begun(self, number: int) -> Head:
+        return Head(BEGUN, number, first=self._output.size(), began=time.time(), worker=self._number)
+
+    def _answer(self, begun: Head, kind: int, body: bytes) -> None:
+        printed = max(0, self._output.size() - begun.first)
+        ended = max(begun.began, time.time())
+        self._answers.write(encode(begun._replace(kind=kind, calls=printed, ended=ended), body))
 
     def _load(self, job: JobContext, client: int, digest: str) -> Callable[[bytes], Call]:
         loader = self._loaders.get((client, digest))

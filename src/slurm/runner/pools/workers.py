@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 
@@ -16,6 +16,8 @@ from slurm.protocol.outcomes import CallFailure, ErrorRecord
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.child import GRACE_SECONDS, Child
+from slurm.runner.pools.current_worker import CurrentWorker, set_current_worker
+from slurm.runner.pools.output import flush, log_path
 from slurm.runner.pools.worker import Worker
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 _MOST_DEATHS = 3
 """A call that has not begun after so many workers have died before it fails, too."""
 _READ_BYTES = 1 << 20
+_LONG_SECONDS = 1.0
+"""The begin of a call that takes longer is passed on, so that its log can be read while it runs."""
+_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 class _Process(Child):
@@ -39,8 +44,17 @@ class _Process(Child):
         self.piece: Piece | None = None
         self.next = 0
         """The number of the call that it makes."""
-        self.begun = False
+        self.begun: Head | None = None
+        """Its begin, once the worker has said that it makes it."""
+        self._long_at = 0.0
         self._buffer = bytearray()
+
+    def long_call(self, now: float) -> bytes | None:
+        """The begin of its call as a frame, once, if that takes long."""
+        if self.begun is None or now < self._long_at:
+            return None
+        self._long_at = math.inf
+        return encode(self.begun)
 
     def read(self) -> list[bytes]:
         """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError."""
@@ -50,18 +64,19 @@ class _Process(Child):
         self._buffer += data
         found = []
         for head, frame in complete(self._buffer):
-            self.begun = head.kind == BEGUN
-            if not self.begun:
+            if head.kind == BEGUN:
+                self.begun, self._long_at = head, time.monotonic() + _LONG_SECONDS
+            else:
+                self.begun, self.next = None, head.number + 1
                 found.append(frame)
-                self.next = head.number + 1
         return found
 
 
 class Workers:
     """Up to `size` worker processes, each of which makes the calls of one piece at a time."""
 
-    def __init__(self, job: JobContext, size: int) -> None:
-        self._job, self._size = job, size
+    def __init__(self, job: JobContext, elements: int, size: int) -> None:
+        self._job, self._elements, self._size = job, elements, size
         self._processes: list[_Process] = []
         self._left: list[Piece] = []  # without a worker, mostly because theirs has died
         self._deaths: dict[tuple[int, int], int] = {}
@@ -91,8 +106,12 @@ class Workers:
         ready = {descriptor for descriptor, _ in self._poll.poll(self._pause(seconds) * 1000)}
         for process in [each for each in self._processes if each.answers in ready]:
             yield from self._read(process)
-        for process in [each for each in self._processes if each.has_ended() and each.due <= time.monotonic()]:
+        now = time.monotonic()
+        for process in [each for each in self._processes if each.has_ended() and each.due <= now]:
             yield from self._replace(process)
+        for process in self._processes:
+            if process.piece and (begin := process.long_call(now)):
+                yield process.piece.client, begin
         self._hand_out()
 
     def shutdown(self) -> None:
@@ -147,7 +166,7 @@ class Workers:
             self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
             if process.begun or deaths >= _MOST_DEATHS:
                 del self._deaths[which]
-                yield piece.client, _died(process)
+                yield piece.client, self._died(process)
                 process.next += 1
             if process.next < piece.end:
                 self._left.append(piece._replace(first=process.next))
@@ -156,16 +175,16 @@ class Workers:
     def _hand_out(self) -> None:
         for process in self._processes:
             if self._left and process.piece is None and not process.has_ended():
-                process.piece, process.begun = self._left.pop(0), False
+                process.piece, process.begun = self._left.pop(0), None
                 process.next = process.piece.first
                 with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
                     os.write(process.pieces, process.piece.to_line())
 
     def _start(self) -> None:
-        _flush()
+        flush()
         (theirs, pieces), (answers, mine) = os.pipe(), os.pipe()
         os.set_blocking(answers, False)
-        number = min(set(range(self._size)) - {process.number for process in self._processes})
+        number = min(set(range(1, self._size + 1)) - {process.number for process in self._processes})
         try:
             pid = os.fork()
         except OSError:
@@ -191,6 +210,10 @@ class Workers:
             for process in self._processes:  # or the others would not see that the parent has ended
                 os.close(process.pieces)
                 os.close(process.answers)
+            rank, world_size = self._job.index * self._size + number - 1, self._elements * self._size
+            set_current_worker(CurrentWorker(rank, world_size))
+            if devices := os.environ.get(_DEVICES):
+                os.environ[_DEVICES] = _share(devices, number - 1, self._size)
             with open(pieces, "rb", buffering=0) as lines, open(answers, "wb") as output:
                 Worker(self._job, number, output).work(lines)
             status = 0
@@ -199,8 +222,24 @@ class Workers:
         except BaseException:  # noqa: BLE001 - see the docstring
             traceback.print_exc()
         finally:
-            _flush()
+            flush()
             os._exit(status)
+
+    def _died(self, process: _Process) -> bytes:
+        """The answer to the call that a worker made when it died."""
+        status = process.status or 0
+        number = status - 128
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
+        error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
+        failure = CallFailure(call=process.next, phase=PROCESS, exit_code=status or 1, error=error)
+        head = process.begun or Head(BEGUN, process.next, worker=process.number)
+        printed = 0
+        if process.begun:
+            with contextlib.suppress(OSError):
+                printed = max(0, os.stat(log_path(self._job, process.number)).st_size - head.first)
+        head = head._replace(kind=FAILURE, calls=printed, ended=time.time())
+        return encode(head, as_json(failure.to_json()).encode())
 
     def _terminate(self, *_: object) -> None:
         """On SIGTERM, end this process and all workers. Some schedulers don't find processes without their parent."""
@@ -220,20 +259,7 @@ class Workers:
                 time.sleep(0.01)
 
 
-def _died(process: _Process) -> bytes:
-    """The answer to the call that a worker made when it died."""
-    status = process.status or 0
-    number = status - 128
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
-    error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
-    failure = CallFailure(call=process.next, phase=PROCESS, exit_code=status or 1, error=error)
-    head = Head(FAILURE, process.next, ended=time.time(), worker=process.number)
-    return encode(head, as_json(failure.to_json()).encode())
-
-
-def _flush() -> None:
-    """Flush the output streams before a fork: both processes would write the content of a buffer."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.flush()
+def _share(devices: str, worker: int, workers: int) -> str:
+    """The devices of a node, such as "0,1,2,3", that one of its workers uses: its share, or one of them."""
+    each = devices.split(",")
+    return ",".join(each[worker::workers] or [each[worker % len(each)]])
