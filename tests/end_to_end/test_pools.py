@@ -171,19 +171,22 @@ def test_calls_go_on_when_their_client_was_killed(local: Cluster, root: Path, tm
     until(elements.done)
 
 
-def test_cancel_ends_a_call_that_nobody_has_and_says_so_of_one_that_runs(local: Cluster, tmp_path: Path) -> None:
-    with local.pool(workers=1, time="10:00") as pool:
-        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+def test_cancel_ends_calls_that_wait_and_the_one_that_runs_and_no_other(place: Cluster, tmp_path: Path) -> None:
+    with place.pool(workers=1, time="10:00") as pool:
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
         until((tmp_path / "begun").exists)
-        waiting = square.on(pool)(3)
+        waiting, last = square.on(pool)(3), square.on(pool)(4)
         assert waiting.cancel()
         with pytest.raises(JobCancelled):
             waiting.result(SOON)
+        assert running.cancel()
+        with pytest.raises(JobCancelled):
+            running.result(SOON)
+        assert running.cancelled()
         assert waiting.cancelled()
-        with pytest.raises(PoolError, match="cannot be cancelled"):
-            running.cancel()
-        (tmp_path / "end").touch()
-        assert running.result(SOON) is None
+        assert running.status().state is JobState.CANCELLED
+        assert last.result(SOON) == 16
+        assert not last.cancel()
 
 
 def test_calls_that_were_made_before_the_pool_was_closed_are_finished(local: Cluster, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ class Pool:
     ) -> None:
         self._place, self._state, self._files, self._environment = place, state, files, environment
         self._workers = workers * state.elements
-        self._calls = PoolCalls(place, client_key(state.key, 0), state)
+        self._calls = PoolCalls(place, client_key(state.key, 0), state, files)
         self._lock, self._pid, self._closed = threading.Lock(), os.getpid(), False
 
     @property

@@ -8,12 +8,13 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
-from slurm.protocol import FAILED, RESULTS, SAVE, SUCCEEDED
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
 from slurm.protocol.checking import read as read_record
 from slurm.protocol.files import open_own
-from slurm.protocol.frames import BEGUN, FAILURE, HERE, LARGE, FrameReader, read_frame
+from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, FrameReader, read_frame
 from slurm.protocol.outcomes import CallFailure, Outcome, ResultRecord
 from slurm.protocol.pools import OUT, outbox_name
+from slurm.protocol.states import JobState
 from slurm.serialization.unpickling import SignalWatch, load
 from slurm.storage.job_store import Outcomes
 from slurm.storage.results import FetchedResults
@@ -144,7 +145,7 @@ class Answers:
     def _add_result(self, results: dict[int, Any], number: int) -> Outcome | None:
         """Add the result of a call; return its outcome if it has none."""
         frame = self._frame(number)
-        if frame is None or frame.head.kind == FAILURE:
+        if frame is None or frame.head.kind in (FAILURE, CANCELLED):
             return self._outcome(number, frame)
         results[number] = self._large(frame) if frame.head.kind == LARGE else load(io.BytesIO(frame.body))
         self._unread.pop(number, None)
@@ -181,6 +182,8 @@ class Answers:
         host, job_id = self._hosts.get(self.worker_of(number)[0], ("", ""))
         fields: dict[str, Any] = {"host": host or None, "job_id": job_id or None, "attempt": frame.head.attempt}
         fields |= {"started": frame.head.began or None, "ended": frame.head.ended or None}
+        if frame.head.kind == CANCELLED:
+            return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, **fields)
         if frame.head.kind != FAILURE:
             return Outcome(status=SUCCEEDED, phase=SAVE, **fields)
         failure = read_record(CallFailure, json.loads(frame.body))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from slurm.errors import PoolError
 from slurm.protocol import CALLS, CLIENTS, INDEX, RESULTS
 from slurm.protocol.claims import TAKEN, prepare
 from slurm.protocol.directories import make_private
-from slurm.protocol.frames import BLOCK, CLOSED, Head, encode, write_at
+from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, Head, encode, write_at
 from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
 from slurm.serialization.pickling import packed
 
@@ -25,7 +26,7 @@ _LONGEST_PAUSE = 5.0
 
 
 class ClientFiles:
-    """Writes the functions and blocks of a client. Not for several threads."""
+    """Writes the functions and blocks of a client. `lock` is held while something is written."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
@@ -33,6 +34,7 @@ class ClientFiles:
         self._offset = 0
         self._functions: set[bytes] = set()
         self._interrupted = False
+        self.lock = threading.RLock()
 
     @classmethod
     def create(cls, pool: str, number: int, elements: int) -> ClientFiles:
@@ -63,25 +65,33 @@ class ClientFiles:
 
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
-        self._write(encode(Head(BLOCK, self.next_block, first=first, calls=len(calls)), pack(digest, calls)))
+        with self.lock:
+            self._write(encode(Head(BLOCK, self.next_block, first=first, calls=len(calls)), pack(digest, calls)))
+            self.next_block += 1
+
+    def cancel(self, calls: range) -> None:
+        """Write that some calls are cancelled. Raises as `add_block` does."""
+        self._write(encode(Head(CANCEL, self.next_block, first=calls.start, calls=len(calls))))
 
     def close(self) -> None:
         """Write that no more calls follow."""
         self._write(encode(Head(CLOSED, self.next_block)))
 
     def _write(self, frame: bytes) -> None:
-        if self._interrupted:
-            raise PoolError("a call was interrupted while it was written, so this pool takes no more: make a new one")
-        self._interrupted, pause = True, 0.1
-        while True:
-            try:
-                prepare(self.directory, self.next_block)
-                write_at(f"{self.directory}/{BLOCKS}", self._offset, frame)
-                break
-            except OSError as error:  # nothing else may be written there: elements may have seen a part of it
-                _log.warning("calls of a pool cannot be written, trying again: %s", error)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        self._offset += len(frame)
-        self.next_block += 1
-        self._interrupted = False
+        with self.lock:
+            if self._interrupted:
+                raise PoolError(
+                    "a call was interrupted while it was written, so this pool takes no more: make a new one"
+                )
+            self._interrupted, pause = True, 0.1
+            while True:
+                try:
+                    prepare(self.directory, self.next_block)
+                    write_at(f"{self.directory}/{BLOCKS}", self._offset, frame)
+                    break
+                except OSError as error:  # nothing else may be written there: elements may have seen a part of it
+                    _log.warning("calls of a pool cannot be written, trying again: %s", error)
+                    time.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+            self._offset += len(frame)
+            self._interrupted = False

@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from slurm.errors import PoolError, TransportError
+from slurm.errors import TransportError
 from slurm.pools.answers import Answers
 from slurm.pools.calls_state import CallsState
 from slurm.pools.verdicts import Verdicts, cancelled
@@ -17,9 +18,10 @@ from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from slurm.places.place import Place
+    from slurm.pools.client_files import ClientFiles
     from slurm.protocol.outcomes import Outcome
     from slurm.storage.job_store import Outcomes
     from slurm.storage.results import FetchedResults
@@ -48,8 +50,8 @@ class _Block:
 class PoolCalls:
     """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission."""
 
-    def __init__(self, place: Place, key: str, pool: SubmissionState) -> None:
-        self._place, self._pool = place, pool
+    def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles) -> None:
+        self._place, self._pool, self._files = place, pool, files
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
         self._answers = Answers(self._directory, pool.elements)
         self.state = CallsState(key, pool, self._answers.worker_of)
@@ -111,14 +113,16 @@ class PoolCalls:
         self.state.add_reports(reports)
 
     def cancel(self, indices: Collection[int]) -> None:
-        """End the calls of blocks that no element has claimed. Raises PoolError if others have not ended."""
-        wanted = set(indices)
+        """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
+        wanted, left = set(indices), list[int]()
         for block in self._unfinished_blocks():
             if block.left <= wanted and self._claims.claim(block.number):
                 self._conclude(block, cancelled())
-        if left := [index for index in wanted if not self.state.finished(index)]:
-            name = self.state.name(min(left))
-            raise PoolError(f"{len(left)} calls, such as {name}, cannot be cancelled: an element of the pool has them")
+            else:
+                left += wanted & block.left
+        for calls in _ranges(left):
+            self._files.cancel(calls)
+        self.follow()
 
     def output(self, index: int, begin: int = 0) -> bytes:
         """Read what a call has printed so far, from a byte on. Raises TransportError."""
@@ -243,6 +247,13 @@ class PoolCalls:
         """Read results, and the outcomes of calls that have failed."""
         del key, chunk
         return self._answers.results(indices)
+
+
+def _ranges(numbers: list[int]) -> Iterator[range]:
+    """Numbers as ranges of neighbours."""
+    for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
+        some = [number for _, number in group]
+        yield range(some[0], some[-1] + 1)
 
 
 def _element(name: str) -> int:

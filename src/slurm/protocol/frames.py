@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-BLOCK, CLOSED = 1, 2
-"""The kinds of frames in `calls`: calls to make, and that no more follow."""
-RESULT, FAILURE, LARGE, HERE, BEGUN = 11, 12, 13, 14, 15
+BLOCK, CLOSED, CANCEL = 1, 2, 3
+"""The kinds of frames in `calls`: calls to make; that no more follow; and calls to cancel, from `first` on."""
+RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED = 11, 12, 13, 14, 15, 16
 """The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
-own; the host and the job id of the element; and that a call has begun, which an outbox has only of long calls."""
+own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; and that
+a call was cancelled."""
 
 _MAGIC = b"slf"
 _HEAD = Struct("<3sBQQIIddIQI")

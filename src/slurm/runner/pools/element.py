@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from slurm.protocol import CLIENTS, freshness
 from slurm.protocol.claims import Claims
-from slurm.protocol.frames import BLOCK, CLOSED, HERE, FrameReader, Head, encode, write_at
+from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, HERE, FrameReader, Head, encode, write_at
 from slurm.protocol.pools import BLOCKS, OUT, outbox_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import current_job, print_to_log
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
 _FOREIGN_SECONDS = 0.005
 """A block that should be another element's is anybody's after this time."""
+_BUSY_SECONDS = 0.1
+"""While all workers are busy, calls are only cancelled, and looked for after so long a time."""
 _SYNC_SECONDS, _WARN_SECONDS = 1.0, 10.0
 
 
@@ -62,6 +64,8 @@ class _Client:
         self._warned_at = 0.0
         self._unsynced = False
         self.seen: deque[_Seen] = deque()
+        self.cancelled: list[range] = []
+        """Calls that are new to be cancelled."""
 
     def look(self) -> bool:
         """Read the heads of new blocks; return whether there are any."""
@@ -71,6 +75,8 @@ class _Client:
                 self.closed = self.closed or head.kind == CLOSED
                 if head.kind == BLOCK:
                     self.seen.append(_Seen(head, offset, now))
+                elif head.kind == CANCEL:
+                    self.cancelled.append(range(head.first, head.first + head.calls))
         except OSError as error:
             self._warn(f"calls cannot be read, trying again: {error}\n")
         return self._calls.offset > before
@@ -132,7 +138,7 @@ class _Element:
         self._job, self._element, self._elements, self._workers = job, element, elements, workers
         self._idle, self._end = idle, None if seconds is None else time.monotonic() + seconds
         self._clients: list[_Client] = []
-        self._claimed_at, self._clients_at, self._calls = time.monotonic(), 0.0, 0
+        self._claimed_at, self._clients_at, self._looked_at, self._calls = time.monotonic(), 0.0, 0.0, 0
 
     def run(self) -> int:
         try:
@@ -162,13 +168,20 @@ class _Element:
         return sum(client.write() for client in self._clients) == len(self._clients)
 
     def _look(self) -> bool:
-        """Look for new clients, rarely, and for their new blocks if a worker is idle."""
+        """Look for new clients, rarely, and for what they have written; rarely, too, if no worker is idle."""
         now = time.monotonic()
         if now - self._clients_at > _LONGEST_PAUSE:
             self._clients_at = now
             while freshness.exists(f"{self._job.directory}/{CLIENTS}/{len(self._clients)}"):
                 self._clients.append(_Client(self._job, len(self._clients), self._element))
-        return self._workers.idle and sum(client.look() for client in self._clients) > 0
+        if not self._workers.idle and now - self._looked_at < _BUSY_SECONDS:
+            return False
+        self._looked_at, found = now, False
+        for client in self._clients:
+            found = client.look() or found
+            while client.cancelled:
+                self._workers.cancel(client.number, client.cancelled.pop())
+        return found
 
     def _claim(self) -> bool:
         """Claim a block for each idle worker, of each client in turn; return whether there was one."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import select
 import signal
@@ -11,13 +10,14 @@ import time
 import traceback
 
 from slurm.protocol import PROCESS
-from slurm.protocol.frames import BEGUN, FAILURE, Head, complete, encode
+from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, Head, encode
 from slurm.protocol.outcomes import CallFailure, ErrorRecord
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
-from slurm.runner.child import GRACE_SECONDS, Child
+from slurm.runner.child import GRACE_SECONDS
 from slurm.runner.pools.current_worker import CurrentWorker, set_current_worker
 from slurm.runner.pools.output import flush, log_path
+from slurm.runner.pools.process import WorkerProcess
 from slurm.runner.pools.worker import Worker
 
 if TYPE_CHECKING:
@@ -29,47 +29,7 @@ if TYPE_CHECKING:
 
 _MOST_DEATHS = 3
 """A call that has not begun after so many workers have died before it fails, too."""
-_READ_BYTES = 1 << 20
-_LONG_SECONDS = 1.0
-"""The begin of a call that takes longer is passed on, so that its log can be read while it runs."""
 _DEVICES = "CUDA_VISIBLE_DEVICES"
-
-
-class _Process(Child):
-    """A worker process, the calls that it makes, and the parent's ends of its pipes."""
-
-    def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
-        super().__init__(pid)
-        self.number, self.pieces, self.answers = number, pieces, answers
-        self.piece: Piece | None = None
-        self.next = 0
-        """The number of the call that it makes."""
-        self.begun: Head | None = None
-        """Its begin, once the worker has said that it makes it."""
-        self._long_at = 0.0
-        self._buffer = bytearray()
-
-    def long_call(self, now: float) -> bytes | None:
-        """The begin of its call as a frame, once, if that takes long."""
-        if self.begun is None or now < self._long_at:
-            return None
-        self._long_at = math.inf
-        return encode(self.begun)
-
-    def read(self) -> list[bytes]:
-        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError."""
-        data = os.read(self.answers, _READ_BYTES)
-        if not data:
-            raise EOFError
-        self._buffer += data
-        found = []
-        for head, frame in complete(self._buffer):
-            if head.kind == BEGUN:
-                self.begun, self._long_at = head, time.monotonic() + _LONG_SECONDS
-            else:
-                self.begun, self.next = None, head.number + 1
-                found.append(frame)
-        return found
 
 
 class Workers:
@@ -77,9 +37,11 @@ class Workers:
 
     def __init__(self, job: JobContext, elements: int, size: int) -> None:
         self._job, self._elements, self._size = job, elements, size
-        self._processes: list[_Process] = []
+        self._processes: list[WorkerProcess] = []
         self._left: list[Piece] = []  # without a worker, mostly because theirs has died
         self._deaths: dict[tuple[int, int], int] = {}
+        self._cancelled: dict[int, list[range]] = {}  # calls, by client
+        self._unmade: list[tuple[int, bytes]] = []  # the answers to cancelled calls that have not begun
         self._poll = select.poll()
         self._me = os.getpid()
         signal.signal(signal.SIGTERM, self._terminate)
@@ -88,8 +50,8 @@ class Workers:
 
     @property
     def busy(self) -> bool:
-        """Whether any call is being made, or waits for a worker after another has died."""
-        return bool(self._left) or any(process.piece for process in self._processes)
+        """Whether any call is being made, or waits for a worker after another has died, or has an answer."""
+        return bool(self._left or self._unmade) or any(process.piece for process in self._processes)
 
     @property
     def idle(self) -> bool:
@@ -101,18 +63,26 @@ class Workers:
         self._left.append(piece)
         self._hand_out()
 
+    def cancel(self, client: int, calls: range) -> None:
+        """End calls of a client that are being made, and make none of them later."""
+        self._cancelled.setdefault(client, []).append(calls)
+
     def answers(self, seconds: float) -> Iterator[tuple[int, bytes]]:
         """Wait at most so long for answers; yield the client of each, and its frame."""
         ready = {descriptor for descriptor, _ in self._poll.poll(self._pause(seconds) * 1000)}
         for process in [each for each in self._processes if each.answers in ready]:
             yield from self._read(process)
         now = time.monotonic()
-        for process in [each for each in self._processes if each.has_ended() and each.due <= now]:
+        for process in [each for each in self._processes if each.has_ended() and each.wait_until <= now]:
             yield from self._replace(process)
         for process in self._processes:
             if process.piece and (begin := process.long_call(now)):
                 yield process.piece.client, begin
+            if self._has_cancelled_call(process) and process.stop():
+                yield from self._end_cancelled(process)
         self._hand_out()
+        yield from self._unmade
+        self._unmade.clear()
 
     def shutdown(self) -> None:
         """End the workers, which have nothing to do."""
@@ -122,10 +92,10 @@ class Workers:
         self._processes.clear()
 
     def _pause(self, seconds: float) -> float:
-        due = [process.due - time.monotonic() for process in self._processes if process.status is not None]
+        due = [process.wait_until - time.monotonic() for process in self._processes if process.status is not None]
         return max(0.0, min([seconds, *due]))
 
-    def _read(self, process: _Process) -> Iterator[tuple[int, bytes]]:
+    def _read(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
         try:
             found = process.read()
         except BlockingIOError:
@@ -140,7 +110,24 @@ class Workers:
             if process.next >= piece.end:
                 process.piece = None
 
-    def _await_end(self, process: _Process) -> None:
+    def _is_cancelled(self, client: int, number: int) -> bool:
+        return any(number in calls for calls in self._cancelled.get(client, ()))
+
+    def _has_cancelled_call(self, process: WorkerProcess) -> bool:
+        """Whether a worker makes a call, as far as is known, that was cancelled."""
+        if not self._cancelled or process.begun is None or process.piece is None or process.cancelled:
+            return False
+        return self._is_cancelled(process.piece.client, process.begun.number)
+
+    def _end_cancelled(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
+        """Kill a stopped worker if it still makes a cancelled call, and has not begun another one meanwhile."""
+        yield from self._read(process)
+        if self._has_cancelled_call(process):
+            process.cancel()
+        else:
+            process.go_on()
+
+    def _await_end(self, process: WorkerProcess) -> None:
         """A worker that has closed its pipe cannot answer any more: end it if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             if not process.has_ended():
@@ -150,7 +137,7 @@ class Workers:
                 if not process.has_ended():
                     os.kill(process.pid, signal.SIGKILL)
 
-    def _replace(self, process: _Process) -> Iterator[tuple[int, bytes]]:
+    def _replace(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
         """Start a worker for one that has died; its current call has failed, and the others wait for a worker."""
         with contextlib.suppress(BlockingIOError, EOFError):  # a child that it left behind may keep the pipe open
             while True:
@@ -166,7 +153,7 @@ class Workers:
             self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
             if process.begun or deaths >= _MOST_DEATHS:
                 del self._deaths[which]
-                yield piece.client, self._died(process)
+                yield piece.client, self._unfinished(process)
                 process.next += 1
             if process.next < piece.end:
                 self._left.append(piece._replace(first=process.next))
@@ -174,11 +161,27 @@ class Workers:
 
     def _hand_out(self) -> None:
         for process in self._processes:
-            if self._left and process.piece is None and not process.has_ended():
-                process.piece, process.begun = self._left.pop(0), None
-                process.next = process.piece.first
+            if self._left and process.piece is None and not process.has_ended() and (piece := self._next_piece()):
+                process.piece, process.begun, process.next = piece, None, piece.first
                 with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
-                    os.write(process.pieces, process.piece.to_line())
+                    os.write(process.pieces, piece.to_line())
+
+    def _next_piece(self) -> Piece | None:
+        """Take calls that are not cancelled, and answer those before them that are."""
+        while self._left:
+            piece = self._left.pop(0)
+            if piece.client not in self._cancelled:
+                return piece
+            first, end = piece.first, piece.end
+            while first < end and self._is_cancelled(piece.client, first):
+                self._unmade.append((piece.client, encode(Head(CANCELLED, first, ended=time.time()))))
+                first += 1
+            end = next((number for number in range(first, end) if self._is_cancelled(piece.client, number)), end)
+            if end < piece.end:
+                self._left.insert(0, piece._replace(first=end))
+            if first < end:
+                return piece._replace(first=first, end=end)
+        return None
 
     def _start(self) -> None:
         flush()
@@ -199,7 +202,7 @@ class Workers:
             self._run(number, theirs, mine)
         os.close(theirs)
         os.close(mine)
-        self._processes.append(_Process(pid, number, pieces, answers))
+        self._processes.append(WorkerProcess(pid, number, pieces, answers))
         self._poll.register(answers, select.POLLIN)
 
     def _run(self, number: int, pieces: int, answers: int) -> NoReturn:
@@ -225,21 +228,17 @@ class Workers:
             flush()
             os._exit(status)
 
-    def _died(self, process: _Process) -> bytes:
-        """The answer to the call that a worker made when it died."""
-        status = process.status or 0
-        number = status - 128
-        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-        how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
-        error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
-        failure = CallFailure(call=process.next, phase=PROCESS, exit_code=status or 1, error=error)
-        head = process.begun or Head(BEGUN, process.next, worker=process.number)
-        printed = 0
+    def _unfinished(self, process: WorkerProcess) -> bytes:
+        """The answer to the call that a worker made when it ended."""
+        head, printed = process.begun or Head(BEGUN, process.next, worker=process.number), 0
         if process.begun:
             with contextlib.suppress(OSError):
                 printed = max(0, os.stat(log_path(self._job, process.number)).st_size - head.first)
-        head = head._replace(kind=FAILURE, calls=printed, ended=time.time())
-        return encode(head, as_json(failure.to_json()).encode())
+        head = head._replace(calls=printed, ended=time.time())
+        if process.cancelled:
+            return encode(head._replace(kind=CANCELLED))
+        failure = _worker_died(process.next, process.status or 0)
+        return encode(head._replace(kind=FAILURE), as_json(failure.to_json()).encode())
 
     def _terminate(self, *_: object) -> None:
         """On SIGTERM, end this process and all workers. Some schedulers don't find processes without their parent."""
@@ -263,3 +262,11 @@ def _share(devices: str, worker: int, workers: int) -> str:
     """The devices of a node, such as "0,1,2,3", that one of its workers uses: its share, or one of them."""
     each = devices.split(",")
     return ",".join(each[worker::workers] or [each[worker % len(each)]])
+
+
+def _worker_died(call: int, status: int) -> CallFailure:
+    number = status - 128
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
+    error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
+    return CallFailure(call=call, phase=PROCESS, exit_code=status or 1, error=error)
