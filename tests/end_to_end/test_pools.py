@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobArray, JobState, as_completed, current_job, current_worker, task, workflow
+from slurm import Cluster, JobArray, JobState, Retry, as_completed, current_job, current_worker, task, workflow
 from slurm.errors import ConfigurationError, JobCancelled, JobTimedOut, OptionError, PoolEnded, PoolError, WorkerDied
 from slurm.testing import InlineCluster
 from waiting import until
@@ -108,6 +108,55 @@ def test_a_worker_that_dies_takes_only_its_call(place: Cluster) -> None:
     assert isinstance(found[5], WorkerDied)
     assert found[5].signal == signal.SIGKILL
     assert "SIGKILL" in str(found[5])
+
+
+@task
+def fail_first(x: int, how: str, directory: Path) -> tuple[int, int]:
+    """Fail or die in the first attempt."""
+    first = directory / str(x)
+    if x % 4 == 1 and not first.exists():
+        first.touch()
+        if how == "raise":
+            raise ConnectionError(f"no {x}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x, current_job().attempt
+
+
+def test_calls_that_fail_or_whose_workers_die_are_made_again(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=2, time="10:00") as pool:
+        for how, retry in (("raise", Retry(times=1, on=ConnectionError)), ("die", Retry(times=1))):
+            directory = tmp_path / how
+            directory.mkdir()
+            some = fail_first.with_options(retry=retry).on(pool).map(range(8), how=how, directory=directory)
+            assert some.results(SOON) == [(x, 2 if x % 4 == 1 else 1) for x in range(8)]
+            outcomes = [job.status().outcome for job in some[:2]]
+            assert [outcome and outcome.attempt for outcome in outcomes] == [1, 2]
+        with pytest.raises(WorkerDied):
+            die_at.with_options(retry=1).on(pool)(1, at=1).result(SOON)
+        with pytest.raises(PoolError, match="mem="):
+            square.with_options(mem="1G", retry=Retry(mem="x2")).on(pool)(1)
+
+
+@task
+def say_where_and_wait(x: int, directory: Path) -> int:
+    """Leave the number of the worker; end when there is a file. Return the attempt."""
+    (directory / f"{x}.new").write_text(str(current_worker().rank))
+    (directory / f"{x}.new").rename(directory / str(x))
+    while not (directory / "end").exists():
+        time.sleep(0.02)
+    return current_job().attempt
+
+
+def test_a_call_of_an_element_that_ends_is_made_by_another(place: Cluster, tmp_path: Path) -> None:
+    retry = Retry(times=1, on=JobCancelled)
+    with place.pool(nodes=2, workers=1, time="10:00") as pool:
+        jobs = say_where_and_wait.with_options(retry=retry).on(pool).map(range(2), directory=tmp_path)
+        until(lambda: all((tmp_path / str(x)).exists() for x in range(2)))
+        element = pool.jobs[int((tmp_path / "0").read_text())]
+        element.cancel()
+        until(element.done)
+        (tmp_path / "end").touch()
+        assert jobs.results(SOON) == [2, 1]
 
 
 def test_calls_of_an_element_that_was_cancelled_end_and_those_of_nobody(place: Cluster, tmp_path: Path) -> None:

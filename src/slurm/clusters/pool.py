@@ -15,6 +15,7 @@ from slurm.jobs.job import JobArray
 from slurm.jobs.launching import is_command
 from slurm.jobs.submit import Wanted, head_of, submit
 from slurm.options import values
+from slurm.options.retry import of_options
 from slurm.pools.client_files import ClientFiles
 from slurm.pools.pool_calls import PoolCalls
 from slurm.protocol import CLIENTS
@@ -116,20 +117,19 @@ class Pool:
         pickled = pickle_calls(head_of(of, uploads), calls, reducers=REDUCERS, there=self._environment.modules)
         if any(reference.kind != "put" for reference in frozenset().union(*pickled.references)):
             raise PoolError(f"{of.name} on a pool takes no jobs as arguments yet: pass job.result()")
+        retry = of.terms.options.get("retry")
         data, (head, *bounds) = pickled.calls.data, unpacked(pickled.calls.offsets)
         calls_data = [data[begin:end] for begin, end in pairwise(bounds)]
         with self._lock:
             self._refuse_after_the_end()
             try:
-                digest = self._files.add_function(data[: bounds[0]], head)
+                digest = self._files.add_function(data[: bounds[0]], head, str(retry or ""))
             except OSError as error:
                 raise PoolError(f"{of.name} cannot be written for the workers of the pool: {error}") from error
             indices = self._calls.state.grow(len(calls_data))
             size = max(1, min(_MOST_CALLS, len(calls_data) // (_BLOCKS_OF_A_WORKER * self._workers)))
             for at in range(0, len(calls_data), size):
-                some = indices[at : at + size]
-                self._calls.add(self._files.next_block, some)
-                self._files.add_block(digest, some.start, calls_data[at : at + size])
+                self._calls.add(digest, indices[at], calls_data[at : at + size], retry=of_options(of.terms.options.get))
         self._calls.follow()
         return JobArray(self._place, self._calls.state, indices)
 
@@ -159,8 +159,8 @@ class Pool:
             if of.upstreams
             else "has an environment of its own: give it to cluster.pool(environment=…)"
             if terms.environment
-            else "has a Retry, which calls of a pool cannot have yet"
-            if terms.options.get("retry")
+            else "has a Retry that changes mem=, time= or the nodes, which the pool has given"
+            if (retry := of_options(terms.options.get)) and (retry.mem or retry.time or retry.exclude_failed_node)
             else ""
         )
         if what:
@@ -195,7 +195,7 @@ def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, key
         seconds = float(values.lead(idle))
     except ValueError as error:
         raise OptionError(f"idle={idle!r}: write {error}") from None
-    own = {"cpus_per_task": workers, **keywords, "no_requeue": True, "reuse": False}
+    own = {"cpus_per_task": workers, **keywords, "no_requeue": True, "reuse": False, "retry": None}
     task = Task(serve, Settings.parse(own))
     settings, environment = cluster._prepare(task)  # noqa: SLF001 - of this package
     limit = values.seconds(str(settings.options.get("time"))) if settings.options.get("time") else None

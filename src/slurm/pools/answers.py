@@ -54,6 +54,7 @@ class Answers:
         self._outboxes = [FrameReader(f"{directory}/{OUT}/{outbox_name(element)}") for element in range(elements)]
         self._places: dict[int, _Place] = {}
         self._begun: dict[int, tuple[int, Head]] = {}  # with their elements; long calls that have no answer
+        self._attempts: dict[int, int] = {}  # of calls that were written more than once, the last
         self._unread: dict[int, Frame] = {}  # whose results nobody has asked for yet
         self._concluded: dict[int, Outcome] = {}
         self._hosts: dict[int, list[str]] = {}
@@ -77,7 +78,9 @@ class Answers:
             number = frame.head.number
             if frame.head.kind == HERE:
                 self._hosts[element] = frame.body.decode().split("\n")
-            elif number not in self._places and number not in self._concluded:
+            elif number in self._places or number in self._concluded:
+                continue
+            elif frame.head.attempt >= self._attempts.get(number, 1):
                 if frame.head.kind == BEGUN:
                     self._begun[number] = element, frame.head
                     continue
@@ -85,6 +88,10 @@ class Answers:
                 self._unread[number] = frame
                 self._places[number] = _Place(element, frame.head.worker, frame.offset)
                 yield number
+
+    def expect(self, numbers: range, attempt: int) -> None:
+        """Take only answers of this attempt or a later one. Call it before that is written."""
+        self._attempts.update(dict.fromkeys(numbers, attempt))
 
     def conclude(self, number: int, outcome: Outcome) -> bool:
         """Note the outcome of a call that has no answer; False if it has ended already."""

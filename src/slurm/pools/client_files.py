@@ -9,12 +9,12 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from slurm.errors import PoolError
+from slurm.errors import PoolError, ProtocolError
 from slurm.protocol import CALLS, CLIENTS, INDEX, RESULTS
 from slurm.protocol.claims import TAKEN, prepare
 from slurm.protocol.directories import make_private
-from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, Head, encode, write_at
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
+from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, Head, encode, read_frame, write_at
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, RETRY, outbox_name, pack, unpack
 from slurm.serialization.pickling import packed
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class ClientFiles:
     def __init__(self, directory: str) -> None:
         self.directory = directory
         self.next_block = 0
-        self._offset = 0
+        self.offset = 0
+        """At which the next frame will be in `calls`."""
         self._functions: set[bytes] = set()
         self._interrupted = False
         self.lock = threading.RLock()
@@ -48,26 +49,40 @@ class ClientFiles:
         os.rename(hidden, directory)
         return cls(directory)
 
-    def add_function(self, data: bytes, head: int) -> bytes:
-        """Write what calls share, unless it is there: `calls.pkl` without calls. Return its digest. Raises OSError."""
-        digest = hashlib.sha256(packed([head]) + data).digest()
+    def add_function(self, data: bytes, head: int, retry: str = "") -> bytes:
+        """Write what calls share, unless it is there: `calls.pkl` without calls, and the text of their `Retry`.
+
+        Return its digest. Raises OSError.
+        """
+        digest = hashlib.sha256(packed([head, len(data)]) + data + retry.encode()).digest()
         if digest not in self._functions:
             hidden = f"{self.directory}/{FUNCTIONS}/.{digest.hex()}.{os.urandom(6).hex()}"
             make_private(hidden)
             write_at(f"{hidden}/{CALLS}", 0, data)
             write_at(f"{hidden}/{INDEX}", 0, packed([head, len(data)]))
+            if retry:
+                write_at(f"{hidden}/{RETRY}", 0, retry.encode())
             os.rename(hidden, f"{self.directory}/{FUNCTIONS}/{digest.hex()}")
             self._functions.add(digest)
         return digest
 
-    def add_block(self, digest: bytes, first: int, calls: Sequence[bytes]) -> None:
+    def add_block(self, digest: bytes, first: int, calls: Sequence[bytes], *, attempt: int = 1) -> None:
         """Write a block of calls, the first of which has the number `first`. Waits while the disk is full.
 
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
         with self.lock:
-            self._write(encode(Head(BLOCK, self.next_block, first=first, calls=len(calls)), pack(digest, calls)))
+            head = Head(BLOCK, self.next_block, first=first, calls=len(calls), attempt=attempt)
+            self._write(encode(head, pack(digest, calls)))
             self.next_block += 1
+
+    def read_block(self, offset: int) -> tuple[bytes, int, list[bytes]]:
+        """Read a block that was written: its function, its first call, and its calls. Raises OSError, SlurmError."""
+        frame = read_frame(f"{self.directory}/{BLOCKS}", offset)
+        if frame is None:
+            raise ProtocolError(f"{self.directory}/{BLOCKS} is damaged: it has no block at {offset}")
+        digest, calls = unpack(frame.body)
+        return bytes.fromhex(digest), frame.head.first, calls
 
     def cancel(self, calls: range) -> None:
         """Write that some calls are cancelled. Raises as `add_block` does."""
@@ -87,11 +102,11 @@ class ClientFiles:
             while True:
                 try:
                     prepare(self.directory, self.next_block)
-                    write_at(f"{self.directory}/{BLOCKS}", self._offset, frame)
+                    write_at(f"{self.directory}/{BLOCKS}", self.offset, frame)
                     break
                 except OSError as error:  # nothing else may be written there: elements may have seen a part of it
                     _log.warning("calls of a pool cannot be written, trying again: %s", error)
                     time.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
-            self._offset += len(frame)
+            self.offset += len(frame)
             self._interrupted = False

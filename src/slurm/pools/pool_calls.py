@@ -9,7 +9,7 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from slurm.errors import TransportError
+from slurm.errors import SlurmError, TransportError
 from slurm.pools.answers import Answers
 from slurm.pools.calls_state import CallsState
 from slurm.pools.verdicts import Verdicts, cancelled
@@ -20,6 +20,7 @@ from slurm.schedulers.base import Report
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from slurm.options.retry import Retry
     from slurm.places.place import Place
     from slurm.pools.client_files import ClientFiles
     from slurm.protocol.outcomes import Outcome
@@ -41,10 +42,10 @@ _CLIENT = "client"
 class _Block:
     """A block, and its calls that have not ended."""
 
-    __slots__ = ("left", "number")
+    __slots__ = ("attempt", "left", "number", "offset", "retry")
 
-    def __init__(self, number: int, calls: range) -> None:
-        self.number, self.left = number, set(calls)
+    def __init__(self, number: int, calls: range, offset: int, retry: Retry | None, attempt: int) -> None:
+        self.number, self.left, self.offset, self.retry, self.attempt = number, set(calls), offset, retry, attempt
 
 
 class PoolCalls:
@@ -67,12 +68,15 @@ class PoolCalls:
             place.tracker.when_finished(pool, element, partial(self._element_ended, element))
         place.outcomes.add(key, self)
 
-    def add(self, number: int, calls: range) -> None:
-        """Expect answers to the calls of a block. Call it before the block is written."""
-        block = _Block(number, calls)
-        with self._changed:
-            self._blocks[number] = block
-            self._block_of.update(dict.fromkeys(calls, block))
+    def add(self, digest: bytes, first: int, calls: Sequence[bytes], *, retry: Retry | None, attempt: int = 1) -> None:
+        """Write a block of calls, and expect answers to them. Raises PoolError."""
+        with self._files.lock:
+            numbers = range(first, first + len(calls))
+            block = _Block(self._files.next_block, numbers, self._files.offset, retry, attempt)
+            with self._changed:
+                self._blocks[block.number] = block
+                self._block_of.update(dict.fromkeys(numbers, block))
+            self._files.add_block(digest, first, calls, attempt=attempt)
 
     @property
     def unanswered(self) -> bool:
@@ -201,7 +205,27 @@ class PoolCalls:
         if name is None and len(ended) == self._pool.elements and self._claims.claim(block.number):
             self._conclude(block, self._verdicts.pool_ended(ended))
         elif name and name != _CLIENT and _element(name) in ended:
-            self._conclude(block, self._verdicts.of_element(_element(name)))
+            outcome = self._verdicts.of_element(_element(name))
+            others = len(ended) < self._pool.elements
+            if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
+                self._conclude(block, outcome)
+                return
+            try:
+                self._write_again(block)
+            except (OSError, SlurmError) as error:
+                _log.warning("calls of %s are not made again: %s", self.state.key, error)
+                self._conclude(block, outcome)
+
+    def _write_again(self, block: _Block) -> None:
+        """Write the calls of a block that have no answers once more, as the next attempt."""
+        digest, first, calls = self._files.read_block(block.offset)
+        with self._reading:
+            for numbers in _ranges(block.left):
+                self._answers.expect(numbers, block.attempt + 1)
+                some = [calls[number - first] for number in numbers]
+                self.add(digest, numbers.start, some, retry=block.retry, attempt=block.attempt + 1)
+            with self._changed:
+                self._blocks.pop(block.number, None)
 
     def _conclude(self, block: _Block, outcome: Outcome) -> None:
         with self._reading:
@@ -249,7 +273,7 @@ class PoolCalls:
         return self._answers.results(indices)
 
 
-def _ranges(numbers: list[int]) -> Iterator[range]:
+def _ranges(numbers: Iterable[int]) -> Iterator[range]:
     """Numbers as ranges of neighbours."""
     for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
         some = [number for _, number in group]

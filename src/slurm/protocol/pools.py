@@ -1,10 +1,11 @@
 """Pools: the files of a pool's clients. Each client has a directory `clients/<n>/` in the directory of the pool.
 
 calls                     client       frames: blocks of calls
-functions/<digest>/       client       calls.pkl and calls.idx, without calls: a function, and what calls share
+functions/<digest>/       client       calls.pkl and calls.idx, without calls: a function, and what calls share;
+                                       retry, the `Retry` of its calls as JSON, if they have one
 taken/<b // 4096>/<b>     elements     claims of blocks, see `slurm.protocol.claims`
 out/<e>.<attempt>         element e    frames: answers
-results/<n>.pkl           a worker     the result of call n, if it is large
+results/<n>-<e>.<a>-<b>.pkl  a worker  the result of attempt b of call n, if it is large
 
 In `logs/` of the pool, `<e>.<w>.log` is the log of worker w, from 1, of element e.
 """
@@ -17,7 +18,7 @@ from slurm.protocol.records import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCKS, OUT, FUNCTIONS = "calls", "out", "functions"
+BLOCKS, OUT, FUNCTIONS, RETRY = "calls", "out", "functions", "retry"
 
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""
@@ -47,6 +48,11 @@ def pack(digest: bytes, calls: Sequence[bytes]) -> bytes:
     return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls))
 
 
+def digest_of(body: bytes) -> str:
+    """Return the digest of the function of a block, in hexadecimal."""
+    return body[:_DIGEST_BYTES].hex()
+
+
 def unpack(body: bytes) -> tuple[str, list[bytes]]:
     """Return the digest of the function, in hexadecimal, and the pickled arguments of the calls of a block."""
     at = _DIGEST_BYTES + _COUNT_BYTES
@@ -57,4 +63,4 @@ def unpack(body: bytes) -> tuple[str, list[bytes]]:
     for length in lengths:
         calls.append(body[at : at + length])
         at += length
-    return body[:_DIGEST_BYTES].hex(), calls
+    return digest_of(body), calls

@@ -315,7 +315,7 @@ def defer_stop() -> None:
 
 def set_current(context: JobContext) -> None:
     """Make `current_job()` return `context` in this process."""
-    _current.append(context)
+    _current[:] = [context]
 
 
 def set_current_index(index: int) -> None:

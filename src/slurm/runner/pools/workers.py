@@ -9,15 +9,18 @@ import signal
 import time
 import traceback
 
-from slurm.protocol import PROCESS
-from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, Head, encode
+from slurm.errors import UntrustedFile
+from slurm.protocol import CLIENTS, PROCESS
+from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, Head, encode, read_frame
 from slurm.protocol.outcomes import CallFailure, ErrorRecord
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, digest_of
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.child import GRACE_SECONDS
 from slurm.runner.pools.current_worker import CurrentWorker, set_current_worker
 from slurm.runner.pools.output import flush, log_path
 from slurm.runner.pools.process import WorkerProcess
+from slurm.runner.pools.retries import is_made_again
 from slurm.runner.pools.worker import Worker
 
 if TYPE_CHECKING:
@@ -149,15 +152,33 @@ class Workers:
         os.close(process.answers)
         os.close(process.pieces)
         if (piece := process.piece) and process.next < piece.end:
-            which = piece.client, process.next
-            self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
-            if process.begun or deaths >= _MOST_DEATHS:
-                del self._deaths[which]
-                yield piece.client, self._unfinished(process)
-                process.next += 1
-            if process.next < piece.end:
-                self._left.append(piece._replace(first=process.next))
+            yield from self._take_back(process, piece)
         self._start()
+
+    def _take_back(self, process: WorkerProcess, piece: Piece) -> Iterator[tuple[int, bytes]]:
+        """Have another worker make the calls of one that has ended: from the current one on, or else answer that."""
+        which, attempt = (piece.client, process.next), piece.attempt if process.next == piece.first else 0
+        self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
+        if process.begun and not process.cancelled and self._is_made_again(process, piece):
+            attempt = process.begun.attempt + 1
+        elif process.begun or deaths >= _MOST_DEATHS:
+            del self._deaths[which]
+            yield piece.client, self._unfinished(process)
+            process.next, attempt = process.next + 1, 0
+        if process.next < piece.end:
+            self._left.append(piece._replace(first=process.next, attempt=attempt))
+
+    def _is_made_again(self, process: WorkerProcess, piece: Piece) -> bool:
+        """Whether the call of a worker that has died is retried."""
+        directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
+        try:
+            block = read_frame(f"{directory}/{BLOCKS}", piece.offset)
+        except (OSError, UntrustedFile):
+            return False
+        if block is None or process.begun is None:
+            return False
+        failure = _worker_died(process.next, process.status or 0)
+        return is_made_again(f"{directory}/{FUNCTIONS}/{digest_of(block.body)}", failure, process.begun.attempt)
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -178,9 +199,9 @@ class Workers:
                 first += 1
             end = next((number for number in range(first, end) if self._is_cancelled(piece.client, number)), end)
             if end < piece.end:
-                self._left.insert(0, piece._replace(first=end))
+                self._left.insert(0, piece._replace(first=end, attempt=0))
             if first < end:
-                return piece._replace(first=first, end=end)
+                return piece._replace(first=first, end=end, attempt=piece.attempt if first == piece.first else 0)
         return None
 
     def _start(self) -> None:
