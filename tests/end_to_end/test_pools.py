@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,8 +15,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobArray, JobState, Retry, as_completed, current_job, current_worker, task, workflow
-from slurm.errors import ConfigurationError, JobCancelled, JobTimedOut, OptionError, PoolEnded, PoolError, WorkerDied
+from slurm import Cluster, Job, JobArray, JobState, Retry, as_completed, current_job, current_worker, task, workflow
+from slurm.errors import (
+    ConfigurationError,
+    JobCancelled,
+    JobTimedOut,
+    NoSuchJob,
+    OptionError,
+    PoolEnded,
+    PoolError,
+    WorkerDied,
+)
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -332,6 +342,53 @@ def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster) -> None
         assert square.on(pool)(2).result(SOON) == 4
     with pytest.raises(OptionError, match="idle"):
         local.pool(idle="soon")
+
+
+def test_another_process_has_calls_of_its_own_and_reads_those_of_the_first(local: Cluster, tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import pickle, sys
+        from slurm import Cluster, task
+        from slurm.errors import PoolError
+        url, key, running, waiting = sys.argv[1:]
+        with Cluster(url) as cluster:
+            first = cluster.job(f"{key}/clients/0")
+            print(first[:2].results(), repr(first[0].logs()), pickle.load(sys.stdin.buffer).result())
+            try:
+                cluster.job(running).cancel()
+            except PoolError as error:
+                print(cluster.job(running).status().state, error)
+            cluster.job(waiting).cancel()
+            with cluster.pool(key) as pool:
+                print(task(pow).on(pool)(2, 5).key == f"{key}/clients/1[0]")
+    """)
+    with local.pool(workers=1, time="10:00") as pool:
+        spoken = speak.on(pool).map([4, 5])
+        assert spoken.results(SOON) == [4, 5]
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        until((tmp_path / "begun").exists)
+        waiting = square.on(pool)(1)
+        argv = [sys.executable, "-c", program, local.url, pool.key, running.key, waiting.key]
+        done = subprocess.run(argv, input=pickle.dumps(spoken[1]), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        results, refused, joined = done.stdout.decode().splitlines()
+        assert results == r"[4, 5] 'hello 4\na program 4\n' 5"
+        assert refused.startswith("RUNNING calls of")
+        assert joined == "True"
+        (tmp_path / "end").touch()
+        assert running.result(SOON) is None
+        with pytest.raises(JobCancelled):
+            waiting.result(SOON)
+        other = local.job(f"{pool.key}/clients/1[0]")
+        assert isinstance(other, Job)
+        assert other.result(SOON) == 32
+        with pytest.raises(NoSuchJob, match="has 1 calls"):
+            local.job(f"{pool.key}/clients/1[1]")
+        with pytest.raises(NoSuchJob, match="clients/2"):
+            local.job(f"{pool.key}/clients/2")
+        with pytest.raises(OptionError, match="leave out"):
+            local.pool(pool.key, mem="1G")
+    with pytest.raises(PoolError, match="is no pool"):
+        local.pool(square.on(local)(1).key)
 
 
 def test_a_pool_needs_the_files_of_the_nodes(root: Path) -> None:

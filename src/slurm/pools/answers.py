@@ -78,7 +78,7 @@ class Answers:
             number = frame.head.number
             if frame.head.kind == HERE:
                 self._hosts[element] = frame.body.decode().split("\n")
-            elif number in self._places or number in self._concluded:
+            elif self.has(number):
                 continue
             elif frame.head.attempt >= self._attempts.get(number, 1):
                 if frame.head.kind == BEGUN:
@@ -93,9 +93,13 @@ class Answers:
         """Take only answers of this attempt or a later one. Call it before that is written."""
         self._attempts.update(dict.fromkeys(numbers, attempt))
 
+    def has(self, number: int) -> bool:
+        """Whether a call is known to have ended."""
+        return number in self._places or number in self._concluded
+
     def conclude(self, number: int, outcome: Outcome) -> bool:
         """Note the outcome of a call that has no answer; False if it has ended already."""
-        if number in self._places or number in self._concluded:
+        if self.has(number):
             return False
         self._concluded[number] = outcome
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -28,8 +29,8 @@ _LONGEST_PAUSE = 5.0
 class ClientFiles:
     """Writes the functions and blocks of a client. `lock` is held while something is written."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
+    def __init__(self, directory: str, number: int) -> None:
+        self.directory, self.number = directory, number
         self.next_block = 0
         self.offset = 0
         """At which the next frame will be in `calls`."""
@@ -38,16 +39,22 @@ class ClientFiles:
         self.lock = threading.RLock()
 
     @classmethod
-    def create(cls, pool: str, number: int, elements: int) -> ClientFiles:
-        """Make the directory of a client in that of a pool. Elements see it whole or not at all. Raises OSError."""
-        directory = f"{pool}/{CLIENTS}/{number}"
-        hidden = f"{pool}/{CLIENTS}/.{number}.{os.urandom(6).hex()}"
+    def create(cls, pool: str, elements: int) -> ClientFiles:
+        """Make the directory of another client of a pool. Elements see it whole or not at all. Raises OSError."""
+        hidden = f"{pool}/{CLIENTS}/.{os.urandom(6).hex()}"
         for name in (FUNCTIONS, OUT, RESULTS, TAKEN):
             make_private(f"{hidden}/{name}")
         for name in (BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
             write_at(f"{hidden}/{name}", 0, b"")  # a file that was looked for in vain may stay absent for a while
-        os.rename(hidden, directory)
-        return cls(directory)
+        number = sum(name.isdecimal() for name in os.listdir(f"{pool}/{CLIENTS}"))
+        while True:
+            try:
+                os.rename(hidden, f"{pool}/{CLIENTS}/{number}")
+                return cls(f"{pool}/{CLIENTS}/{number}", number)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                number += 1  # another client has taken it
 
     def add_function(self, data: bytes, head: int, retry: str = "") -> bytes:
         """Write what calls share, unless it is there: `calls.pkl` without calls, and the text of their `Retry`.

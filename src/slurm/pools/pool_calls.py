@@ -9,11 +9,13 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from slurm.errors import SlurmError, TransportError
+from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
 from slurm.pools.calls_state import CallsState
 from slurm.pools.verdicts import Verdicts, cancelled
 from slurm.protocol.claims import Claims, claimant
+from slurm.protocol.frames import BLOCK, FrameReader
+from slurm.protocol.pools import BLOCKS
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
@@ -36,7 +38,10 @@ _EAGERNESS = 0.05
 _LINGER = 5.0
 """Seconds that the thread waits for more calls."""
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
-_CLIENT = "client"
+_CANCELLED_SECONDS, _FEW = 5.0, 64
+"""So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_CANCELLED, _ENDED = "cancelled", "ended"
+"""The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
 
 
 class _Block:
@@ -49,15 +54,20 @@ class _Block:
 
 
 class PoolCalls:
-    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission."""
+    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission.
 
-    def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles) -> None:
+    Without `files`, those of another process, which writes them.
+    """
+
+    def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
         self._place, self._pool, self._files = place, pool, files
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
+        self._heads = FrameReader(f"{self._directory}/{BLOCKS}")
         self._answers = Answers(self._directory, pool.elements)
         self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server = self
-        self._verdicts, self._claims = Verdicts(place, pool), Claims(self._directory, _CLIENT)
+        self._verdicts = Verdicts(place, pool)
+        self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
         self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
         self._block_of: dict[int, _Block] = {}
         self._ended: set[int] = set()  # elements
@@ -70,13 +80,37 @@ class PoolCalls:
 
     def add(self, digest: bytes, first: int, calls: Sequence[bytes], *, retry: Retry | None, attempt: int = 1) -> None:
         """Write a block of calls, and expect answers to them. Raises PoolError."""
-        with self._files.lock:
+        files = self._own_files
+        with files.lock:
             numbers = range(first, first + len(calls))
-            block = _Block(self._files.next_block, numbers, self._files.offset, retry, attempt)
-            with self._changed:
+            self._expect(_Block(files.next_block, numbers, files.offset, retry, attempt), numbers)
+            files.add_block(digest, first, calls, attempt=attempt)
+
+    def find(self) -> None:
+        """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""
+        with self._reading:
+            for head, offset in self._heads.heads():
+                if head.kind == BLOCK:
+                    numbers = range(head.first, head.first + head.calls)
+                    self.state.grow(max(0, numbers.stop - self.state.count))
+                    if head.attempt > 1:
+                        self._answers.expect(numbers, head.attempt)
+                        self._forget(numbers)
+                    block = _Block(head.number, numbers, offset, None, head.attempt)
+                    block.left = {number for number in numbers if not self._answers.has(number)}
+                    self._expect(block, block.left)
+
+    def _expect(self, block: _Block, numbers: Iterable[int]) -> None:
+        with self._changed:
+            if block.left:
                 self._blocks[block.number] = block
                 self._block_of.update(dict.fromkeys(numbers, block))
-            self._files.add_block(digest, first, calls, attempt=attempt)
+
+    @property
+    def _own_files(self) -> ClientFiles:
+        if self._files is None:
+            raise PoolError(f"calls of {self.state.key} can be added and ended only by the process that makes them")
+        return self._files
 
     @property
     def unanswered(self) -> bool:
@@ -111,7 +145,7 @@ class PoolCalls:
         for block in self._unfinished_blocks():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(_element(name)) if name and name != _CLIENT else ""
+            host = self._answers.host(_element(name)) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         self.state.add_reports(reports)
@@ -120,12 +154,12 @@ class PoolCalls:
         """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
         wanted, left = set(indices), list[int]()
         for block in self._unfinished_blocks():
-            if block.left <= wanted and self._claims.claim(block.number):
+            if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
                 self._conclude(block, cancelled())
             else:
                 left += wanted & block.left
         for calls in _ranges(left):
-            self._files.cancel(calls)
+            self._own_files.cancel(calls)
         self.follow()
 
     def output(self, index: int, begin: int = 0) -> bytes:
@@ -179,10 +213,10 @@ class PoolCalls:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
         ended = frozenset(self._ended)  # before reading: all that these have answered is there
         found = self._read()
-        if ended and time.monotonic() - self._concluded_at > _CONCLUDE_SECONDS:
+        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._unfinished_blocks():
-                self._conclude_if_ended(block, ended)
+            for block in self._unfinished_blocks()[: None if ended else _FEW]:
+                self._conclude_if_over(block, ended)
         return bool(found)
 
     def _read(self) -> frozenset[int]:
@@ -190,6 +224,8 @@ class PoolCalls:
         found: set[int] = set()
         try:
             with self._reading:
+                if self._files is None:
+                    self.find()
                 try:
                     self._answers.read(found)
                 finally:
@@ -199,14 +235,18 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_ended(self, block: _Block, ended: frozenset[int]) -> None:
-        """Conclude calls that an ended element has claimed, or, if no element is left, that nobody has."""
-        name = claimant(self._directory, block.number)
-        if name is None and len(ended) == self._pool.elements and self._claims.claim(block.number):
-            self._conclude(block, self._verdicts.pool_ended(ended))
-        elif name and name != _CLIENT and _element(name) in ended:
+    def _conclude_if_over(self, block: _Block, ended: frozenset[int]) -> None:
+        """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
+        name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
+        if name is None and not others and self._claims[_ENDED].claim(block.number):
+            name = _ENDED
+        if name == _CANCELLED:
+            self._conclude(block, cancelled())
+        elif name == _ENDED:
+            if not others:
+                self._conclude(block, self._verdicts.pool_ended(ended))
+        elif name and _element(name) in ended:
             outcome = self._verdicts.of_element(_element(name))
-            others = len(ended) < self._pool.elements
             if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
                 self._conclude(block, outcome)
                 return
@@ -218,7 +258,7 @@ class PoolCalls:
 
     def _write_again(self, block: _Block) -> None:
         """Write the calls of a block that have no answers once more, as the next attempt."""
-        digest, first, calls = self._files.read_block(block.offset)
+        digest, first, calls = self._own_files.read_block(block.offset)
         with self._reading:
             for numbers in _ranges(block.left):
                 self._answers.expect(numbers, block.attempt + 1)
@@ -237,10 +277,10 @@ class PoolCalls:
         """Drop calls that have ended from their blocks."""
         with self._changed:
             for number in numbers:
-                block = self._block_of.pop(number)
-                block.left.discard(number)
-                if not block.left:
-                    del self._blocks[block.number]
+                if block := self._block_of.pop(number, None):
+                    block.left.discard(number)
+                    if not block.left:
+                        del self._blocks[block.number]
 
     def _unfinished_blocks(self) -> list[_Block]:
         with self._changed:
