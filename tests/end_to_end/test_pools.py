@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm import Cluster, Job, JobArray, JobState, Retry, as_completed, current_job, current_worker, task, workflow
+from slurm.cli.jobs import all_facts_of
 from slurm.errors import (
     ConfigurationError,
     JobCancelled,
@@ -389,6 +390,19 @@ def test_another_process_has_calls_of_its_own_and_reads_those_of_the_first(local
             local.pool(pool.key, mem="1G")
     with pytest.raises(PoolError, match="is no pool"):
         local.pool(square.on(local)(1).key)
+
+
+def test_show_tells_what_workers_do_and_how_many_calls_wait(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(nodes=2, workers=1, time="10:00") as pool:
+        square.on(pool).map(range(10)).results(SOON)
+        jobs = touch_and_wait.on(pool).starmap([(tmp_path / str(x), tmp_path / "end") for x in range(7)])
+        expected = {"workers": 2, "busy": 2, "made": 10, "waiting": 5, "rate": 0.0}
+        until(lambda: {**all_facts_of(pool.jobs).get("pool", {}), "rate": 0.0} == expected)
+        argv = [sys.executable, "-m", "slurm", "show", pool.key, "--on", local.url]
+        shown = subprocess.run(argv, capture_output=True, text=True, check=True)
+        assert "2 of 2 workers busy; 10 calls made, 5 wait, " in shown.stdout
+        (tmp_path / "end").touch()
+        jobs.results(SOON)
 
 
 def test_a_pool_needs_the_files_of_the_nodes(root: Path) -> None:

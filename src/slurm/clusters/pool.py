@@ -21,7 +21,7 @@ from slurm.pools.client_files import ClientFiles
 from slurm.pools.pool_calls import PoolCalls
 from slurm.protocol import CLIENTS
 from slurm.protocol.directories import make_private
-from slurm.protocol.pools import client_key
+from slurm.protocol.pools import POOL, client_key
 from slurm.runner.pools import element
 from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import pickle_calls, unpacked
@@ -215,7 +215,7 @@ def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options
     settings, environment = cluster._prepare(task)  # noqa: SLF001 - of this package
     limit = values.seconds(str(settings.options.get("time"))) if settings.options.get("time") else None
     end = None if limit is None else limit - min(_LEAD, _LEAD_SHARE * limit)
-    key = new_key("pool")
+    key = new_key(POOL)
     directory = place.store.directory(key)
     make_private(f"{directory}/{CLIENTS}")
     try:

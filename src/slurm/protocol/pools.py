@@ -20,11 +20,18 @@ if TYPE_CHECKING:
 
 BLOCKS, OUT, FUNCTIONS, RETRY = "calls", "out", "functions", "retry"
 
+POOL = "pool"
+"""The name of the task that the elements of pools run."""
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 4
 _COUNT_BYTES = 4
+
+
+def is_pool(key: str) -> bool:
+    """Whether a key is that of a pool, or else of a task with that name."""
+    return key.partition("/")[0] == POOL and CLIENTS not in key.split("/")
 
 
 def client_key(pool: str, number: int) -> str:

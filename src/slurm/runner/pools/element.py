@@ -26,7 +26,7 @@ _FOREIGN_SECONDS = 0.005
 """A block that should be another element's is anybody's after this time."""
 _BUSY_SECONDS = 0.1
 """While all workers are busy, calls are only cancelled, and looked for after so long a time."""
-_SYNC_SECONDS, _WARN_SECONDS = 1.0, 10.0
+_SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
 
 
 class _Seen(NamedTuple):
@@ -55,7 +55,7 @@ class _Client:
     def __init__(self, job: JobContext, number: int, element: int) -> None:
         directory = f"{job.directory}/{CLIENTS}/{number}"
         name = outbox_name(element, job.attempt)
-        self.number, self.closed = number, False
+        self.number, self.closed, self.written = number, False, 0
         self._calls = FrameReader(f"{directory}/{BLOCKS}")
         self._claims = Claims(directory, name)
         self._outbox, self._offset = f"{directory}/{OUT}/{name}", 0
@@ -75,6 +75,7 @@ class _Client:
                 self.closed = self.closed or head.kind == CLOSED
                 if head.kind == BLOCK:
                     self.seen.append(_Seen(head, offset, now))
+                    self.written = max(self.written, head.first + head.calls)
                 elif head.kind == CANCEL:
                     self.cancelled.append(range(head.first, head.first + head.calls))
         except OSError as error:
@@ -131,6 +132,26 @@ class _Client:
             time.sleep(_LONGEST_PAUSE)
 
 
+class _Report:
+    """Reports what an element does as its progress: `made` calls, with these workers, of `written` calls of all."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+        self._at, self._made, self._last = 0.0, 0, (-1, (0, 0), 0)
+
+    def update(self, *, made: int, workers: tuple[int, int], written: int) -> None:
+        """Report it, if it has changed, and not too often."""
+        now, facts = time.monotonic(), (made, workers, written)
+        if facts == self._last or now - self._at < _REPORT_SECONDS:
+            return
+        rate = (made - self._made) / (now - self._at) if self._at else 0.0
+        self._at, self._made, self._last = now, made, facts
+        try:
+            self._job.progress(made, workers=workers[0], busy=workers[1], written=written, rate=round(rate, 1))
+        except OSError:
+            return  # its job is to make calls
+
+
 class _Element:
     def __init__(
         self, job: JobContext, element: int, elements: int, workers: Workers, *, idle: float, seconds: float | None
@@ -139,6 +160,7 @@ class _Element:
         self._idle, self._end = idle, None if seconds is None else time.monotonic() + seconds
         self._clients: list[_Client] = []
         self._claimed_at, self._clients_at, self._looked_at, self._calls = time.monotonic(), 0.0, 0.0, 0
+        self._report = _Report(job)
 
     def run(self) -> int:
         try:
@@ -163,6 +185,8 @@ class _Element:
             for client, frame in self._workers.answers(pause):
                 self._clients[client].answer(frame)
                 pause = shortest
+            written = sum(client.written for client in self._clients)
+            self._report.update(made=self._workers.made, workers=self._workers.counts, written=written)
 
     def _write(self) -> bool:
         return sum(client.write() for client in self._clients) == len(self._clients)

@@ -47,6 +47,8 @@ class Workers:
         self._unmade: list[tuple[int, bytes]] = []  # the answers to cancelled calls that have not begun
         self._poll = select.poll()
         self._me = os.getpid()
+        self.made = 0
+        """The number of answers."""
         signal.signal(signal.SIGTERM, self._terminate)
         for _ in range(size):
             self._start()
@@ -55,6 +57,11 @@ class Workers:
     def busy(self) -> bool:
         """Whether any call is being made, or waits for a worker after another has died, or has an answer."""
         return bool(self._left or self._unmade) or any(process.piece for process in self._processes)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The number of workers, and of those that make calls."""
+        return len(self._processes), sum(process.piece is not None for process in self._processes)
 
     @property
     def idle(self) -> bool:
@@ -109,6 +116,7 @@ class Workers:
             return
         piece = process.piece
         if piece is not None:
+            self.made += len(found)
             yield from ((piece.client, frame) for frame in found)
             if process.next >= piece.end:
                 process.piece = None
