@@ -78,6 +78,7 @@ LOOKS = {
     "protocol/freshness.py": 4,
     "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
+    "runner/pools/process.py": 1,  # /proc
     "runner/program.py": 3,
     "runner/ranks.py": 1,
 }

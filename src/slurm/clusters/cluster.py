@@ -278,14 +278,16 @@ class Cluster(KnownAttributes):
         return made
 
     @ends_at_the_caller
-    def pool(self, *, nodes: int = 1, workers: int = 1, idle: Duration = "5:00", **options: Any) -> Pool:
-        """Start `nodes` elements of `workers` processes, for calls of milliseconds: `task.on(pool)(3)`. Experimental.
+    def pool(
+        self, key: str | None = None, *, nodes: int = 1, workers: int = 1, idle: Duration = "5:00", **options: Any
+    ) -> Pool:
+        """Start `nodes` elements of `workers` processes for `task.on(pool)(3)`, or join the pool with this key.
 
-        An element ends after `idle` without a call. The options are those of a task. Raises PoolError.
+        An element ends after `idle` without a call. The options are those of a task. Experimental. Raises PoolError.
         """
-        from slurm.clusters.pool import make_pool
+        from slurm.clusters.pool import pool
 
-        return make_pool(self, nodes=nodes, workers=workers, idle=idle, keywords=options)
+        return pool(self, key, nodes=nodes, workers=workers, idle=idle, options=options)
 
     @ends_at_the_caller
     def put(self, value: Any) -> Put:
@@ -305,9 +307,9 @@ class Cluster(KnownAttributes):
         its random part; the scheduler's id, such as "1234" or "1234_7"; a label, as "sweep=depths", if one submission
         has it; "last" for the newest submission. Raises NoSuchJob, also if a text names several submissions.
         """
-        from slurm.jobs.find import find_job
+        from slurm.clusters.opening import find_job_or_call
 
-        found = find_job(self.place, name)
+        found = find_job_or_call(self.place, name)
         for part in found.parts if self.settings.callbacks else ():
             self.place.subscriptions.attach(part.state, self.settings.callbacks)
         return found
@@ -329,8 +331,7 @@ class Cluster(KnownAttributes):
         from slurm.jobs.search import newest_first
         from slurm.options.labels import parse as parse_labels
 
-        if limit is not None:
-            whole(limit, "limit")
+        limit = None if limit is None else whole(limit, "limit")
         wanted = parse_labels(labels or {})
         keys, found = self.place.store.keys(task), Listing()
         for some in newest_first(self.place, keys, at_once=limit or len(keys), labels=wanted):

@@ -6,20 +6,25 @@ import logging
 import threading
 import time
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING
 
-from slurm.errors import PoolError, TransportError
+from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
 from slurm.pools.calls_state import CallsState
 from slurm.pools.verdicts import Verdicts, cancelled
 from slurm.protocol.claims import Claims, claimant
+from slurm.protocol.frames import BLOCK, FrameReader
+from slurm.protocol.pools import BLOCKS
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from slurm.options.retry import Retry
     from slurm.places.place import Place
+    from slurm.pools.client_files import ClientFiles
     from slurm.protocol.outcomes import Outcome
     from slurm.storage.job_store import Outcomes
     from slurm.storage.results import FetchedResults
@@ -33,28 +38,36 @@ _EAGERNESS = 0.05
 _LINGER = 5.0
 """Seconds that the thread waits for more calls."""
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
-_CLIENT = "client"
+_CANCELLED_SECONDS, _FEW = 5.0, 64
+"""So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_CANCELLED, _ENDED = "cancelled", "ended"
+"""The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
 
 
 class _Block:
     """A block, and its calls that have not ended."""
 
-    __slots__ = ("left", "number")
+    __slots__ = ("attempt", "left", "number", "offset", "retry")
 
-    def __init__(self, number: int, calls: range) -> None:
-        self.number, self.left = number, set(calls)
+    def __init__(self, number: int, calls: range, offset: int, retry: Retry | None, attempt: int) -> None:
+        self.number, self.left, self.offset, self.retry, self.attempt = number, set(calls), offset, retry, attempt
 
 
 class PoolCalls:
-    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission."""
+    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission.
 
-    def __init__(self, place: Place, key: str, pool: SubmissionState) -> None:
-        self._place, self._pool = place, pool
+    Without `files`, those of another process, which writes them.
+    """
+
+    def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
+        self._place, self._pool, self._files = place, pool, files
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
+        self._heads = FrameReader(f"{self._directory}/{BLOCKS}")
         self._answers = Answers(self._directory, pool.elements)
-        self.state = CallsState(key, pool, self._answers.element_of)
+        self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server = self
-        self._verdicts, self._claims = Verdicts(place, pool), Claims(self._directory, _CLIENT)
+        self._verdicts = Verdicts(place, pool)
+        self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
         self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
         self._block_of: dict[int, _Block] = {}
         self._ended: set[int] = set()  # elements
@@ -65,12 +78,39 @@ class PoolCalls:
             place.tracker.when_finished(pool, element, partial(self._element_ended, element))
         place.outcomes.add(key, self)
 
-    def add(self, number: int, calls: range) -> None:
-        """Expect answers to the calls of a block. Call it before the block is written."""
-        block = _Block(number, calls)
+    def add(self, digest: bytes, first: int, calls: Sequence[bytes], *, retry: Retry | None, attempt: int = 1) -> None:
+        """Write a block of calls, and expect answers to them. Raises PoolError."""
+        files = self._own_files
+        with files.lock:
+            numbers = range(first, first + len(calls))
+            self._expect(_Block(files.next_block, numbers, files.offset, retry, attempt), numbers)
+            files.add_block(digest, first, calls, attempt=attempt)
+
+    def find(self) -> None:
+        """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""
+        with self._reading:
+            for head, offset in self._heads.heads():
+                if head.kind == BLOCK:
+                    numbers = range(head.first, head.first + head.calls)
+                    self.state.grow(max(0, numbers.stop - self.state.count))
+                    if head.attempt > 1:
+                        self._answers.expect(numbers, head.attempt)
+                        self._forget(numbers)
+                    block = _Block(head.number, numbers, offset, None, head.attempt)
+                    block.left = {number for number in numbers if not self._answers.has(number)}
+                    self._expect(block, block.left)
+
+    def _expect(self, block: _Block, numbers: Iterable[int]) -> None:
         with self._changed:
-            self._blocks[number] = block
-            self._block_of.update(dict.fromkeys(calls, block))
+            if block.left:
+                self._blocks[block.number] = block
+                self._block_of.update(dict.fromkeys(numbers, block))
+
+    @property
+    def _own_files(self) -> ClientFiles:
+        if self._files is None:
+            raise PoolError(f"calls of {self.state.key} can be added and ended only by the process that makes them")
+        return self._files
 
     @property
     def unanswered(self) -> bool:
@@ -105,20 +145,37 @@ class PoolCalls:
         for block in self._unfinished_blocks():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(_element(name)) if name and name != _CLIENT else ""
+            host = self._answers.host(_element(name)) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         self.state.add_reports(reports)
 
     def cancel(self, indices: Collection[int]) -> None:
-        """End the calls of blocks that no element has claimed. Raises PoolError if others have not ended."""
-        wanted = set(indices)
+        """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
+        wanted, left = set(indices), list[int]()
         for block in self._unfinished_blocks():
-            if block.left <= wanted and self._claims.claim(block.number):
+            if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
                 self._conclude(block, cancelled())
-        if left := [index for index in wanted if not self.state.finished(index)]:
-            name = self.state.name(min(left))
-            raise PoolError(f"{len(left)} calls, such as {name}, cannot be cancelled: an element of the pool has them")
+            else:
+                left += wanted & block.left
+        for calls in _ranges(left):
+            self._own_files.cancel(calls)
+        self.follow()
+
+    def output(self, index: int, begin: int = 0) -> bytes:
+        """Read what a call has printed so far, from a byte on. Raises TransportError."""
+        where = self._answers.output(index)
+        if where is None:
+            return b""
+        path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
+        try:
+            with open(path, "rb") as log:
+                log.seek(where.begin + begin)
+                return log.read() if where.end is None else log.read(max(0, where.end - log.tell()))
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise TransportError(f"{path} cannot be read: {error}") from error
 
     # The thread.
 
@@ -156,10 +213,10 @@ class PoolCalls:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
         ended = frozenset(self._ended)  # before reading: all that these have answered is there
         found = self._read()
-        if ended and time.monotonic() - self._concluded_at > _CONCLUDE_SECONDS:
+        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._unfinished_blocks():
-                self._conclude_if_ended(block, ended)
+            for block in self._unfinished_blocks()[: None if ended else _FEW]:
+                self._conclude_if_over(block, ended)
         return bool(found)
 
     def _read(self) -> frozenset[int]:
@@ -167,6 +224,8 @@ class PoolCalls:
         found: set[int] = set()
         try:
             with self._reading:
+                if self._files is None:
+                    self.find()
                 try:
                     self._answers.read(found)
                 finally:
@@ -176,13 +235,37 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_ended(self, block: _Block, ended: frozenset[int]) -> None:
-        """Conclude calls that an ended element has claimed, or, if no element is left, that nobody has."""
-        name = claimant(self._directory, block.number)
-        if name is None and len(ended) == self._pool.elements and self._claims.claim(block.number):
-            self._conclude(block, self._verdicts.pool_ended(ended))
-        elif name and name != _CLIENT and _element(name) in ended:
-            self._conclude(block, self._verdicts.of_element(_element(name)))
+    def _conclude_if_over(self, block: _Block, ended: frozenset[int]) -> None:
+        """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
+        name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
+        if name is None and not others and self._claims[_ENDED].claim(block.number):
+            name = _ENDED
+        if name == _CANCELLED:
+            self._conclude(block, cancelled())
+        elif name == _ENDED:
+            if not others:
+                self._conclude(block, self._verdicts.pool_ended(ended))
+        elif name and _element(name) in ended:
+            outcome = self._verdicts.of_element(_element(name))
+            if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
+                self._conclude(block, outcome)
+                return
+            try:
+                self._write_again(block)
+            except (OSError, SlurmError) as error:
+                _log.warning("calls of %s are not made again: %s", self.state.key, error)
+                self._conclude(block, outcome)
+
+    def _write_again(self, block: _Block) -> None:
+        """Write the calls of a block that have no answers once more, as the next attempt."""
+        digest, first, calls = self._own_files.read_block(block.offset)
+        with self._reading:
+            for numbers in _ranges(block.left):
+                self._answers.expect(numbers, block.attempt + 1)
+                some = [calls[number - first] for number in numbers]
+                self.add(digest, numbers.start, some, retry=block.retry, attempt=block.attempt + 1)
+            with self._changed:
+                self._blocks.pop(block.number, None)
 
     def _conclude(self, block: _Block, outcome: Outcome) -> None:
         with self._reading:
@@ -194,10 +277,10 @@ class PoolCalls:
         """Drop calls that have ended from their blocks."""
         with self._changed:
             for number in numbers:
-                block = self._block_of.pop(number)
-                block.left.discard(number)
-                if not block.left:
-                    del self._blocks[block.number]
+                if block := self._block_of.pop(number, None):
+                    block.left.discard(number)
+                    if not block.left:
+                        del self._blocks[block.number]
 
     def _unfinished_blocks(self) -> list[_Block]:
         with self._changed:
@@ -228,6 +311,13 @@ class PoolCalls:
         """Read results, and the outcomes of calls that have failed."""
         del key, chunk
         return self._answers.results(indices)
+
+
+def _ranges(numbers: Iterable[int]) -> Iterator[range]:
+    """Numbers as ranges of neighbours."""
+    for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
+        some = [number for _, number in group]
+        yield range(some[0], some[-1] + 1)
 
 
 def _element(name: str) -> int:
