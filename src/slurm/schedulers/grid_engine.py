@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from slurm.schedulers.base import Request, Site
     from slurm.schedulers.qsub import Wanted
-    from slurm.schedulers.survey import Survey
 
 _STATES = {
     **dict.fromkeys(("qw", "hqw", "hRqw", "Rqw", "hRwq", "w"), JobState.PENDING),
@@ -40,6 +39,8 @@ class GridEngineScheduler(QsubScheduler):
     title = "Grid Engine"
     raw = 'sbatch={"--l": "gpu=1"} for its -l gpu=1'
     submit = "grid_engine_submit.sh"
+    task = "$((SGE_TASK_ID - 1))"
+    version_command = "qconf -help"
     needs = ("qsub", "qstat", "qacct", "qdel", "qalter")
     cannot = (
         *("begin", "clusters", "constraint", "deadline", "exclude", "gpus", "gpus_per_node", "gpus_per_task", "gres"),
@@ -67,10 +68,10 @@ class GridEngineScheduler(QsubScheduler):
         """Array tasks count from 1."""
         return f"{id_}.{task + 1}"
 
-    def variables(self, wanted: Wanted) -> Sequence[str]:
+    def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
         """Those that Slurm documents."""
         return (
-            "export SLURM_ARRAY_TASK_ID=$((SGE_TASK_ID - 1)) SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
+            "export SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
             # With -V, a job of 8.1.9 lacks the first directory of PATH. TMPDIR has wrappers of parallel environments.
             "export PATH=${TMPDIR:+$TMPDIR:}$SGE_O_PATH SLURM_SUBMIT_DIR=$SGE_O_WORKDIR SLURM_CPUS_ON_NODE=$NSLOTS",
             '[ "${RESTARTED:-0}" = 0 ] || export SLURM_RESTART_COUNT=$RESTARTED',
@@ -139,18 +140,6 @@ class GridEngineScheduler(QsubScheduler):
         """Parse max_aj_tasks; 0 is no limit."""
         found = re.search(r"^max_aj_tasks\s+(\d+)", output, re.MULTILINE)
         return (int(found[1]) if found else 0) or 75_000
-
-    def survey_script(self) -> str:
-        """Print the version, after the programs that are missing."""
-        return f"{super().survey_script()}\nqconf -help | head -n 1 | sed 's/^/version: /'"
-
-    def parse_survey(self, output: str) -> Survey:
-        """Parse the first line of qconf -help: "SGE 8.1.9"."""
-        head, found, version = output.partition("version: ")
-        survey = super().parse_survey(head)
-        if survey.trouble or not found:
-            return survey._replace(version="", trouble=survey.trouble or output.strip())
-        return survey._replace(version=version.strip(), accounting=True)
 
 
 def _dependencies(request: Request) -> list[str]:

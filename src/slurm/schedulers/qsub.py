@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Request
+    from slurm.schedulers.survey import Survey
 
 
 class Wanted(NamedTuple):
@@ -38,6 +39,7 @@ class Wanted(NamedTuple):
     lead: int
     """How many seconds before the limit the script gets the signal `signal`."""
     signal: str
+    gpus: int
 
 
 class QsubScheduler(Scheduler):
@@ -52,9 +54,14 @@ class QsubScheduler(Scheduler):
     cannot: ClassVar[Sequence[str]]
     """Options that change what a job needs, without a counterpart that all sites name alike."""
 
+    task: ClassVar[str]
+    """The number of an element in a job, as a word of bash. `$first` is that of the block's first element."""
+    version_command: ClassVar[str]
+    """A shell command that prints its version on the first line, after an optional name and an equals sign."""
+
     @abstractmethod
-    def variables(self, wanted: Wanted) -> Sequence[str]:
-        """Return shell lines of the job that set Slurm's variables from its own."""
+    def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
+        """Return shell lines of the job that set the other variables of Slurm from its own."""
 
     @abstractmethod
     def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
@@ -73,7 +80,9 @@ class QsubScheduler(Scheduler):
 
     def _wanted(self, request: Request) -> Wanted:
         options, block = request.options, request.block
-        for name in self.cannot:
+        gpus = options.get("gpus") or options.get("gpus_per_node")
+        typed = () if str(gpus or 0).isdecimal() else ("gpus", "gpus_per_node")
+        for name in (*self.cannot, *typed):
             if options.get(name) is not None:
                 raise OptionError(
                     f"{name}={options.get(name)!r}: {self.title} has no option of this meaning that every site has. "
@@ -95,6 +104,7 @@ class QsubScheduler(Scheduler):
             seconds=values.seconds(str(options.get("time") or 0)) or 0,
             lead=lead,
             signal=signal,
+            gpus=int(str(gpus or 0)),
         )
 
     def _job(self, request: Request, wanted: Wanted) -> str:
@@ -105,13 +115,29 @@ class QsubScheduler(Scheduler):
         these = "$SLURM_ARRAY_TASK_ID" if block.tasks is None else " ".join(map(str, block.tasks))
         return "\n".join([
             "#!/bin/bash",
-            *self.variables(wanted),
+            f"first={wanted.tasks[0]}",
+            f"export SLURM_ARRAY_TASK_ID={self.task}",
             f'case " {these} " in *" $SLURM_ARRAY_TASK_ID "*) ;; *) exit 0 ;; esac',
             f"exec >> {log} 2>&1",
+            *self.lines(request, wanted),
             f"export SLURM_NTASKS={ntasks(options.get)} SLURM_CPUS_PER_TASK={options.get('cpus_per_task') or 1}",
             f"export SLURM_JOB_NAME={shlex.quote(str(options.get('job_name') or ''))}",
             shlex.join(["exec", "/bin/bash", request.script, *request.arguments]),
         ])  # fmt: skip
+
+    def survey_script(self) -> str:
+        """Print the version, after the programs that are missing."""
+        return (
+            f"{super().survey_script()}\n{self.version_command} | head -n 1 | sed 's/^[^=:]*[=:] *//; s/^/version: /'"
+        )
+
+    def parse_survey(self, output: str) -> Survey:
+        """Parse the version, such as "SGE 8.1.9"."""
+        head, found, version = output.partition("version: ")
+        survey = super().parse_survey(head)
+        if survey.trouble or not found:
+            return survey._replace(version="", trouble=survey.trouble or output.strip())
+        return survey._replace(version=version.strip(), accounting=True)
 
 
 def words(flags: Mapping[str, object], options: Options) -> list[str]:
