@@ -39,8 +39,8 @@ def install(directory: Path, *, dialect: str) -> dict[str, str]:
         path.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, "-S", __file__, name])} "$@"\n')
         path.chmod(0o755)
     (directory / "jobs.json").write_text("{}")
-    path = os.pathsep.join([str(directory / "bin"), os.environ["PATH"]])
-    return {"FAKE_PBS": dialect, "FAKE_PBS_HOME": str(directory), "PATH": path}
+    search = os.pathsep.join([str(directory / "bin"), os.environ["PATH"]])
+    return {"FAKE_PBS": dialect, "FAKE_PBS_HOME": str(directory), "PATH": search}
 
 
 def fail(message: str, status: int = 1) -> NoReturn:
@@ -105,7 +105,7 @@ def qsub(words: list[str]) -> None:
             "walltime": int(limits.get("walltime", 0)),
             "resources": limits,
             "depend": depend,
-            "most": int(most or more.get("max_run_subjobs", 0)) or len(tasks),
+            "most": int(most or more.get("max_run_subjobs", "0")) or len(tasks),
             "held": "-h" in given,
             "comment": "",
             "tasks": {str(task): {"state": QUEUED} for task in tasks},
@@ -147,8 +147,9 @@ def _run(id_: str, task: str) -> int:
     return subprocess.Popen(argv, start_new_session=True, stdin=null, stdout=null, stderr=null, close_fds=True).pid
 
 
-def run(id_: str, task: str) -> None:
+def run(words: list[str]) -> None:
     """Run an element, with the environment of a job and no other."""
+    id_, task = words
     with jobs() as found:
         job = found[id_]
     home = Path(os.environ["FAKE_PBS_HOME"])

@@ -316,7 +316,7 @@ def _queue_new(
     if submission.continues:
         scripts[CARETAKER] = place.requests.retry_job_script(submission, options)
     directory = place.create(submission, calls, scripts)
-    retry_job = place.requests.retry_job(submission) if submission.continues else None
+    retry_job = place.requests.retry_job(submission, options) if submission.continues else None
     try:
         record = f"{directory}/{SUBMITTED}"
         submitted = place.queue.client.submit(record, submission.key, wanted, retry_job=retry_job)

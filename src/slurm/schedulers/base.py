@@ -157,6 +157,8 @@ class Scheduler(ABC):
     """The signal that it sends to end a job."""
     away: ClassVar[Sequence[str]] = ()
     """Parts of messages of commands that could not reach it: such a command has done nothing."""
+    full: ClassVar[Sequence[str]] = ()
+    """Parts of messages of a submit command of a user who has as many jobs as allowed."""
     rejections: ClassVar[Sequence[str]] = ()
     """Parts of messages of a submit command after which nothing is queued."""
 
@@ -199,6 +201,8 @@ class Scheduler(ABC):
         """Classify the output of a submit command that printed no id; UNKNOWN for an unknown message."""
         if _has(message, self.away):
             return Failure.LATER
+        if _has(message, self.full):
+            return Failure.FULL
         return Failure.REFUSED if _has(message, self.rejections) else Failure.UNKNOWN
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -32,7 +33,8 @@ _CODES = {-29: JobState.TIMEOUT, -27: JobState.OUT_OF_MEMORY, -26: JobState.OUT_
 _TORQUE_CODES = {-11: JobState.TIMEOUT, -10: JobState.OUT_OF_MEMORY}
 """Exit statuses of jobs that were ended, from the tables in PBS Professional's Reference Guide and Torque's manual."""
 _DELETED_SUBSTATE = "91"
-_ENDING_SIGNALS = (9, 15)
+_ENDING_SIGNALS = (SIGKILL, SIGTERM)
+_NEVER = ("result of dependency", "can never be satisfied")
 _GONE = ("Unknown Job Id", "Job has finished", "nonexistent job id", "invalid for state of job")
 
 
@@ -51,11 +53,20 @@ class PBSScheduler(QsubScheduler):
         *("begin", "clusters", "constraint", "deadline", "exclude", "exclusive", "gpus_per_task", "gres", "licenses"),
         *("mem_per_gpu", "nodefile", "nodelist", "qos", "requeue", "reservation"),
     )
+    full = ("Maximum number of jobs already in queue", "would exceed")
     away = ("cannot connect to server", "Connection refused", "No route to host")
     rejections = (
-        *("illegal -", "Illegal attribute", "Unknown queue", "Unknown resource", "Unknown Job Id", "exceeds queue"),
-        *("there is no script", "did not satisfy dependency", "Unauthorized Request", "Bad UID", "Invalid credential"),
-        *("would exceed", "Job rejected by all possible destinations", "invalid option", "Access to queue is denied"),
+        *("illegal -", "invalid option", "Illegal attribute", "Undefined attribute", "there is no script"),
+        *(
+            "Unknown queue",
+            "Unknown resource",
+            "Unknown Job Id",
+            "Invalid Job Dependency",
+            "did not satisfy dependency",
+        ),
+        *("violates queue", "exceeds queue", "exceeds server", "exceeds allowable", "Bad Job Array Request"),
+        *("rejected by all possible destinations", "No default queue", "Queue is not enabled", "Queue does not allow"),
+        *("is denied", "host not allowed", "Unauthorized Request", "Invalid Account", "Bad UID", "Bad GID"),
     )
 
     @classmethod
@@ -151,7 +162,7 @@ def _jobs(output: str) -> Iterable[tuple[str, Mapping[str, str]]]:
         answer = json.loads(output[f"\n{output}".rindex("\n{") :], strict=False)
         yield from ((id_, dict(_flat(facts))) for id_, facts in answer.get("Jobs", {}).items())
     for part in re.split(r"^Job Id: *", output, flags=re.MULTILINE)[1:]:
-        id_, _, text = part.replace("\n\t", "").partition("\n")
+        id_, _, text = re.sub("\n(?:\t| {8})", "", part).partition("\n")
         facts = dict(re.findall(r"^    (\S+) = (.*)$", text, flags=re.MULTILINE))
         variables = (each.partition("=") for each in facts.get("Variable_List", "").split(","))
         yield id_.strip(), facts | {f"Variable_List.{name}": value for name, _, value in variables}
@@ -182,7 +193,7 @@ def _report(id_: str, facts: Mapping[str, str]) -> Report:
         reason,
         status if status is None or status < 256 else status - 128,
         max(0, (status or 0) - 256),
-        dependency_failed=state is JobState.CANCELLED and "result of dependency" in reason,
+        dependency_failed=state is JobState.CANCELLED and any(each in reason for each in _NEVER),
         comment=unquote(facts.get("Variable_List.SLURMTASKS_TAG", "")),
         stuck=reason.lower().startswith("can never run"),
     )
@@ -194,11 +205,13 @@ def _ended(word: str, code: int | None, facts: Mapping[str, str]) -> JobState:
         return JobState.CANCELLED
     if not code:
         return JobState.COMPLETED
-    codes = _TORQUE_CODES if word == "C" else _CODES
+    torque = word == "C"
+    codes = _TORQUE_CODES if torque else _CODES
+    # A shell that a signal ended has 256 and the signal. A script that the signal's trap ended has 128 and the signal.
+    ended_by = code - 256 if code > 256 else code - 128
     used, limit = (seconds(facts.get(f"{name}.walltime") or "0") for name in ("resources_used", "Resource_List"))
     if code in codes:
         return codes[code]
-    if (code < 0 or code > 256) and limit and (used or 0) >= limit:
+    if (code < 0 or ended_by in _ENDING_SIGNALS) and limit and (used or 0) >= limit:
         return JobState.TIMEOUT
-    ended_by = code - 256
-    return JobState.CANCELLED if ended_by in _ENDING_SIGNALS[word != "C" :] else JobState.FAILED
+    return JobState.CANCELLED if ended_by == SIGTERM and (torque or code > 256) else JobState.FAILED

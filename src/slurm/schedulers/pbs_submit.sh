@@ -36,3 +36,7 @@ environment=$(
     export -p
 )
 printf '%s\n%s\n' "$environment" "$job" | qsub -S /bin/bash -j oe -o /dev/null -m n -r n "$@"
+# An error of PBS from 15001 to 15102 ends qsub with a status from 153 on, which other code takes for that of a signal.
+status=$?
+[ "$status" -lt 153 ] || exit 1
+exit "$status"
