@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -309,6 +309,5 @@ def _text(shown: list[tuple[str, dict[str, Any]]]) -> None:
 
 if __name__ == "__main__":
     _, program, *arguments = sys.argv
-    {"qsub": qsub, "qstat": qstat, "qselect": qselect, "qdel": qdel, "run": lambda words: run(*words)}[program](
-        arguments
-    )
+    called: Callable[[list[str]], None] = globals()[program]
+    called(arguments)
