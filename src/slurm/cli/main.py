@@ -56,7 +56,7 @@ def slurm() -> None:
 
     CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
     default cluster of the Slurmfile. Without one, it is auto: slurm if sbatch is on PATH, sge if qsub and
-    qconf are, else local. Commands with a KEY find the cluster in the record of the job.
+    qconf are, pbs if qsub and qselect are, else local. Commands with a KEY find the cluster in the record of the job.
     """
 
 

@@ -49,7 +49,7 @@ R = TypeVar("R")
 class Cluster(KnownAttributes):
     """Where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm of this machine, and
     `Cluster("slurm+ssh://login")` the Slurm of another host. `Cluster("auto")` is the Slurm of this machine if sbatch
-    is on PATH, its Grid Engine if qsub and qconf are, else this machine.
+    is on PATH, its Grid Engine if qsub and qconf are, its PBS if qsub and qselect are, else this machine.
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. The default is `local`; then the first submission
     logs a warning if `sbatch` is on PATH, because jobs would run on the login node. `root` is the directory of all job

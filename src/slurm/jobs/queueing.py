@@ -167,7 +167,7 @@ def _record_of(place: Place, planned: Planned) -> str:
 
 
 def _retry_job(place: Place, planned: Planned) -> Request | None:
-    return place.requests.retry_job(planned.submission) if planned.submission.continues else None
+    return place.requests.retry_job(planned.submission, planned.options) if planned.submission.continues else None
 
 
 def _submit(
