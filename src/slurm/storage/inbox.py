@@ -34,7 +34,7 @@ def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> b
     try:
         json.dumps(value)
         record = Message(
-            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=_sender(), message=value, stop=stop
+            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=sender(), message=value, stop=stop
         ).dumps()
         Message.loads(record, where="the message")
     except (TypeError, ValueError, RecursionError, ProtocolError) as error:
@@ -49,9 +49,20 @@ def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> b
     return record
 
 
-def send(transport: Transport, directory: str, record: bytes) -> None:
-    """Store a message in the inbox of a submission's directory, by one command. Raises TransportError."""
-    argv = ["sh", "-c", program(__name__, "send.sh"), "sh", f"{directory}/{INBOX}"]
+def send(transport: Transport, directory: str, record: bytes) -> int:
+    """Store a message in the inbox of a submission's directory, by one command. Returns its number.
+
+    Raises TransportError.
+    """
+    return append(transport, f"{directory}/{INBOX}", record)
+
+
+def append(transport: Transport, directory: str, record: bytes) -> int:
+    """Store a record that no other equals in a directory, under the next free number, and return the number.
+
+    One command. Raises TransportError.
+    """
+    argv = ["sh", "-c", program(__name__, "send.sh"), "sh", directory]
     word = os.urandom(4).hex()
     for left in reversed(range(_TRIES)):
         again = "" if left == _TRIES - 1 else "again"
@@ -61,13 +72,15 @@ def send(transport: Transport, directory: str, record: bytes) -> None:
             if not left:
                 raise
             continue
-        if done.status != 0:
-            message = f"the message cannot be stored in {directory}/{INBOX}: {done.words}"
+        if done.status != 0 or not done.stdout.strip().isdecimal():
+            message = f"the message cannot be stored in {directory}: {done.words}"
             raise TransportError(message)
-        return
+        return int(done.stdout)
+    raise AssertionError
 
 
-def _sender() -> str:
+def sender() -> str:
+    """Return who sends from this process, as user@host."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a user without a name
