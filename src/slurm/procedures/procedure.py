@@ -6,36 +6,42 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.errors import NoSuchJob, ProtocolError, TransportError
 from slurm.jobs.completion import TimeoutError as WaitTimeout
 from slurm.jobs.job import Job
+from slurm.options import Options
 from slurm.procedures import states
 from slurm.procedures.errors import CommandRefused, ProcedureError, ProcedureFailed
 from slurm.procedures.event_file import EventFile
+from slurm.procedures.preparing import checked_json, prepare
 from slurm.procedures.states import ProcedureState
-from slurm.protocol.procedures import MAIN
+from slurm.protocol import INBOX
+from slurm.protocol.procedures import FAILURE, MAIN, PROCEDURES, STOP, ProcedureRecord, abort_name
+from slurm.protocol.states import JobState
+from slurm.runner.procedures.abort import abort_record
 from slurm.sanitize.numbers import seconds_to_wait
-from slurm.storage.inbox import message_record, send
+from slurm.storage.inbox import message_record, ring, send, sender
 from slurm.views.status import error_of, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
     from slurm.procedures.states import Event, ProcedureHistory
-    from slurm.protocol.procedures import ProcedureRecord
 
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
 """Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
 _ANSWER_SECONDS = 60.0
-_KILL_SECONDS = 10.0
-"""A stop that is not confirmed so long after the grace makes the state UNKNOWN."""
+_KILL_SECONDS, _LATE_SECONDS = 10.0, 15.0
+"""A stop that is not confirmed so long after the grace makes the state UNKNOWN; and the time to hear of it."""
 
 
 class Procedure:
     """A script that was prepared. Attributes that are states read files, and may ask the scheduler."""
 
-    def __init__(self, place: Place, number: int, record: ProcedureRecord) -> None:
-        self._place, self.number, self.record = place, number, record
+    def __init__(self, cluster: Cluster, number: int, record: ProcedureRecord) -> None:
+        self._cluster, self._place, self.number, self.record = cluster, cluster.place, number, record
 
     @property
     def id(self) -> int:
@@ -79,8 +85,19 @@ class Procedure:
                 found, why = states.history(self.record.created, file.events), states.reason(file.events)
                 if not found.states[-1].ended:
                     found = states.with_end(found, status)
+                    self._settle_abort(file, found.states[-1])
                     why = status.explanation or status.reason or error_of(status) or f"{status.state}"
         return Snapshot(found, why, states.pending(file.events))
+
+    def _settle_abort(self, file: EventFile, state: ProcedureState) -> None:
+        """Start or end the abort script of a procedure whose process could not. Only the first decision counts."""
+        key, abort = states.abort_key(file.events), self.record.abort
+        if key is None or abort is None:
+            return
+        start = (FAILURE if state is ProcedureState.FAILED else STOP) in abort.on
+        record = abort_record(sender(), time.time(), start=start, ended=0)
+        if self._place.store.commit(key, INBOX, {abort_name(self.key): record}):
+            ring(self._place.transport, f"{self._place.store.directory(key)}/{INBOX}")
 
     def _events(self) -> EventFile:
         return EventFile(self._place.transport, self._place.store.directory(self.key))
@@ -159,19 +176,40 @@ class Procedure:
         `main` ends the procedure when it returns, any other function makes it READY again. With `force_start`, a
         procedure that is not READY yet calls it when it is. Raises CommandRefused.
         """
+        given = checked_json({"args": args, "kwargs": kwargs}, f"the arguments of {function}")
+        command = {"command": "start", "function": function, "force": force_start, **given}
         file = self._events()
         file.read()
-        if not force_start and not file.events:
-            raise CommandRefused(self._not_ready(self._snapshot(file).state))
-        number = self._send(
-            {"command": "start", "function": function, "args": args, "kwargs": kwargs, "force": force_start}
-        )
-        if not force_start:
-            self._await_answer(file, number)
+        had = states.history(self.record.created, file.events).states
+        if not force_start and had[-1] is not ProcedureState.READY:
+            found = self._snapshot(file).state
+            how = "" if found.ended else '. Call wait("READY") first, or start(…, force_start=True)'
+            raise CommandRefused(f"procedure {self.number} is {found}, not READY{how}")
+        abort = self._prepare_abort(file) if self.record.abort and self.record.abort.early else None
+        try:
+            return self._start(file, command | self._abort_fields(abort))
+        except CommandRefused:
+            if abort is not None:
+                abort.stop(wait=False)
+            raise
+
+    def _start(self, file: EventFile, command: dict[str, Any]) -> int:
+        number = self._send(command)
+        if command["force"]:
+            return number
+        refused = self._refusal(file, number)
+        if refused and (holder := refused.get("holder")) and has_ended(self._place, str(holder)):
+            number = self._send({**command, "holder_ended": refused.get("slot")})
+            refused = self._refusal(file, number)
+        if refused:
+            raise CommandRefused(f"procedure {self.number}: {refused.get('reason')}")
         return number
 
     def run(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a function of the script, wait for its end, and return its value. Raises CommandRefused, ProcedureFailed."""
+        """Call a function of the script, wait for its end, and return its value.
+
+        Raises CommandRefused, and ProcedureFailed if it did not return.
+        """
         number = self.start(function, *args, **kwargs)
         file = self._events()
         for _ in self._follow(file, None):
@@ -179,31 +217,64 @@ class Procedure:
                 if event["event"] == "returned":
                     return event.get("value", event.get("repr"))
                 break
+        self.wait()
         raise self._failure(self._snapshot(file), f"{function} did not return")
+
+    @property
+    def abort(self) -> Procedure | None:
+        """The procedure of its abort script, once that is prepared."""
+        file = self._events()
+        file.read()
+        key = states.abort_key(file.events)
+        return None if key is None else next((each for each in all_of(self._cluster) if each.key == key), None)
+
+    def _prepare_abort(self, file: EventFile) -> Procedure | None:
+        """Prepare the abort script, unless that was done."""
+        abort = self.record.abort
+        if abort is None or states.abort_key(file.events) is not None:
+            return None
+        plan = self.record.plan.replace(script=abort.script, init=abort.init, idle_timeout=None)
+        options = Options.parse(self.record.options)
+        return Procedure(self._cluster, *prepare(self._cluster, plan, options=options, aborts=self.key))
+
+    def _abort_fields(self, abort: Procedure | None) -> dict[str, Any]:
+        on = self.record.abort.on if self.record.abort else ()
+        return {"abort": abort.key, "abort_on": on} if abort else {}
 
     def send(self, message: Any) -> None:
         """Send a JSON value to the script, which reads it by `procedure.messages()`. Raises CommandRefused."""
-        self._refuse_after_the_end()
+        if (found := self.look().state).ended:
+            raise CommandRefused(f"procedure {self.number} has ended: {found}")
         self._send({"command": "message", "message": message})
 
-    def stop(self, *, wait: bool = True) -> ProcedureState:
+    def stop(self, *, abort: bool | None = None, wait: bool = True) -> ProcedureState:
         """End it, and all processes of its script, whatever they do. Returns its state.
 
         The script gets SIGTERM, and after the grace SIGKILL. The state is STOPPED once no process is left, and UNKNOWN
-        if that is not confirmed ten seconds after the grace. A procedure that waits for its job is cancelled. One that
-        has ended stays as it is.
+        if that is not confirmed ten seconds after the grace. Then the abort script starts, if it has one: `abort` says
+        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One that has
+        ended stays as it is.
         """
-        found = self.look()
-        if found.state.ended:
-            return found.state
-        if found.state is ProcedureState.CREATING:
+        if abort and self.record.abort is None:
+            raise ProcedureError(f"procedure {self.number} has no abort script: make its service with abort=…")
+        file = self._events()
+        file.read()
+        found = self._snapshot(file).state
+        if found.ended:
+            return found
+        if found is ProcedureState.CREATING:
             self.job.cancel()
         else:
-            self._send({"command": "stop"})
+            late = None
+            has_run = any(event["event"] == "called" for event in file.events)
+            if abort or (abort is None and has_run and self.record.abort and STOP in self.record.abort.on):
+                late = self._prepare_abort(file)
+            wanted = {} if abort is None else {"run_abort": abort}
+            self._send({"command": "stop", **wanted, **self._abort_fields(late)})
         if not wait:
-            return self.look().state
+            return self._snapshot(file).state
         try:
-            return self.wait(None, self.record.grace + _KILL_SECONDS + _ANSWER_SECONDS / 4)
+            return self.wait(None, self.record.plan.grace + _KILL_SECONDS + _LATE_SECONDS)
         except WaitTimeout:
             return ProcedureState.UNKNOWN
 
@@ -211,29 +282,19 @@ class Procedure:
         record = message_record(message, [0])
         return send(self._place.transport, self._place.store.directory(self.key), record)
 
-    def _await_answer(self, file: EventFile, number: int) -> None:
+    def _refusal(self, file: EventFile, number: int) -> Event | None:
+        """Wait for the answer to a command; return it if it is a refusal. Raises ProcedureError, CommandRefused."""
         try:
             for _ in self._follow(file, _ANSWER_SECONDS):
                 if event := states.answer(file.events, number):
-                    if event["event"] == "refused":
-                        raise CommandRefused(f"procedure {self.number}: {event.get('reason')}")
-                    return
+                    return event if event["event"] == "refused" else None
         except WaitTimeout:
-            message = f"procedure {self.number} has not answered command {number} within {_ANSWER_SECONDS:.0f} s: it may follow it later"
+            message = f"procedure {self.number} has not answered within {_ANSWER_SECONDS:.0f} s, but may still obey"
             raise ProcedureError(message) from None
         raise CommandRefused(f"procedure {self.number} has ended: {self._snapshot(file).state}")
 
-    def _refuse_after_the_end(self) -> None:
-        found = self.look()
-        if found.state.ended:
-            raise CommandRefused(f"procedure {self.number} has ended: {found.state}")
-
-    def _not_ready(self, state: ProcedureState) -> str:
-        how = "" if state.ended else '. Call wait("READY") first, or start(…, force_start=True)'
-        return f"procedure {self.number} is {state}, not READY{how}"
-
     def __repr__(self) -> str:
-        return f"<Procedure {self.number}: {self.record.script.path}, {self.key} on {self._place.url}>"
+        return f"<Procedure {self.number}: {self.record.plan.script.path}, {self.key} on {self._place.url}>"
 
 
 class Snapshot(NamedTuple):
@@ -257,3 +318,30 @@ def _parsed(state: str | ProcedureState) -> ProcedureState:
     except ValueError:
         message = f"{state!r} is no state of a procedure. The states: {', '.join(ProcedureState)}"
         raise ProcedureError(message) from None
+
+
+def all_of(cluster: Cluster) -> list[Procedure]:
+    """Return all procedures of a cluster's root, newest first. Records that cannot be read are left out."""
+    place = cluster.place
+    directory = f"{place.store.root}/{PROCEDURES}"
+    names = (name.partition(".") for name in place.transport.list([directory])[directory])
+    numbers = sorted((int(number) for number, _, end in names if number.isdecimal() and end == "json"), reverse=True)
+    paths = {f"{directory}/{number}.json": number for number in numbers}
+    found = []
+    for path, data in place.transport.get_each(list(paths), private=True).items():
+        try:
+            if isinstance(data, bytes):
+                found.append(Procedure(cluster, paths[path], ProcedureRecord.loads(data, where=path)))
+        except (ProtocolError, TransportError):
+            continue
+    return found
+
+
+def has_ended(place: Place, key: str) -> bool:
+    """Whether the job of a procedure has ended for certain, on a node that answers."""
+    try:
+        status = statuses([Job(place, place.registry.get(key), 0).part])[0][0]
+    except NoSuchJob:
+        return False
+    uncertain = (JobState.NODE_FAIL, JobState.LOST, JobState.UNKNOWN)
+    return status.state.final and status.state not in uncertain

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
 _MOST_BYTES = 1 << 20
 
 
-class ReadScript(NamedTuple):
-    """A script that was read: where it is from, and its text."""
-
-    record: ScriptRecord
-    text: str
-
-
 class Script(NamedTuple):
     """What a procedure runs. Made by `Script.file` or `Script.text`; nothing is read before it is prepared."""
 
@@ -39,7 +32,7 @@ class Script(NamedTuple):
         """A text. Its name is the one that tracebacks show."""
         return cls("text", name, text)
 
-    def read(self) -> ReadScript:
+    def read(self) -> ScriptRecord:
         """Read the script, and check that it can be parsed. Raises ScriptError."""
         data = self._bytes()
         if len(data) > _MOST_BYTES:
@@ -51,7 +44,7 @@ class Script(NamedTuple):
             raise ScriptError(f"{self.path} is not text in UTF-8: {error}") from error
         except (SyntaxError, ValueError) as error:
             raise ScriptError(f"{self.path} is not valid Python: {_where(error)}") from error
-        return ReadScript(ScriptRecord(kind=self.kind, path=self.path, digest=hashlib.sha256(data).hexdigest()), text)
+        return ScriptRecord(kind=self.kind, path=self.path, digest=hashlib.sha256(data).hexdigest(), text=text)
 
     def _bytes(self) -> bytes:
         if self.source is not None:

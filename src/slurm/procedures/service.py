@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError, ProtocolError, TransportError
-from slurm.procedures.errors import NoSuchProcedure, ProcedureError
-from slurm.procedures.procedure import Procedure
-from slurm.protocol import EVENTS, INBOX
-from slurm.protocol.procedures import BELL, EVENT_FILE, PROCEDURES, CallArguments, Plan, ProcedureRecord
-from slurm.runner.procedures.parent import procedure as serve
-from slurm.storage.inbox import append, sender
-from slurm.storage.keys import new_key
+from slurm.errors import ConfigurationError
+from slurm.procedures.errors import NoSuchProcedure
+from slurm.procedures.preparing import checked_json, prepare
+from slurm.procedures.procedure import Procedure, all_of
+from slurm.procedures.shared_records import overrides, publish, release
+from slurm.protocol.procedures import (
+    FAILURE,
+    PROCEDURES,
+    STOP,
+    Abort,
+    CallArguments,
+    Plan,
+    ProcedureRecord,
+    is_name,
+)
 from slurm.tasks.settings import Settings
-from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slurm.options.types import TaskOptions
     from slurm.procedures.script import Script
-    from slurm.serialization.pickling import Arguments
 
 
 class ScriptExecutionService:
@@ -35,7 +38,7 @@ class ScriptExecutionService:
     `idle_timeout` ends. `options` are those of the jobs, such as `time`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         directory: str | os.PathLike[str],
         *,
@@ -43,11 +46,19 @@ class ScriptExecutionService:
         options: TaskOptions | None = None,
         grace: float = 2.0,
         idle_timeout: float | None = 3600.0,
+        exclusive: str | None = None,
+        abort: Script | None = None,
+        abort_on: Sequence[str] = (STOP,),
+        abort_ready: bool = True,
     ) -> None:
         self.cluster = Cluster(on, root=directory)
         self._settings = Settings.parse({**(options or {}), "no_requeue": True})
         self._grace = _seconds(grace, "grace")
         self._idle_timeout = None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout")
+        self._exclusive = None if exclusive is None else _checked_name(exclusive, "exclusive")
+        self._abort, self._abort_on, self._abort_ready = abort, (*abort_on,), abort_ready
+        if wrong := [on for on in self._abort_on if on not in (STOP, FAILURE)]:
+            raise ConfigurationError(f"abort_on={abort_on!r}: {wrong[0]!r} is neither {STOP!r} nor {FAILURE!r}")
 
     def prepare(self, script: Script, /, *args: Any, **kwargs: Any) -> Procedure:
         """Prepare a script: load it in a job, and call its `init` with these arguments, JSON values.
@@ -55,32 +66,17 @@ class ScriptExecutionService:
         Returns at once. The procedure is READY when `init` has returned. Raises ScriptError, and what a submission
         raises.
         """
-        read = script.read()
-        init = CallArguments(args=args, kwargs=_checked(args, kwargs))
-        place = self.cluster.place
-        record = ProcedureRecord(
-            key=new_key("procedure"),
-            script=read.record,
-            init=init,
-            by=sender(),
-            created=time.time(),
-            grace=self._grace,
-        )
+        init = CallArguments(**checked_json({"args": args, "kwargs": kwargs}, "the arguments of init"))
+        abort = self._abort and Abort(script=self._abort.read(), init=init, on=self._abort_on, early=self._abort_ready)
         plan = Plan(
-            script=read.record,
-            text=read.text,
+            script=script.read(),
             init=init,
             grace=self._grace,
-            kill_wait=place.scheduler_class.kill_wait,
+            kill_wait=self.cluster.place.scheduler_class.kill_wait,
             idle_timeout=self._idle_timeout,
+            exclusive=self._exclusive,
         )
-        number = append(place.transport, f"{place.store.root}/{PROCEDURES}", record.dumps())
-        # A name that was looked for in vain stays absent on some file systems, so both are there before anybody looks.
-        files = {f"{INBOX}/{BELL}": b"", f"{EVENTS}/{EVENT_FILE}": b""}
-        place.transport.put(place.store.directory(record.key), files, directories=[INBOX, EVENTS])
-        call: Arguments = ((plan.to_json(),), {})
-        self.cluster.submit_under(record.key, Task(serve, self._settings), call, record=lambda *_: None)
-        return Procedure(place, number, record)
+        return Procedure(self.cluster, *prepare(self.cluster, plan, options=self._settings.options, abort=abort))
 
     def procedure(self, number: int) -> Procedure:
         """Open a procedure that any process has prepared. Raises NoSuchProcedure."""
@@ -89,37 +85,40 @@ class ScriptExecutionService:
         data = place.transport.get([path], private=True).get(path)
         if data is None:
             raise NoSuchProcedure(f"there is no procedure {number} in {place.store.root}")
-        return Procedure(place, number, ProcedureRecord.loads(data, where=path))
+        return Procedure(self.cluster, number, ProcedureRecord.loads(data, where=path))
 
     def procedures(self) -> list[Procedure]:
         """All procedures, newest first. Records that cannot be read are left out."""
+        return all_of(self.cluster)
+
+    def publish(self, topic: str, /, **values: Any) -> int:
+        """Set what an operator wants: JSON values of a topic, for all procedures here, also of later ones.
+
+        Replaces what was set before. A script reads it by `procedure.flag` and `procedure.context`. Returns the number
+        of the change.
+        """
         place = self.cluster.place
-        directory = f"{place.store.root}/{PROCEDURES}"
-        names = place.transport.list([directory])[directory]
-        numbers = sorted(
-            (int(name[:-5]) for name in names if name[:-5].isdecimal() and name[-5:] == ".json"), reverse=True
-        )
-        files = place.transport.get_each([f"{directory}/{number}.json" for number in numbers], private=True)
-        found = []
-        for number in numbers:
-            path = f"{directory}/{number}.json"
-            try:
-                if isinstance(data := files.get(path), bytes):
-                    found.append(Procedure(place, number, ProcedureRecord.loads(data, where=path)))
-            except (ProtocolError, TransportError):
-                continue
-        return found
+        return publish(place, _checked_name(topic, "topic"), checked_json(values, f"the values of {topic}"))
+
+    def overrides(self) -> dict[str, Mapping[str, Any]]:
+        """What operators have set: the last values of each topic. Takes three commands."""
+        return overrides(self.cluster.place)
+
+    def release(self, slot: str) -> str | None:
+        """Free an exclusive slot whose holder can no longer say that it has ended. Returns the key of the holder.
+
+        The holder may still run, for example on a node that was lost: look before. None if nobody has the slot.
+        """
+        return release(self.cluster.place, _checked_name(slot, "slot"))
 
     def __repr__(self) -> str:
         return f"<ScriptExecutionService on {self.cluster.url!r}>"
 
 
-def _checked(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
-    try:
-        json.dumps([args, kwargs], allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ProcedureError(f"the arguments of init are not JSON values: {error}") from error
-    return kwargs
+def _checked_name(name: str, what: str) -> str:
+    if not is_name(name):
+        raise ConfigurationError(f"{what}={name!r}: write letters, digits, '.', '_' and '-'")
+    return name
 
 
 def _seconds(number: float, name: str) -> float:

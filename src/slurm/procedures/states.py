@@ -107,6 +107,12 @@ def pending(events: Iterable[Event]) -> str | None:
     return found
 
 
+def abort_key(events: Iterable[Event]) -> str | None:
+    """Return the key of the procedure of the abort script, once that is prepared."""
+    keys = [event.get("abort") if event["event"] != "abort" else event.get("key") for event in events]
+    return next((key for key in reversed(keys) if isinstance(key, str)), None)
+
+
 def answer(events: Iterable[Event], command: int) -> Event | None:
     """Return what a procedure has answered to a command: that it calls the function, keeps it for later, or refuses."""
     kinds = ("called", "queued", "refused", "stopping")

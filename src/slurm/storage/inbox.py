@@ -79,6 +79,14 @@ def append(transport: Transport, directory: str, record: bytes) -> int:
     raise AssertionError
 
 
+def ring(transport: Transport, directory: str) -> None:
+    """Ring the bell of a directory, after a record was added to it in another way. Raises TransportError."""
+    done = transport.run(["sh", "-c", 'printf %s "$2" 1<> "$1"', "sh", f"{directory}/bell", os.urandom(4).hex()])
+    if done.status != 0:
+        message = f"{directory}/bell cannot be written: {done.words}"
+        raise TransportError(message)
+
+
 def sender() -> str:
     """Return who sends from this process, as user@host."""
     try:

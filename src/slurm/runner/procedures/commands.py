@@ -7,9 +7,9 @@ import time
 from slurm.protocol.files import open_own
 from slurm.protocol.freshness import list_names, retry_absent
 from slurm.protocol.messages import Message
-from slurm.protocol.procedures import BELL
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import print_to_log
+from slurm.runner.procedures.overrides import read_bell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ class Command(Record):
     """A command of a client."""
 
     number: int
-    """Its number in the inbox."""
+    """Its number in the inbox; 0 for that of the procedure whose abort script this is."""
     name: str
     sender: str
     fields: dict[str, Any]
@@ -33,12 +33,12 @@ class CommandReader:
     """The commands to one procedure. This process takes each of them once."""
 
     def __init__(self, inbox: str) -> None:
-        self._inbox, self._next = inbox, 1
+        self._inbox, self._next, self._aborts = inbox, 1, set[str]()
         self._rung, self._listed = b"", float("-inf")
 
     def take(self) -> Iterator[Command]:
         """Yield the new commands. Reads the bell, and lists the inbox only if it was rung."""
-        rung = self._bell()
+        rung = read_bell(self._inbox)
         if rung == self._rung and time.monotonic() - self._listed < _LISTING_SECONDS:
             return
         try:
@@ -51,14 +51,11 @@ class CommandReader:
             number, self._next = self._next, self._next + 1
             if command := self._read(name, number):
                 yield command
-
-    def _bell(self) -> bytes:
-        """Return the bytes of the bell. Opened anew each time: only then writes of other machines are seen."""
-        try:
-            with open(f"{self._inbox}/{BELL}", "rb") as file:
-                return file.read(64)
-        except OSError:
-            return b""
+        for name in names - self._aborts:
+            if name.startswith("abort-"):
+                self._aborts.add(name)
+                if command := self._read(name, 0):
+                    yield command
 
     def _read(self, name: str, number: int) -> Command | None:
         """Return a command; None for one that is damaged, or that another user could have written."""
@@ -71,5 +68,5 @@ class CommandReader:
             fields = dict(record.message)
             return Command(number=number, name=str(fields.pop("command")), sender=record.sender, fields=fields)
         except (ProtocolError, OSError, TypeError, ValueError, KeyError) as error:
-            print_to_log(f"command {number} is left out: {error}\n")
+            print_to_log(f"command {name} is left out: {error}\n")
             return None

@@ -19,9 +19,12 @@ from slurm.protocol.procedures import Plan
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import Ended, current_job
 from slurm.runner.procedures import processes
+from slurm.runner.procedures.abort import AbortScript
 from slurm.runner.procedures.commands import CommandReader
 from slurm.runner.procedures.events import EventLog
+from slurm.runner.procedures.overrides import OverrideReader
 from slurm.runner.procedures.script_process import ScriptProcess
+from slurm.runner.procedures.slots import Held, Slot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,17 +70,24 @@ class _Parent:
         self._kill_at = self._give_up_at = float("inf")
         self._child_left, self._terminated = True, False
         self._stuck = False
+        self._overrides = OverrideReader(job.root)
+        self._slot = Slot(job, plan.exclusive) if plan.exclusive else None
+        self._abort = AbortScript(job)
 
     def run(self) -> Any:
         if self._events.earlier:
             raise ScriptFailed("the events of an earlier attempt of this procedure exist: a procedure runs once")
-        processes.adopt_orphans()
+        try:
+            processes.adopt_orphans()
+        except (OSError, AttributeError) as error:
+            raise ScriptFailed(f"procedures need Linux, to find all processes of a script: {error}") from None
         awake = self._catch_signals()
         self._say(names.IDLE, host=self._job.host, pid=os.getpid())
         self._say(names.LOADING)
         self._script = ScriptProcess(sys.executable)
+        self._pass_on_overrides()
         script, init = self._plan.script, self._plan.init
-        self._script.tell(do="load", path=script.path, text=self._plan.text, args=init.args, kwargs=init.kwargs)
+        self._script.tell(do="load", path=script.path, text=script.text, args=init.args, kwargs=init.kwargs)
         while True:
             pause = _ENDING_POLL_SECONDS if self._end and self._child_left is False else _POLL_SECONDS
             if select.select([awake, self._script.answers], [], [], pause)[0]:
@@ -86,6 +96,7 @@ class _Parent:
                 self._hear(message)
             for command in self._commands.take():
                 self._obey(command)
+            self._pass_on_overrides()
             self._script.flush()
             self._events.write()
             if self._look() and self._end:
@@ -104,6 +115,11 @@ class _Parent:
     def _say(self, state: str, **fields: Any) -> None:
         self._state, self._since = state, time.monotonic()
         self._events.add({"event": "state", "state": state, **fields})
+
+    def _pass_on_overrides(self) -> None:
+        for topic, number, values in self._overrides.take():
+            self._events.add({"event": "override", "topic": topic, "number": number, "values": values})
+            self._script.tell(do="override", topic=topic, number=number, values=values)
 
     # What the script says.
 
@@ -147,9 +163,11 @@ class _Parent:
             else:
                 self._start(command)
         elif command.name == "stop":
-            self._events.add({"event": "stopping", "command": command.number, "by": command.sender})
-            self._end_script(_End(state=names.STOPPED, reason=f"stopped by {command.sender}"))
-            self._terminate(self._plan.grace)
+            self._abort.learn(command)
+            self._events.add(
+                {"event": "stopping", "command": command.number, "by": command.sender, **self._abort.named}
+            )
+            self._stop(str(command.fields.get("reason") or f"stopped by {command.sender}"))
         elif command.name == "message":
             self._events.add({"event": "message", "command": command.number, "by": command.sender, **command.fields})
             self._script.tell(do="message", message=command.fields.get("message"))
@@ -163,15 +181,30 @@ class _Parent:
         elif function not in self._functions:
             has = ", ".join(self._functions) or "none"
             self._refuse(command, f"the script has no function {function!r}. Its functions: {has}")
+        elif held := self._held(command):
+            why = f"the slot {self._plan.exclusive!r} is held by {held.key}"
+            self._refuse(command, why, holder=held.key, slot=held.number)
         else:
+            self._abort.learn(command)
             call = {"command": command.number, "function": function}
             given = {"args": command.fields.get("args", []), "kwargs": command.fields.get("kwargs", {})}
-            self._events.add({"event": "called", **call, **given, "by": command.sender})
+            self._events.add({"event": "called", **call, **given, "by": command.sender, **self._abort.named})
             self._say(names.RUNNING, **call)
             self._script.tell(do="call", **call, **given)
 
-    def _refuse(self, command: Command, why: str) -> None:
-        self._events.add({"event": "refused", "command": command.number, "by": command.sender, "reason": why})
+    def _held(self, command: Command) -> Held | None:
+        """Take the exclusive slot, if there is one; return who has it otherwise."""
+        from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
+
+        if self._slot is None:
+            return None
+        try:
+            return self._slot.take(command.number, command.fields.get("holder_ended"))
+        except (OSError, ProtocolError) as error:
+            return Held(number=0, key=f"somebody: its record cannot be read, {error}")
+
+    def _refuse(self, command: Command, why: str, **more: Any) -> None:
+        self._events.add({"event": "refused", "command": command.number, "by": command.sender, "reason": why, **more})
 
     # How it ends.
 
@@ -181,9 +214,13 @@ class _Parent:
             self._end = end
             self._kill_at = time.monotonic() + self._plan.grace
 
-    def _terminate(self, grace: float) -> None:
-        """Ask the script to end, and kill it after a grace."""
-        self._kill_at = min(self._kill_at, time.monotonic() + grace)
+    def _stop(self, reason: str) -> None:
+        self._end_script(_End(state=names.STOPPED, reason=reason))
+        self._terminate()
+
+    def _terminate(self, most: float = float("inf")) -> None:
+        """Ask the script to end, and kill it after its grace."""
+        self._kill_at = min(self._kill_at, time.monotonic() + min(most, self._plan.grace))
         if self._child_left:
             processes.kill(self._script.pid, signal.SIGTERM)
 
@@ -196,8 +233,7 @@ class _Parent:
             self._terminate(self._plan.kill_wait / 2)
         idle = self._plan.idle_timeout
         if self._end is None and self._state == names.READY and idle and time.monotonic() - self._since > idle:
-            self._end_script(_End(state=names.STOPPED, reason="idle"))
-            self._terminate(self._plan.grace)
+            self._stop("idle")
         ended, others = processes.reap()
         if self._script.pid in ended:
             self._child_left = False
@@ -222,6 +258,7 @@ class _Parent:
         if left and now > self._give_up_at and not self._stuck:
             self._stuck = True
             self._say(names.UNKNOWN, reason="these processes cannot be killed", pids=left)
+            self._settle_abort(names.UNKNOWN)
         return False  # until they are reaped
 
     def _finish(self, end: _End) -> Any:
@@ -231,12 +268,17 @@ class _Parent:
             sys.stderr.flush()
             os._exit(_TERMINATED)
         self._say(end.state, **({"reason": end.reason} if end.reason else {}))
+        self._settle_abort(end.state)
         self._events.finish()
         if end.state == names.COMPLETE:
             return end.value
         if end.state == names.STOPPED:
             raise Ended(end.reason)
         raise ScriptFailed(end.reason)
+
+    def _settle_abort(self, state: str) -> None:
+        for event in self._abort.settle(state, self._slot.number if self._slot else 0):
+            self._events.add(event)
 
 
 def _drain(pipe: int) -> None:
