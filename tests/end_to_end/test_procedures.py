@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,23 @@ HAPPY = [
 ]
 
 
+made: list[ScriptExecutionService] = []
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Procedures that are READY take a CPU of the local scheduler, which other tests wait for."""
+    yield
+    while made:
+        for procedure in made.pop().procedures():
+            procedure.stop()
+
+
 def service_on(cluster: Cluster, **keywords: Any) -> ScriptExecutionService:
     """A service in the root of a cluster."""
     assert cluster.place.url.root is not None
-    return ScriptExecutionService(cluster.place.url.root, on=cluster.url, options={"time": "10"}, **keywords)
+    made.append(ScriptExecutionService(cluster.place.url.root, on=cluster.url, options={"time": "10"}, **keywords))
+    return made[-1]
 
 
 def ready(service: ScriptExecutionService, script: str = OBSERVE, *args: Any, **kwargs: Any) -> Procedure:

@@ -132,28 +132,26 @@ class Procedure:
             undo()
 
     def wait(self, state: str | ProcedureState | None = None, timeout: float | None = None) -> ProcedureState:
-        """Wait until it is in a state, by default until it has ended. Returns its state.
+        """Wait until it is in a state, by default until it has ended. Returns that state.
 
-        Raises ProcedureFailed if it ends without having been in that state, and TimeoutError.
+        A state that it is in for a moment only is not missed. Raises ProcedureFailed if it ends without having been in
+        that state, and TimeoutError.
         """
         wanted = None if state is None else _parsed(state)
-        file, done = self._events(), False
+        file, seen = self._events(), 0
         try:
             for _ in self._follow(file, seconds_to_wait(timeout)):
                 had = states.history(self.record.created, file.events).states
-                if done := wanted is not None and wanted in had and (had[-1] is wanted or not wanted.ended):
-                    break
+                if wanted is not None and wanted in had[seen or -1 :]:
+                    return wanted
+                seen = len(had)
         except WaitTimeout:
-            message = (
-                f"procedure {self.number} is {self._snapshot(file).state} and not {wanted or 'ended'} after {timeout} s"
-            )
-            raise WaitTimeout(message) from None
-        if done and wanted is not None:
-            return wanted
+            now = self._snapshot(file).state
+            raise WaitTimeout(f"procedure {self.number} is {now}, not {wanted or 'ended'}, after {timeout} s") from None
         found = self._snapshot(file)
-        if wanted is not None and found.state is not wanted:
+        if wanted is not None and wanted not in found.history.states:
             raise self._failure(found, f"it was never {wanted}")
-        return found.state
+        return wanted or found.state
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for its end; return what `main` has returned. Raises ProcedureFailed, TimeoutError."""
