@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from slurm import Cluster, JobCancelled
+from slurm.cli.main import slurm
+from slurm.options import Options
 from slurm.procedures import (
     CommandRefused,
+    NoSuchProcedure,
     Procedure,
     ProcedureError,
     ProcedureFailed,
     Script,
     ScriptError,
     ScriptExecutionService,
+    listing,
 )
+from slurm.procedures.preparing import write_record
 from waiting import alive, until
 
 OBSERVE = """
@@ -310,3 +318,54 @@ def test_a_job_that_is_cancelled_from_outside_is_a_procedure_that_is_stopped(
     assert procedure.wait(None, 60) == "STOPPED"
     assert (tmp_path / "rested").exists()
     assert states(procedure) == [*HAPPY[:7], "STOPPED"]
+
+
+def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
+    service: ScriptExecutionService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, record = write_record(
+        service.cluster.place,
+        ready(service).record.plan.replace(grace=0.5),
+        options=Options.parse({"no_requeue": True}),
+        abort=None,
+        aborts=None,
+    )
+    [found] = service.summarise(number)
+    assert (found.state, found.key) == ("CREATING", record.key)
+    monkeypatch.setattr(listing, "ABANDONED_SECONDS", 0.0)
+    assert [each.state for each in service.summarise()] == ["CREATING", "READY"]
+    service.procedure(number).wait("READY", 60)
+    assert [each.id for each in service.summarise(state="READY")] == [2, 1]
+    assert os.listdir(f"{service.cluster.place.store.root}/procedures").count(f"{number}.claim-1") == 1
+    with pytest.raises(NoSuchProcedure, match="there is no procedure 9 in"):
+        service.summarise(9)
+    with pytest.raises(ProcedureError, match="'SLEEPING' is no state of a procedure"):
+        service.summarise(state="SLEEPING")
+
+
+def test_the_command(service: ScriptExecutionService, tmp_path: Path) -> None:
+    script = tmp_path / "observe.py"
+    script.write_text(OBSERVE + "\nprint('loaded')\n")
+
+    def run(*words: str, status: int = 0) -> str:
+        done = CliRunner().invoke(slurm, ["script", *words, "--on", service.cluster.url])
+        assert done.exit_code == status, (done.output, done.exception)
+        return done.output
+
+    made = json.loads(run("prepare", str(script), "subarray_id=3", "--wait", "--grace", "1", "--json"))
+    number = str(made["number"])
+    assert run("start", number, "calibrate", "21", "--wait") == "42\n"
+    assert run("publish", "operator.ready", "enabled=true", "by=ann") == ""
+    assert json.loads(run("publish")) == {"operator.ready": {"enabled": True, "by": "ann"}}
+    run("start", number, "listen")
+    run("send", number, '"hello"')
+    assert re.search(rf"NUMBER +STATE.*\n{number} +RUNNING", run("list"))
+    assert run("stop", number) == "STOPPED\n"
+    shown = json.loads(run("show", number, "--json"))
+    assert (shown["state"], shown["calls"][0]["kwargs"]) == ("STOPPED", {"subarray_id": 3})
+    assert "calibrate(21)" in run("show", number)
+    assert run("logs", number) == "loaded\n"
+    assert [json.loads(line)["event"] for line in run("events", number).splitlines()][-1] == "state"
+    assert "#SBATCH" in run(made["key"])
+    assert "nobody has slot" in run("release", "slot", "--yes")
+    run("publish", "operator.ready", "enabled", status=2)

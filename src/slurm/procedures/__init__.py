@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from slurm.procedures.procedure import Procedure
     from slurm.procedures.script import Script
     from slurm.procedures.service import ScriptExecutionService
-    from slurm.procedures.states import ProcedureHistory, ProcedureState
+    from slurm.procedures.states import ArgCapture, ProcedureHistory, ProcedureInput, ProcedureState, ProcedureSummary
     from slurm.runner.procedures.interface import ProcedureStopped, ScriptContext, procedure
 
 _HOMES = {
@@ -41,20 +41,29 @@ _HOMES = {
     "slurm.procedures.procedure": ("Procedure",),
     "slurm.procedures.script": ("Script",),
     "slurm.procedures.service": ("ScriptExecutionService",),
-    "slurm.procedures.states": ("ProcedureHistory", "ProcedureState"),
+    "slurm.procedures.states": (
+        "ArgCapture",
+        "ProcedureHistory",
+        "ProcedureInput",
+        "ProcedureState",
+        "ProcedureSummary",
+    ),
     "slurm.runner.procedures.interface": ("ProcedureStopped", "ScriptContext", "procedure"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ArgCapture",
     "CommandRefused",
     "NoSuchProcedure",
     "Procedure",
     "ProcedureError",
     "ProcedureFailed",
     "ProcedureHistory",
+    "ProcedureInput",
     "ProcedureState",
     "ProcedureStopped",
+    "ProcedureSummary",
     "Script",
     "ScriptContext",
     "ScriptError",

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from slurm.options import Options
-from slurm.procedures.errors import ProcedureError
+from slurm.procedures.errors import NoSuchProcedure, ProcedureError
 from slurm.protocol import EVENTS, INBOX
 from slurm.protocol.procedures import BELL, CONTEXT, EVENT_FILE, PROCEDURES, SLOTS, ProcedureRecord
 from slurm.runner.procedures.parent import procedure as serve
@@ -32,7 +32,15 @@ def prepare(
 
     `aborts` is the key of the procedure that it aborts.
     """
-    place = cluster.place
+    number, record = write_record(cluster.place, plan, options=options, abort=abort, aborts=aborts)
+    submit(cluster, record)
+    return number, record
+
+
+def write_record(
+    place: Place, plan: Plan, *, options: Options, abort: Abort | None, aborts: str | None
+) -> tuple[int, ProcedureRecord]:
+    """Record a procedure under the next number. From then on, any process may submit it."""
     record = ProcedureRecord(
         key=new_key("procedure"),
         plan=plan,
@@ -42,9 +50,16 @@ def prepare(
         created=time.time(),
         aborts=aborts,
     )
-    number = append(place.transport, f"{place.store.root}/{PROCEDURES}", record.dumps())
-    submit(cluster, record)
-    return number, record
+    return append(place.transport, f"{place.store.root}/{PROCEDURES}", record.dumps()), record
+
+
+def read_record(place: Place, number: int) -> ProcedureRecord:
+    """Read the record of a procedure. Raises NoSuchProcedure."""
+    path = f"{place.store.root}/{PROCEDURES}/{number}.json"
+    data = place.transport.get([path], private=True).get(path)
+    if data is None:
+        raise NoSuchProcedure(f"there is no procedure {number} in {place.store.root}")
+    return ProcedureRecord.loads(data, where=path)
 
 
 def submit(cluster: Cluster, record: ProcedureRecord) -> None:

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from slurm.errors import NoSuchJob, ProtocolError, TransportError
+from slurm.errors import NoSuchJob
 from slurm.jobs.completion import TimeoutError as WaitTimeout
 from slurm.jobs.job import Job
 from slurm.options import Options
 from slurm.procedures import states
 from slurm.procedures.errors import CommandRefused, ProcedureError, ProcedureFailed
 from slurm.procedures.event_file import EventFile
-from slurm.procedures.preparing import checked_json, prepare
+from slurm.procedures.preparing import checked_json, prepare, read_record
 from slurm.procedures.states import ProcedureState
-from slurm.protocol import INBOX
-from slurm.protocol.procedures import FAILURE, MAIN, PROCEDURES, STOP, ProcedureRecord, abort_name
+from slurm.protocol import INBOX, LOGS, log_name
+from slurm.protocol.procedures import FAILURE, MAIN, STOP, abort_name
 from slurm.protocol.states import JobState
 from slurm.runner.procedures.abort import abort_record
 from slurm.sanitize.numbers import seconds_to_wait
 from slurm.storage.inbox import message_record, ring, send, sender
-from slurm.views.status import error_of, statuses
+from slurm.views.status import statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
-    from slurm.procedures.states import Event, ProcedureHistory
+    from slurm.procedures.states import Event, ProcedureHistory, ProcedureSummary
+    from slurm.protocol.procedures import ProcedureRecord
 
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
 """Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
@@ -58,6 +59,11 @@ class Procedure:
         """Its job, for logs, resources and what the scheduler knows."""
         return Job(self._place, self._place.registry.get(self.key), 0)
 
+    @property
+    def log_path(self) -> str:
+        """The path of its log, there."""
+        return f"{self._place.store.directory(self.key)}/{LOGS}/{log_name(0, '0')}"
+
     # What has become of it.
 
     @property
@@ -70,31 +76,33 @@ class Procedure:
         """The states that it has had, with their times, and the traceback of its script."""
         return self.look().history
 
-    def look(self) -> Snapshot:
+    def look(self) -> ProcedureSummary:
         """Read its events, and ask for its job unless they tell its end."""
         file = self._events()
         file.read()
         return self._snapshot(file)
 
-    def _snapshot(self, file: EventFile) -> Snapshot:
-        found, why = states.history(self.record.created, file.events), states.reason(file.events)
-        if not found.states[-1].ended:
+    def _snapshot(self, file: EventFile) -> ProcedureSummary:
+        found = states.summary(self.number, self.record, file.events)
+        if found.state.ended:
+            return found
+        try:
             status = statuses([self.job.part])[0][0]
-            if status.state.final:
-                file.read()  # it may have said its end just now
-                found, why = states.history(self.record.created, file.events), states.reason(file.events)
-                if not found.states[-1].ended:
-                    found = states.with_end(found, status)
-                    self._settle_abort(file, found.states[-1])
-                    why = status.explanation or status.reason or error_of(status) or f"{status.state}"
-        return Snapshot(found, why, states.pending(file.events))
+        except NoSuchJob:  # it is not submitted yet
+            return found
+        if status.state.final:
+            file.read()  # it may have said its end just now
+        found = states.summary(self.number, self.record, file.events, status)
+        if status.state.final:
+            self.settle_abort(file.events, found)
+        return found
 
-    def _settle_abort(self, file: EventFile, state: ProcedureState) -> None:
-        """Start or end the abort script of a procedure whose process could not. Only the first decision counts."""
-        key, abort = states.abort_key(file.events), self.record.abort
-        if key is None or abort is None:
+    def settle_abort(self, events: Sequence[Event], found: ProcedureSummary) -> None:
+        """Start or end the abort script of a procedure whose process has died. Only the first decision counts."""
+        key, abort = states.abort_key(events), self.record.abort
+        if key is None or abort is None or any(event["event"] == "abort" for event in events):
             return
-        start = (FAILURE if state is ProcedureState.FAILED else STOP) in abort.on
+        start = {ProcedureState.FAILED: FAILURE, ProcedureState.STOPPED: STOP}.get(found.state) in abort.on
         record = abort_record(sender(), time.time(), start=start, ended=0)
         if self._place.store.commit(key, INBOX, {abort_name(self.key): record}):
             ring(self._place.transport, f"{self._place.store.directory(key)}/{INBOX}")
@@ -137,7 +145,7 @@ class Procedure:
         A state that it is in for a moment only is not missed. Raises ProcedureFailed if it ends without having been in
         that state, and TimeoutError.
         """
-        wanted = None if state is None else _parsed(state)
+        wanted = None if state is None else ProcedureState.of(state)
         file, seen = self._events(), 0
         try:
             for _ in self._follow(file, seconds_to_wait(timeout)):
@@ -161,9 +169,9 @@ class Procedure:
             raise self._failure(found, "main did not return")
         return self.job.result()
 
-    def _failure(self, found: Snapshot, what: str) -> ProcedureFailed:
+    def _failure(self, found: ProcedureSummary, what: str) -> ProcedureFailed:
         why = f" ({found.reason})" if found.reason else ""
-        message = f"procedure {self.number} ended {found.state}{why}: {what}. Its log: {self.job.log_path}"
+        message = f"procedure {self.number} ended {found.state}{why}: {what}. Its log: {self.log_path}"
         return ProcedureFailed(message, stacktrace=found.history.stacktrace)
 
     # Commands.
@@ -208,23 +216,31 @@ class Procedure:
 
         Raises CommandRefused, and ProcedureFailed if it did not return.
         """
-        number = self.start(function, *args, **kwargs)
+        return self.value_of(self.start(function, *args, **kwargs))
+
+    def value_of(self, command: int) -> Any:
+        """Wait for the end of the call that `start` has begun; return its value, or a text if JSON has no such value.
+
+        Raises CommandRefused, and ProcedureFailed if it did not return.
+        """
         file = self._events()
         for _ in self._follow(file, None):
-            if event := states.end_of_call(file.events, number):
+            if event := states.end_of_call(file.events, command):
                 if event["event"] == "returned":
                     return event.get("value", event.get("repr"))
+                if event["event"] == "refused":
+                    raise CommandRefused(f"procedure {self.number}: {event.get('reason')}")
                 break
         self.wait()
-        raise self._failure(self._snapshot(file), f"{function} did not return")
+        raise self._failure(self._snapshot(file), "the function did not return")
 
     @property
     def abort(self) -> Procedure | None:
         """The procedure of its abort script, once that is prepared."""
         file = self._events()
         file.read()
-        key = states.abort_key(file.events)
-        return None if key is None else next((each for each in all_of(self._cluster) if each.key == key), None)
+        number = states.abort_number(file.events)
+        return None if number is None else Procedure(self._cluster, number, read_record(self._place, number))
 
     def _prepare_abort(self, file: EventFile) -> Procedure | None:
         """Prepare the abort script, unless that was done."""
@@ -237,7 +253,7 @@ class Procedure:
 
     def _abort_fields(self, abort: Procedure | None) -> dict[str, Any]:
         on = self.record.abort.on if self.record.abort else ()
-        return {"abort": abort.key, "abort_on": on} if abort else {}
+        return {"abort": abort.key, "abort_id": abort.number, "abort_on": on} if abort else {}
 
     def send(self, message: Any) -> None:
         """Send a JSON value to the script, which reads it by `procedure.messages()`. Raises CommandRefused."""
@@ -293,46 +309,6 @@ class Procedure:
 
     def __repr__(self) -> str:
         return f"<Procedure {self.number}: {self.record.plan.script.path}, {self.key} on {self._place.url}>"
-
-
-class Snapshot(NamedTuple):
-    """What is known of a procedure at a time."""
-
-    history: ProcedureHistory
-    reason: str
-    """Why it is in its state, as far as it is known."""
-    pending: str | None
-    """What was asked for and has not happened: `start` or `stop`."""
-
-    @property
-    def state(self) -> ProcedureState:
-        """The last state."""
-        return self.history.states[-1]
-
-
-def _parsed(state: str | ProcedureState) -> ProcedureState:
-    try:
-        return ProcedureState(str(state).upper())
-    except ValueError:
-        message = f"{state!r} is no state of a procedure. The states: {', '.join(ProcedureState)}"
-        raise ProcedureError(message) from None
-
-
-def all_of(cluster: Cluster) -> list[Procedure]:
-    """Return all procedures of a cluster's root, newest first. Records that cannot be read are left out."""
-    place = cluster.place
-    directory = f"{place.store.root}/{PROCEDURES}"
-    names = (name.partition(".") for name in place.transport.list([directory])[directory])
-    numbers = sorted((int(number) for number, _, end in names if number.isdecimal() and end == "json"), reverse=True)
-    paths = {f"{directory}/{number}.json": number for number in numbers}
-    found = []
-    for path, data in place.transport.get_each(list(paths), private=True).items():
-        try:
-            if isinstance(data, bytes):
-                found.append(Procedure(cluster, paths[path], ProcedureRecord.loads(data, where=path)))
-        except (ProtocolError, TransportError):
-            continue
-    return found
 
 
 def has_ended(place: Place, key: str) -> bool:

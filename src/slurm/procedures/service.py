@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
 from slurm.procedures.errors import NoSuchProcedure
-from slurm.procedures.preparing import checked_json, prepare
-from slurm.procedures.procedure import Procedure, all_of
+from slurm.procedures.listing import Listing
+from slurm.procedures.preparing import checked_json, prepare, read_record
+from slurm.procedures.procedure import Procedure
 from slurm.procedures.shared_records import overrides, publish, release
+from slurm.procedures.states import ProcedureState
 from slurm.protocol.procedures import (
     FAILURE,
-    PROCEDURES,
     STOP,
     Abort,
     CallArguments,
     Plan,
-    ProcedureRecord,
     is_name,
 )
 from slurm.tasks.settings import Settings
@@ -28,21 +28,25 @@ if TYPE_CHECKING:
 
     from slurm.options.types import TaskOptions
     from slurm.procedures.script import Script
+    from slurm.procedures.states import ProcedureSummary
+
+_PAGE = 100
 
 
 class ScriptExecutionService:
     """Procedures of one directory, at one place. The constructor does no I/O; all state is in that directory.
 
-    `on` is the URL of a cluster, and `directory` its root there: any process that has both sees the same procedures.
+    `on` is a cluster or its URL, and `directory` the root there, by default that of the cluster: any process that has
+    both sees the same procedures.
     `grace` is the time that a script has to end after SIGTERM. A procedure that is READY and not used for
     `idle_timeout` ends. `options` are those of the jobs, such as `time`.
     """
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,
-        directory: str | os.PathLike[str],
+        directory: str | os.PathLike[str] | None = None,
         *,
-        on: str = "local",
+        on: str | Cluster = "local",
         options: TaskOptions | None = None,
         grace: float = 2.0,
         idle_timeout: float | None = 3600.0,
@@ -51,7 +55,8 @@ class ScriptExecutionService:
         abort_on: Sequence[str] = (STOP,),
         abort_ready: bool = True,
     ) -> None:
-        self.cluster = Cluster(on, root=directory)
+        self.cluster = _at(on, directory)
+        self._listing = Listing(self.cluster)
         self._settings = Settings.parse({**(options or {}), "no_requeue": True})
         self._grace = _seconds(grace, "grace")
         self._idle_timeout = None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout")
@@ -66,7 +71,8 @@ class ScriptExecutionService:
         Returns at once. The procedure is READY when `init` has returned. Raises ScriptError, and what a submission
         raises.
         """
-        init = CallArguments(**checked_json({"args": args, "kwargs": kwargs}, "the arguments of init"))
+        checked_json([args, kwargs], "the arguments of init")
+        init = CallArguments(args=args, kwargs=kwargs)
         abort = self._abort and Abort(script=self._abort.read(), init=init, on=self._abort_on, early=self._abort_ready)
         plan = Plan(
             script=script.read(),
@@ -80,16 +86,32 @@ class ScriptExecutionService:
 
     def procedure(self, number: int) -> Procedure:
         """Open a procedure that any process has prepared. Raises NoSuchProcedure."""
-        place = self.cluster.place
-        path = f"{place.store.root}/{PROCEDURES}/{number}.json"
-        data = place.transport.get([path], private=True).get(path)
-        if data is None:
-            raise NoSuchProcedure(f"there is no procedure {number} in {place.store.root}")
-        return Procedure(self.cluster, number, ProcedureRecord.loads(data, where=path))
+        return Procedure(self.cluster, number, read_record(self.cluster.place, number))
 
     def procedures(self) -> list[Procedure]:
         """All procedures, newest first. Records that cannot be read are left out."""
-        return all_of(self.cluster)
+        return self._listing.procedures(self._listing.numbers())
+
+    def summarise(
+        self, *ids: int, state: str | ProcedureState | None = None, limit: int | None = None
+    ) -> list[ProcedureSummary]:
+        """What is known of procedures now, newest first: of all, of some by their numbers, or those in a state.
+
+        Reads the events together, and asks the scheduler once. A procedure without a job, whose preparer has died, is
+        submitted after a minute. Raises NoSuchProcedure.
+        """
+        wanted = None if state is None else ProcedureState.of(state)
+        numbers = list(ids) or self._listing.numbers()
+        found: list[ProcedureSummary] = []
+        for at in range(0, len(numbers), _PAGE):
+            page = self._listing.procedures(numbers[at : at + _PAGE])
+            if ids and len(page) < len(numbers[at : at + _PAGE]):
+                missing = {*numbers[at : at + _PAGE]} - {each.number for each in page}
+                raise NoSuchProcedure(f"there is no procedure {min(missing)} in {self.cluster.place.store.root}")
+            found += [each for each in self._listing.summaries(page) if wanted in (None, each.state)]
+            if limit is not None and len(found) >= limit:
+                break
+        return found[:limit]
 
     def publish(self, topic: str, /, **values: Any) -> int:
         """Set what an operator wants: JSON values of a topic, for all procedures here, also of later ones.
@@ -113,6 +135,18 @@ class ScriptExecutionService:
 
     def __repr__(self) -> str:
         return f"<ScriptExecutionService on {self.cluster.url!r}>"
+
+
+def _at(on: str | Cluster, directory: str | os.PathLike[str] | None) -> Cluster:
+    """Return a cluster with a directory as its root."""
+    if isinstance(on, str):
+        return Cluster(on, root=directory)
+    if directory is None:
+        return on
+    spec, url = on.place.spec, on.place.url._replace(root=None)
+    moved = Cluster(str(url), root=directory, python=spec.python, setup=spec.setup, login_shell=spec.login_shell)
+    moved.settings = on.settings
+    return moved
 
 
 def _checked_name(name: str, what: str) -> str:

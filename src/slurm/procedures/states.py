@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.procedures.errors import ProcedureError
 from slurm.protocol import procedures as names
+from slurm.protocol.procedures import INIT
 from slurm.protocol.states import JobState
+from slurm.views.status import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from slurm.protocol.procedures import ProcedureRecord, ScriptRecord
     from slurm.submission.status import JobStatus
 
     Event = Mapping[str, Any]
@@ -32,6 +37,15 @@ class ProcedureState(str, Enum):
     STOPPED = names.STOPPED
     FAILED = names.FAILED
 
+    @classmethod
+    def of(cls, word: str) -> ProcedureState:
+        """The state of a name, in letters of any case. Raises ProcedureError."""
+        try:
+            return cls(str(word).upper())
+        except ValueError:
+            message = f"{word!r} is no state of a procedure. The states: {', '.join(cls)}"
+            raise ProcedureError(message) from None
+
     @property
     def ended(self) -> bool:
         """Whether nothing of the procedure runs any more, and nothing ever will."""
@@ -51,6 +65,62 @@ class ProcedureHistory(NamedTuple):
     def states(self) -> list[ProcedureState]:
         """The states alone."""
         return [state for state, _ in self.process_states]
+
+
+class ProcedureInput(NamedTuple):
+    """The arguments of a function of a script: JSON values."""
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+
+
+class ArgCapture(NamedTuple):
+    """A call of a function of a script: its name, its arguments, and the time in seconds since the epoch."""
+
+    fn: str
+    fn_args: ProcedureInput
+    time: float | None = None
+
+
+class ProcedureSummary(NamedTuple):
+    """What is known of a procedure at a time."""
+
+    id: int
+    key: str
+    script: ScriptRecord
+    script_args: list[ArgCapture]
+    """The calls of the script, in order, from `init` on."""
+    history: ProcedureHistory
+    reason: str
+    """Why it is in its state, as far as it is known."""
+    pending: str | None
+    """What was asked for and has not happened: `start` or `stop`."""
+    by: str
+    """Who has prepared it, as user@host."""
+
+    @property
+    def state(self) -> ProcedureState:
+        """The last state."""
+        return self.history.states[-1]
+
+
+def summary(
+    number: int, record: ProcedureRecord, events: Sequence[Event], job: JobStatus | None = None
+) -> ProcedureSummary:
+    """Return what the events of a procedure say, and the scheduler, if the status of its job is given."""
+    found, why = history(record.created, events), reason(events)
+    if job is not None and job.state.final and not found.states[-1].ended:
+        found = with_end(found, job)
+        why = job.explanation or job.reason or error_of(job) or f"{job.state}"
+    init = ArgCapture(INIT, ProcedureInput(record.plan.init.args, record.plan.init.kwargs), record.created)
+    calls = [
+        ArgCapture(str(e.get("function")), ProcedureInput(e.get("args", ()), e.get("kwargs", {})), e.get("time"))
+        for e in events
+        if e["event"] == "called"
+    ]
+    return ProcedureSummary(
+        number, record.key, record.plan.script, [init, *calls], found, why, pending(events), record.by
+    )
 
 
 def parse(data: bytes) -> Iterator[Event]:
@@ -107,10 +177,14 @@ def pending(events: Iterable[Event]) -> str | None:
     return found
 
 
-def abort_key(events: Iterable[Event]) -> str | None:
+def abort_key(events: Sequence[Event]) -> str | None:
     """Return the key of the procedure of the abort script, once that is prepared."""
-    keys = [event.get("abort") if event["event"] != "abort" else event.get("key") for event in events]
-    return next((key for key in reversed(keys) if isinstance(key, str)), None)
+    return next((event["abort"] for event in reversed(events) if isinstance(event.get("abort"), str)), None)
+
+
+def abort_number(events: Sequence[Event]) -> int | None:
+    """Return the number of that procedure."""
+    return next((event["abort_id"] for event in reversed(events) if isinstance(event.get("abort_id"), int)), None)
 
 
 def answer(events: Iterable[Event], command: int) -> Event | None:

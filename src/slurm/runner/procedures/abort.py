@@ -34,7 +34,7 @@ class AbortScript:
     """The abort procedure of a procedure, as its process knows it from commands."""
 
     def __init__(self, job: JobContext) -> None:
-        self._job, self._key = job, ""
+        self._job, self._key, self._number = job, "", 0
         self._on: tuple[str, ...] = ()
         self._asked: bool | None = None
         self._settled = False
@@ -43,14 +43,15 @@ class AbortScript:
         """Take over what a command says: the key of the abort procedure, and when it is to be started."""
         fields = command.fields
         if isinstance(fields.get("abort"), str):
-            self._key, self._on = fields["abort"], tuple(fields.get("abort_on", ()))
+            self._key, self._number = fields["abort"], fields.get("abort_id", 0)
+            self._on = tuple(fields.get("abort_on", ()))
         if isinstance(fields.get("run_abort"), bool):
             self._asked = fields["run_abort"]
 
     @property
-    def named(self) -> dict[str, str]:
-        """Its key as a field of an event; none before it is prepared."""
-        return {"abort": self._key} if self._key else {}
+    def named(self) -> dict[str, Any]:
+        """Its key and number as fields of an event; none before it is prepared."""
+        return {"abort": self._key, "abort_id": self._number} if self._key else {}
 
     def settle(self, state: str, ended: int) -> Iterator[dict[str, Any]]:
         """Start the abort script or end it, once, as the procedure is in a state now. Yields an event about it.
@@ -67,9 +68,9 @@ class AbortScript:
             ready = is_ready(self._job, self._key)
             record = abort_record(self._job.key, time.time(), start=start, ended=ended)
             send_abort(self._job, self._key, record)
-            yield {"event": "abort", "key": self._key, "started": start, "ready": ready}
+            yield {"event": "abort", **self.named, "started": start, "ready": ready}
         except OSError as error:
-            yield {"event": "abort", "key": self._key, "error": str(error)}
+            yield {"event": "abort", **self.named, "error": str(error)}
 
 
 def send_abort(job: JobContext, abort: str, record: bytes) -> bool:
