@@ -53,6 +53,8 @@ CATCH_ALLS = {
     "runner/pools/workers.py": 1,
     "pools/answers.py": 1,
     "pools/pool_calls.py": 1,
+    "runner/procedures/child.py": 2,
+    "runner/procedures/script_process.py": 1,
     "runner/program.py": 1,
     "runner/pickling.py": 2,
     "runner/result_saver.py": 2,
@@ -76,6 +78,7 @@ LOOKS = {
     "protocol/freshness.py": 4,
     "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
+    "runner/procedures/processes.py": 1,
     "runner/program.py": 3,
     "runner/ranks.py": 1,
 }

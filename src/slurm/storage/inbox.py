@@ -54,20 +54,20 @@ def send(transport: Transport, directory: str, record: bytes) -> int:
 
     Raises TransportError.
     """
-    return append(transport, f"{directory}/{INBOX}", record)
+    return append(transport, f"{directory}/{INBOX}", record, parents="")
 
 
-def append(transport: Transport, directory: str, record: bytes) -> int:
+def append(transport: Transport, directory: str, record: bytes, *, parents: str = "-p") -> int:
     """Store a record that no other equals in a directory, under the next free number, and return the number.
 
-    One command. Raises TransportError.
+    One command. Makes the directory, and missing parents of it unless `parents` is empty. Raises TransportError.
     """
     argv = ["sh", "-c", program(__name__, "send.sh"), "sh", directory]
     word = os.urandom(4).hex()
     for left in reversed(range(_TRIES)):
         again = "" if left == _TRIES - 1 else "again"
         try:
-            done = transport.run([*argv, word, str(len(record)), again], stdin=record, timeout=60)
+            done = transport.run([*argv, word, str(len(record)), again, parents], stdin=record, timeout=60)
         except ConnectionLost:
             if not left:
                 raise

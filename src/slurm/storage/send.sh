@@ -1,8 +1,10 @@
 # shellcheck shell=sh
 # Input: a record. Give it the next free number in a directory, ring the bell there or above it, and print the number.
-# Arguments: the directory, a random word, the size of the record in bytes, and "again" if the record may be there already.
+# Arguments: the directory, a random word, the size of the record in bytes, "again" if the record may be there already, and
+# "-p" to make missing parents of the directory.
 umask 077
-mkdir -p -- "$1" 2> /dev/null
+# shellcheck disable=SC2086 # an empty word is none
+mkdir $5 -- "$1" 2> /dev/null
 cd -- "$1" || exit
 trap 'rm -f ".$2"' EXIT
 cat > ".$2" || exit

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from slurm.protocol.files import open_own
 from slurm.protocol.freshness import list_names, retry_absent
-from slurm.protocol.procedures import BELL, CONTEXT, Override
+from slurm.protocol.procedures import BELL, CONTEXT, Override, is_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import print_to_log
 
@@ -50,8 +49,7 @@ class OverrideReader:
         from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
 
         try:
-            topics = [name for name in list_names(self._directory) if os.path.isdir(f"{self._directory}/{name}")]
-            for topic in topics:
+            for topic in (name for name in list_names(self._directory) if is_name(name) and name != BELL):
                 number = highest(f"{self._directory}/{topic}")
                 if number > self._known.get(topic, 0):
                     path = f"{self._directory}/{topic}/{number}.json"
