@@ -103,6 +103,8 @@ HAPPY = [
 ]
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
+
 made: list[ScriptExecutionService] = []
 
 
@@ -343,6 +345,13 @@ def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
         service.summarise(state="SLEEPING")
 
 
+def fields_on_the_page(command: str) -> set[str]:
+    """The names of the fields that `--json` of a command prints, as its page says."""
+    row = re.search(rf"^\| `script {command}` \| an object \| (.*) \|$", PAGE.read_text(), flags=re.MULTILINE)
+    assert row is not None
+    return set(re.findall(r"`(\w+)`", row[1]))
+
+
 def test_the_command(service: ScriptExecutionService, tmp_path: Path) -> None:
     script = tmp_path / "observe.py"
     script.write_text(OBSERVE + "\nprint('loaded')\n")
@@ -366,6 +375,9 @@ def test_the_command(service: ScriptExecutionService, tmp_path: Path) -> None:
     assert "calibrate(21)" in run("show", number)
     assert run("logs", number) == "loaded\n"
     assert [json.loads(line)["event"] for line in run("events", number).splitlines()][-1] == "state"
+    for words in (["stop", number], ["show", number], ["logs", number], ["release", "slot", "--yes"]):
+        assert json.loads(run(*words, "--json")).keys() <= fields_on_the_page(words[0])
+    assert json.loads(run("events", number, "--json"))[0]["state"] == "IDLE"
     assert "#SBATCH" in run(made["key"])
     assert "nobody has slot" in run("release", "slot", "--yes")
     run("publish", "operator.ready", "enabled", status=2)

@@ -20,7 +20,6 @@ from slurm.procedures.states import ProcedureState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from slurm.procedures.procedure import Procedure
     from slurm.procedures.states import ProcedureSummary
 
 
@@ -117,6 +116,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
 @click.option("--force", is_flag=True, help="If it is not READY yet, call the function when it is.")
 @click.option("--wait", is_flag=True, help="Wait until the function has returned, and print its value.")
 @_placed
+@json_option
 def start(  # noqa: PLR0917 - click's way
     number: int,
     function: str,
@@ -125,6 +125,7 @@ def start(  # noqa: PLR0917 - click's way
     wait: bool,  # noqa: FBT001
     cluster: str | None,
     directory: str | None,
+    as_json: bool,  # noqa: FBT001
 ) -> None:
     """Call FUNCTION, by default main, of procedure NUMBER, with ARGUMENTS: VALUE or NAME=VALUE.
 
@@ -133,18 +134,31 @@ def start(  # noqa: PLR0917 - click's way
     found = _service(cluster, directory).procedure(number)
     args, kwargs = _arguments(arguments)
     command = found.start(function, *args, force_start=force, **kwargs)
-    if wait:
-        output.show(json.dumps(found.value_of(command)))
+    value = found.value_of(command) if wait else None
+    if as_json:
+        show_json({"number": number, "command": command, **({"value": value} if wait else {})})
+    elif wait:
+        output.show(json.dumps(value))
 
 
 @click.command()
 @_number
 @click.option("--abort/--no-abort", default=None, help="Whether its abort script runs.")
 @_placed
-def stop(number: int, abort: bool | None, cluster: str | None, directory: str | None) -> None:  # noqa: FBT001
+@json_option
+def stop(
+    number: int,
+    abort: bool | None,  # noqa: FBT001
+    cluster: str | None,
+    directory: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """End procedure NUMBER: SIGTERM, SIGKILL after its grace, until no process of it is left. Prints its state."""
     state = _service(cluster, directory).procedure(number).stop(abort=abort)
-    output.show(f"{state}")
+    if as_json:
+        show_json({"number": number, "state": f"{state}"})
+    else:
+        output.show(f"{state}")
     if not state.ended:
         raise ProcedureError(f"the end of procedure {number} is not confirmed: see slurm script show {number}")
 
@@ -203,20 +217,45 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
 @_number
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until it has ended.")
 @_placed
-def events(number: int, follow: bool, cluster: str | None, directory: str | None) -> None:  # noqa: FBT001
-    """Print the events of procedure NUMBER as lines of JSON: states, calls, messages, reports and errors."""
-    for event in _service(cluster, directory).procedure(number).events(follow=follow):
-        output.show(json.dumps(event))
+@json_option
+def events(
+    number: int,
+    follow: bool,  # noqa: FBT001
+    cluster: str | None,
+    directory: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Print the events of procedure NUMBER as lines of JSON: states, calls, messages, reports and errors.
+
+    With --json, print a list of them.
+    """
+    _refuse_both(follow=follow, as_json=as_json)
+    found = _service(cluster, directory).procedure(number).events(follow=follow)
+    if as_json:
+        show_json(list(found))
+    else:
+        for event in found:
+            output.show(json.dumps(event))
 
 
 @click.command()
 @_number
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until it has ended.")
 @_placed
-def logs(number: int, follow: bool, cluster: str | None, directory: str | None) -> None:  # noqa: FBT001
+@json_option
+def logs(
+    number: int,
+    follow: bool,  # noqa: FBT001
+    cluster: str | None,
+    directory: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Print what the script of procedure NUMBER has printed."""
-    found: Procedure = _service(cluster, directory).procedure(number)
-    if follow:
+    _refuse_both(follow=follow, as_json=as_json)
+    found = _service(cluster, directory).procedure(number)
+    if as_json:
+        show_json({"number": number, "path": found.log_path, "text": found.job.logs()})
+    elif follow:
         for text in found.job.logs(follow=True):
             output.show(text, nl=False)
     else:
@@ -227,43 +266,63 @@ def logs(number: int, follow: bool, cluster: str | None, directory: str | None) 
 @_number
 @click.argument("message")
 @_placed
-def send(number: int, message: str, cluster: str | None, directory: str | None) -> None:
+@json_option
+def send(number: int, message: str, cluster: str | None, directory: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Send MESSAGE, JSON or text, to the script of procedure NUMBER, which reads it by `procedure.messages()`."""
-    _service(cluster, directory).procedure(number).send(_value(message))
+    value = _value(message)
+    _service(cluster, directory).procedure(number).send(value)
+    if as_json:
+        show_json({"number": number, "message": value})
 
 
 @click.command()
 @click.argument("topic", required=False)
 @click.argument("values", nargs=-1, metavar="[NAME=VALUE]...")
 @_placed
-def publish(topic: str | None, values: tuple[str, ...], cluster: str | None, directory: str | None) -> None:
+@json_option
+def publish(
+    topic: str | None,
+    values: tuple[str, ...],
+    cluster: str | None,
+    directory: str | None,
+    as_json: bool,  # noqa: FBT001
+) -> None:
     """Set the values of TOPIC for all scripts, such as: slurm script publish operator.ready enabled=false
 
     Without TOPIC, print all topics and their values as JSON.
     """
     service = _service(cluster, directory)
-    if topic is None:
+    if topic is not None:
+        args, kwargs = _arguments(values)
+        if args or not kwargs:
+            raise click.UsageError(f"write values as NAME=VALUE: slurm script publish {topic} enabled=false")
+        service.publish(topic, **kwargs)
+    if topic is None or as_json:
         show_json(service.overrides())
-        return
-    args, kwargs = _arguments(values)
-    if args or not kwargs:
-        raise click.UsageError(f"write values as NAME=VALUE: slurm script publish {topic} enabled=false")
-    service.publish(topic, **kwargs)
 
 
 @click.command()
 @click.argument("slot")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_placed
-def release(slot: str, yes: bool, cluster: str | None, directory: str | None) -> None:  # noqa: FBT001
+@json_option
+def release(slot: str, yes: bool, cluster: str | None, directory: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Free SLOT, whose holder can no longer say that it has ended, for example because its node was lost.
 
     The holder may still run there. Look before.
     """
     if not yes:
-        click.confirm(f"Whoever has {slot} may still run. Free it?", abort=True)
+        click.confirm(f"Whoever has {slot} may still run. Free it?", abort=True, err=True)
     holder = _service(cluster, directory).release(slot)
-    output.show(f"{slot} was held by {holder}" if holder else f"nobody has {slot}")
+    if as_json:
+        show_json({"slot": slot, "holder": holder})
+    else:
+        output.show(f"{slot} was held by {holder}" if holder else f"nobody has {slot}")
+
+
+def _refuse_both(*, follow: bool, as_json: bool) -> None:
+    if follow and as_json:
+        raise click.UsageError("--follow has no --json: a list ends. Without --follow, --json prints what is there.")
 
 
 def _facts(summary: ProcedureSummary) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
-from slurm.cli.help_text import Context
 from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json
 from slurm.errors import NoSuchJob
@@ -24,6 +23,7 @@ COMMANDS = {
     "send": (f"{_MODULE}:send", "Send a message to a script that runs."),
     "publish": (f"{_MODULE}:publish", "Set what an operator wants, for all scripts."),
     "release": (f"{_MODULE}:release", "Free a slot whose holder cannot."),
+    "batch": ("slurm.cli.script:batch", "Print the batch script of a job."),
 }
 
 
@@ -32,8 +32,7 @@ class _ScriptGroup(LazyGroup):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command, or the one that takes a KEY."""
-        batch.context_class = Context
-        return super().get_command(ctx, cmd_name) or batch
+        return super().get_command(ctx, cmd_name) or super().get_command(ctx, "batch")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -49,7 +48,7 @@ def script() -> None:
 
     NUMBER is that of a procedure, as `slurm script list` shows it.
 
-    slurm script KEY [--on CLUSTER] [--json] prints the batch script with which the job KEY was submitted.
+    slurm script KEY is short for slurm script batch KEY.
     """
 
 
