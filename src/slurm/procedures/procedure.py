@@ -232,7 +232,7 @@ class Procedure:
                     raise CommandRefused(f"procedure {self.number}: {event.get('reason')}")
                 break
         self.wait()
-        raise self._failure(self._snapshot(file), "the function did not return")
+        raise self._failure(self.look(), "the function did not return")
 
     @property
     def abort(self) -> Procedure | None:

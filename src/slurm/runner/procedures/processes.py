@@ -43,10 +43,10 @@ def _parent(pid: str) -> int:
 
 
 def kill(pid: int, number: int) -> None:
-    """Send a signal to a process, unless it has ended."""
+    """Send a signal to a process, unless it has ended or has become another user's."""
     try:
         os.kill(pid, number)
-    except ProcessLookupError:
+    except (ProcessLookupError, PermissionError):
         pass
 
 
