@@ -285,10 +285,15 @@ class Procedure:
                 late = self._prepare_abort(file)
             wanted = {} if abort is None else {"run_abort": abort}
             self._send({"command": "stop", **wanted, **self._abort_fields(late)})
-        if not wait:
-            return self._snapshot(file).state
+        return self._confirmed(file) if wait else self._snapshot(file).state
+
+    def _confirmed(self, file: EventFile) -> ProcedureState:
+        """Wait for the end of a procedure that was told to stop; UNKNOWN if that is not confirmed in time."""
         try:
-            return self.wait(None, self.record.plan.grace + _KILL_SECONDS + _LATE_SECONDS)
+            for _ in self._follow(file, self.record.plan.grace + _KILL_SECONDS + _LATE_SECONDS):
+                if states.history(0.0, file.events).states[-1] is ProcedureState.UNKNOWN:
+                    break
+            return self._snapshot(file).state
         except WaitTimeout:
             return ProcedureState.UNKNOWN
 
