@@ -47,6 +47,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pools.*",),
     ("clusters.*",),
     ("tools.*",),
+    ("procedures.*",),
     ("sweeps.*",),
     ("compat.*",),
     ("doctor.*",),

@@ -55,6 +55,8 @@ CATCH_ALLS = {
     "runner/pools/workers.py": 1,
     "pools/answers.py": 1,
     "pools/pool_calls.py": 1,
+    "runner/procedures/child.py": 2,
+    "runner/procedures/script_process.py": 1,
     "runner/program.py": 1,
     "runner/pickling.py": 2,
     "runner/result_saver.py": 2,
@@ -79,6 +81,7 @@ LOOKS = {
     "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
     "runner/pools/process.py": 1,  # /proc
+    "runner/procedures/processes.py": 1,
     "runner/program.py": 3,
     "runner/ranks.py": 1,
 }

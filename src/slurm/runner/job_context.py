@@ -37,6 +37,10 @@ class Stopped(BaseException):
     """The task has saved a checkpoint and must end: unwinds the task up to the runner."""
 
 
+class Ended(BaseException):
+    """The call ends because its user has asked it to: its outcome has the state CANCELLED, with this as the reason."""
+
+
 class JobContext(Record):
     """The job that a task runs in: give a parameter this annotation, or call `slurm.current_job()`.
 

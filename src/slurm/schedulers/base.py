@@ -147,6 +147,8 @@ class Scheduler(ABC):
     name: ClassVar[str]
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """The first and the longest interval in seconds between two status queries."""
+    kill_wait: ClassVar[float] = 30.0
+    """Seconds between SIGTERM and SIGKILL when it ends a job: slurm.conf(5), KillWait, as Slurm ships."""
     accounting_timeout: ClassVar[float] = 60.0
     """Seconds for the accounting command. If it takes longer, the accounting counts as down for a while."""
     launcher: ClassVar[Sequence[str]] = ()
