@@ -29,8 +29,11 @@ def read_file(path: str) -> SweepConfig:
         if project.command is not None:
             config = SweepConfig(project.completed(config), where=path)
             options = "".join(f", {name}: {value}" for name, value in config.options.items())
-            note = f"its script is that of {found}, so it has command: {config.command}{options}. Clusters in that "
-            config.notes = (*notes, f"{path}: {note}file are not used; slurm sweep import makes a Slurmfile of them")
+            note = (
+                f"{path}: its script is that of {found}, so it has command: {config.command}{options}. Clusters and a "
+                "conda environment in that file are not used: slurm sweep import makes a Slurmfile of them"
+            )
+            config.notes = (*notes, note)
         else:
             config.notes = (*notes, f"{found} names no script for {path}: it has no paths.training_script")
     for note in config.notes:
