@@ -25,6 +25,7 @@ CATCH_ALLS = {
     "sweeps/acting.py": 1,
     "compat/submitit/debug.py": 2,
     "runner/debugger.py": 1,
+    "runner/pools/resolver.py": 1,
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/replay.py": 2,

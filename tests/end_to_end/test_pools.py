@@ -19,12 +19,15 @@ from slurm import Cluster, Job, JobArray, JobState, Retry, as_completed, current
 from slurm.cli.jobs import all_facts_of
 from slurm.errors import (
     ConfigurationError,
+    DependencyFailed,
     JobCancelled,
     JobTimedOut,
     NoSuchJob,
+    NotPicklable,
     OptionError,
     PoolEnded,
     PoolError,
+    SubmissionError,
     WorkerDied,
 )
 from slurm.testing import InlineCluster
@@ -332,14 +335,55 @@ def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:
         current_worker()
 
 
+@task
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def test_jobs_are_arguments_of_calls_of_a_pool_and_the_other_way_round(local: Cluster, tmp_path: Path) -> None:
+    with local, local.pool(workers=2, time="10:00") as pool:
+        queued, squares = square(5), square.on(pool).map(range(4))
+        large = task(lambda: b"x" * 2_000_000).on(pool)()
+        begun = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        after = square.after(begun).on(pool)(9)
+        assert after.status().reason == "it waits for other calls"
+        cancelled = square.after(begun).on(pool)(10)
+        assert cancelled.cancel()
+        with pytest.raises(JobCancelled):
+            cancelled.result(SOON)
+        assert add.on(pool)(squares[2], squares[3], 1).result(SOON) == 14
+        assert total.on(pool)(squares).result(SOON) == 14
+        assert task(len).on(pool)(large).result(SOON) == 2_000_000
+        assert square.on(pool).map([squares[1], 7, squares[2]]).results(SOON) == [1, 49, 16]
+        assert add.on(pool)(queued, 1).result(SOON) == 26
+        assert total(squares[1:]).result(SOON) == 14  # of the cluster
+        assert add(squares[3], queued).result(SOON) == 34
+        failed = fail.on(pool)(3)
+        with pytest.raises(DependencyFailed, match="ValueError: no 3"):
+            square.on(pool)(failed).result(SOON)
+        with pytest.raises(DependencyFailed, match="runs only if it fails"):
+            square.after(squares[0], on="failure").on(pool)(1).result(SOON)
+        assert square.after(failed, on="any").on(pool)(4).result(SOON) == 16
+        with pytest.raises(NotPicklable, match="no 3"):
+            square(failed)
+        with pytest.raises(SubmissionError, match="cannot wait for calls"):
+            square.after(failed)(1)
+        assert not after.done()
+        (tmp_path / "end").touch()
+        assert after.result(SOON) == 81
+
+
 def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster) -> None:
     with local.pool(workers=1, time="10:00") as pool:
         with pytest.raises(PoolError, match="workflow"):
             chain.on(pool)()
         with pytest.raises(PoolError, match="after"):
-            square.after(square.on(pool)(1)).on(pool)(2)
-        with pytest.raises(PoolError, match=r"pass job\.result"):
-            square.on(pool)(square.on(pool)(2))
+            square.after("1234").on(pool)(2)
         assert square.on(pool)(2).result(SOON) == 4
     with pytest.raises(OptionError, match="idle"):
         local.pool(idle="soon")

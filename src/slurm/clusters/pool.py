@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
 from slurm.clusters.opening import open_call
 from slurm.errors import OptionError, PoolError, SlurmError
 from slurm.jobs.executor import ClusterExecutor
+from slurm.jobs.handle import by_reference
 from slurm.jobs.job import JobArray
 from slurm.jobs.launching import is_command
 from slurm.jobs.submit import Wanted, describe, head_of, submit_draft
 from slurm.options import values
 from slurm.options.retry import of_options
 from slurm.pools.client_files import ClientFiles
+from slurm.pools.held_calls import jobs_among
 from slurm.pools.pool_calls import PoolCalls
 from slurm.protocol import CLIENTS
 from slurm.protocol.directories import make_private
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from slurm.jobs.plan import Plan
     from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment
-    from slurm.serialization.pickling import Arguments
+    from slurm.serialization.pickling import Arguments, Reference
     from slurm.submission.submission_state import SubmissionState
 
 Duration = Union[float, str, "timedelta"]
@@ -95,14 +97,21 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._calls.cancel(self._calls.held.numbers)
         self.close()
 
     def close(self) -> None:
-        """Take no more calls. The workers end once they have made those that were submitted."""
+        """Take no more calls. The workers end once they have made those that were submitted.
+
+        Waits for the jobs that calls of the pool wait for.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        self._calls.held.wait()
+        with self._lock:
             try:
                 self._files.close()
                 ends_by_itself = self._calls.unanswered or self._calls.none_left
@@ -116,9 +125,14 @@ class Pool:
         del mapped
         self._refuse(of)
         uploads = Uploads()
-        pickled = pickle_calls(head_of(of, uploads), calls, reducers=REDUCERS, there=self._environment.modules)
-        if any(reference.kind != "put" for reference in frozenset().union(*pickled.references)):
-            raise PoolError(f"{of.name} on a pool takes no jobs as arguments yet: pass job.result()")
+        token = by_reference.set(True)
+        try:
+            pickled = pickle_calls(head_of(of, uploads), calls, reducers=REDUCERS, there=self._environment.modules)
+        finally:
+            by_reference.reset(token)
+        needs = [jobs_among(some) if some else some for some in pickled.references]
+        after = tuple((each.reference, on) for each, on in of.upstreams if not isinstance(each, str))
+        self._refuse_foreign({*pickled.references, frozenset(reference for reference, _ in after)})
         text, retry = of.terms.options.get("retry"), of_options(of.terms.options.get)
         data, (head, *bounds) = pickled.calls.data, unpacked(pickled.calls.offsets)
         calls_data = [data[begin:end] for begin, end in pairwise(bounds)]
@@ -128,11 +142,8 @@ class Pool:
                 digest = self._files.add_function(data[: bounds[0]], head, str(text or ""))
             except OSError as error:
                 raise PoolError(f"{of.name} cannot be written for the workers of the pool: {error}") from error
-            indices = self._calls.state.grow(len(calls_data))
             size = max(1, min(_MOST_CALLS, len(calls_data) // (_BLOCKS_OF_A_WORKER * self._workers)))
-            for at in range(0, len(calls_data), size):
-                self._calls.add(digest, indices[at], calls_data[at : at + size], retry=retry)
-        self._calls.follow()
+            indices = self._calls.submit(digest, calls_data, needs=needs, after=after, retry=retry, size=size)
         return JobArray(self._place, self._calls.state, indices)
 
     def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
@@ -157,8 +168,8 @@ class Pool:
             if of.is_workflow
             else "runs a program, which runs as a job of its own"
             if is_command(of)
-            else "waits for other jobs (after), which calls of a pool cannot yet"
-            if of.upstreams
+            else "waits for a job by its id (after), which only a job of its own can"
+            if any(isinstance(upstream, str) for upstream, _ in of.upstreams)
             else "has an environment of its own: give it to cluster.pool(environment=…)"
             if terms.environment
             else "has a Retry that changes mem=, time= or the nodes, which the pool has given"
@@ -167,6 +178,14 @@ class Pool:
         )
         if what:
             raise PoolError(f"{of.name} cannot run on a pool: it {what}")
+
+    def _refuse_foreign(self, references: Iterable[frozenset[Reference]]) -> None:
+        for reference in frozenset().union(*references):
+            if reference.home != str(self._place.url):
+                raise PoolError(
+                    f"{reference.key} is on {reference.home}, and the pool on {self._place.url}, which cannot read its "
+                    "result: pass job.result() instead"
+                )
 
     def _refuse_after_the_end(self) -> None:
         if self._pid != os.getpid():

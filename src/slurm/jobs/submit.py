@@ -13,7 +13,7 @@ from slurm.jobs.plan import Draft
 from slurm.jobs.queueing import queue
 from slurm.options import Options
 from slurm.options.retry import of_options
-from slurm.protocol import Functions, Retried, Submission
+from slurm.protocol import CLIENTS, Functions, Retried, Submission
 from slurm.protocol.ranges import in_order
 from slurm.serialization.pickling import Function, Pickled, pickle_callbacks, pickle_calls
 from slurm.storage.keys import name_of_batch, new_key
@@ -284,6 +284,8 @@ def _describe(
 def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) -> None:
     here = str(place.url)
     for reference in frozenset().union(*references):
+        if f"/{CLIENTS}/" in reference.key:
+            raise SubmissionError(f"a job cannot wait for calls of the pool {reference.key}: wait for them before")
         if reference.home != here:
             what = "what was put" if reference.kind == "put" else "job"
             message = (

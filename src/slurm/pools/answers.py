@@ -104,6 +104,11 @@ class Answers:
         self._concluded[number] = outcome
         return True
 
+    def place_of(self, number: int) -> tuple[str, int] | None:
+        """The name of the outbox that has the answer to a call, and its offset; None if there is none."""
+        place = self._places.get(number)
+        return (outbox_name(place.element), place.offset) if place else None
+
     def worker_of(self, number: int) -> tuple[int, int]:
         """The element that makes or has made a call, as far as is known, and its worker; else zeros."""
         if place := self._places.get(number):

@@ -73,23 +73,28 @@ class ClientFiles:
             self._functions.add(digest)
         return digest
 
-    def add_block(self, digest: bytes, first: int, calls: Sequence[bytes], *, attempt: int = 1) -> None:
+    def add_block(
+        self, digest: bytes, first: int, calls: Sequence[bytes], *, places: bytes = b"", attempt: int = 1
+    ) -> None:
         """Write a block of calls, the first of which has the number `first`. Waits while the disk is full.
 
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
         with self.lock:
             head = Head(BLOCK, self.next_block, first=first, calls=len(calls), attempt=attempt)
-            self._write(encode(head, pack(digest, calls)))
+            self._write(encode(head, pack(digest, calls, places)))
             self.next_block += 1
 
-    def read_block(self, offset: int) -> tuple[bytes, int, list[bytes]]:
-        """Read a block that was written: its function, its first call, and its calls. Raises OSError, SlurmError."""
+    def read_block(self, offset: int) -> tuple[bytes, int, list[bytes], bytes]:
+        """Read a block that was written: its function, its first call, its calls, and the places of results.
+
+        Raises OSError and SlurmError.
+        """
         frame = read_frame(f"{self.directory}/{BLOCKS}", offset)
         if frame is None:
             raise ProtocolError(f"{self.directory}/{BLOCKS} is damaged: it has no block at {offset}")
-        digest, calls = unpack(frame.body)
-        return bytes.fromhex(digest), frame.head.first, calls
+        digest, calls, places = unpack(frame.body)
+        return bytes.fromhex(digest), frame.head.first, calls, places
 
     def cancel(self, calls: range) -> None:
         """Write that some calls are cancelled. Raises as `add_block` does."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
 from slurm.pools.calls_state import CallsState
+from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.verdicts import Verdicts, cancelled
 from slurm.protocol.claims import Claims, claimant
 from slurm.protocol.frames import BLOCK, FrameReader
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from slurm.places.place import Place
     from slurm.pools.client_files import ClientFiles
     from slurm.protocol.outcomes import Outcome
+    from slurm.serialization.pickling import Reference
     from slurm.storage.job_store import Outcomes
     from slurm.storage.results import FetchedResults
     from slurm.submission.submission_state import SubmissionState
@@ -71,6 +73,7 @@ class PoolCalls:
         self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
         self._block_of: dict[int, _Block] = {}
         self._ended: set[int] = set()  # elements
+        self.held = HeldCalls(place, self._state_of, self.follow)
         self._changed, self._reading = threading.Condition(), threading.RLock()
         self._thread: threading.Thread | None = None
         self._concluded_at = self._added_at = self._warned_at = 0.0
@@ -78,13 +81,52 @@ class PoolCalls:
             place.tracker.when_finished(pool, element, partial(self._element_ended, element))
         place.outcomes.add(key, self)
 
-    def add(self, digest: bytes, first: int, calls: Sequence[bytes], *, retry: Retry | None, attempt: int = 1) -> None:
+    def submit(
+        self,
+        digest: bytes,
+        calls: Sequence[bytes],
+        *,
+        needs: Sequence[frozenset[Reference]],
+        after: tuple[tuple[Reference, str], ...],
+        retry: Retry | None,
+        size: int,
+    ) -> range:
+        """Write calls in blocks of at most `size`, but for those that wait for jobs; return their numbers.
+
+        Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
+        """
+        waits = [bool(some) or bool(after) for some in needs]
+        for key in {each.key for each in (*frozenset().union(*needs), *(each for each, _ in after))}:
+            self._state_of(key)
+        numbers, at = self.state.grow(len(calls)), 0
+        while at < len(calls):
+            end = at + 1
+            if waits[at]:
+                self.held.add(Held(numbers[at], digest, calls[at], retry, needs[at], after))
+            else:
+                while end < min(at + size, len(calls)) and not waits[end]:
+                    end += 1
+                self.add(digest, numbers[at], calls[at:end], retry=retry)
+            at = end
+        self.follow()
+        return numbers
+
+    def add(
+        self,
+        digest: bytes,
+        first: int,
+        calls: Sequence[bytes],
+        *,
+        retry: Retry | None,
+        places: bytes = b"",
+        attempt: int = 1,
+    ) -> None:
         """Write a block of calls, and expect answers to them. Raises PoolError."""
         files = self._own_files
         with files.lock:
             numbers = range(first, first + len(calls))
             self._expect(_Block(files.next_block, numbers, files.offset, retry, attempt), numbers)
-            files.add_block(digest, first, calls, attempt=attempt)
+            files.add_block(digest, first, calls, places=places, attempt=attempt)
 
     def find(self) -> None:
         """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""
@@ -115,7 +157,7 @@ class PoolCalls:
     @property
     def unanswered(self) -> bool:
         """Whether any call has not ended."""
-        return bool(self._blocks)
+        return bool(self._blocks or self.held)
 
     @property
     def none_left(self) -> bool:
@@ -135,7 +177,7 @@ class PoolCalls:
         with self._changed:
             self._added_at = time.monotonic()
             self._changed.notify_all()
-            if self._blocks and (self._thread is None or not self._thread.is_alive()):
+            if self._busy and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="slurm-pool", daemon=True)
                 self._thread.start()
 
@@ -148,14 +190,17 @@ class PoolCalls:
             host = self._answers.host(_element(name)) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
+        waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
+        reports.update(dict.fromkeys(self.held.numbers, waits))
         self.state.add_reports(reports)
 
     def cancel(self, indices: Collection[int]) -> None:
         """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
         wanted, left = set(indices), list[int]()
+        self._conclude(self.held.take(wanted), cancelled())
         for block in self._unfinished_blocks():
             if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
-                self._conclude(block, cancelled())
+                self._conclude(block.left, cancelled())
             else:
                 left += wanted & block.left
         for calls in _ranges(left):
@@ -184,17 +229,19 @@ class PoolCalls:
             self._ended.add(element)
             self._concluded_at = 0.0
             self._changed.notify_all()
+        self.follow()
 
     def _run(self) -> None:
         last = time.monotonic()
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._blocks, _LINGER):
+                if not self._changed.wait_for(lambda: self._busy, _LINGER):
                     self._thread = None
                     return
             begin = time.monotonic()
             found = False
             try:
+                self._write_held()
                 found = self._look()
             except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
                 if begin - self._warned_at > _WARN_SECONDS:
@@ -206,7 +253,7 @@ class PoolCalls:
                 took = 0.0 if found else min(now - begin, 0.005)
                 shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._pool.elements)
                 eager = _EAGERNESS * (now - max(last, self._added_at))
-                if self._blocks:
+                if self._busy:
                     self._changed.wait(max(shortest, min(eager, _LONGEST_PAUSE)))
 
     def _look(self) -> bool:
@@ -241,37 +288,62 @@ class PoolCalls:
         if name is None and not others and self._claims[_ENDED].claim(block.number):
             name = _ENDED
         if name == _CANCELLED:
-            self._conclude(block, cancelled())
+            self._conclude(block.left, cancelled())
         elif name == _ENDED:
             if not others:
-                self._conclude(block, self._verdicts.pool_ended(ended))
+                self._conclude(block.left, self._verdicts.pool_ended(ended))
         elif name and _element(name) in ended:
             outcome = self._verdicts.of_element(_element(name))
             if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
-                self._conclude(block, outcome)
+                self._conclude(block.left, outcome)
                 return
             try:
                 self._write_again(block)
             except (OSError, SlurmError) as error:
                 _log.warning("calls of %s are not made again: %s", self.state.key, error)
-                self._conclude(block, outcome)
+                self._conclude(block.left, outcome)
 
     def _write_again(self, block: _Block) -> None:
         """Write the calls of a block that have no answers once more, as the next attempt."""
-        digest, first, calls = self._own_files.read_block(block.offset)
+        digest, first, calls, places = self._own_files.read_block(block.offset)
         with self._reading:
             for numbers in _ranges(block.left):
                 self._answers.expect(numbers, block.attempt + 1)
                 some = [calls[number - first] for number in numbers]
-                self.add(digest, numbers.start, some, retry=block.retry, attempt=block.attempt + 1)
+                attempt = block.attempt + 1
+                self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
             with self._changed:
                 self._blocks.pop(block.number, None)
 
-    def _conclude(self, block: _Block, outcome: Outcome) -> None:
+    def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
         with self._reading:
-            concluded = [number for number in sorted(block.left) if self._answers.conclude(number, outcome)]
+            concluded = [number for number in sorted(numbers) if self._answers.conclude(number, outcome)]
             self._forget(concluded)
         self._place.tracker.learn(self.state, concluded)
+
+    def _write_held(self) -> None:
+        """Write the calls that have waited for others, or conclude them. Raises SlurmError."""
+        for held, outcome in self.held.ready():
+            if outcome is not None:
+                self._conclude([held.number], outcome)
+            else:
+                where = places(held.needs, self._place_of)
+                self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
+        if self.none_left and self.held:
+            self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
+
+    def _place_of(self, key: str, index: int) -> tuple[str, int] | None:
+        source = self._place.outcomes.own(key)
+        return source._answers.place_of(index) if isinstance(source, PoolCalls) else None  # noqa: SLF001 - another one
+
+    def _state_of(self, key: str) -> SubmissionState:
+        source = self._place.outcomes.own(key)
+        return source.state if isinstance(source, PoolCalls) else self._place.registry.get(key)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether there is anything to do for the thread."""
+        return bool(self._blocks) or self.held.any_ready or bool(self.held and self.none_left)
 
     def _forget(self, numbers: Iterable[int]) -> None:
         """Drop calls that have ended from their blocks."""

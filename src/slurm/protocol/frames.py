@@ -8,6 +8,7 @@ reader never takes a part of one frame for the begin of another. A frame is ther
 from __future__ import annotations
 
 import os
+import time
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -140,6 +141,19 @@ def read_frame(path: str, offset: int) -> Frame | None:
         head = head_at(os.pread(file.fileno(), HEAD_BYTES, offset))
         body = _read(file, head.length, offset + HEAD_BYTES) if head else b""
     return Frame(head, offset, body) if head and head.fits(body) else None
+
+
+def wait_for_frame(path: str, offset: int, seconds: float) -> Frame:
+    """Read a frame of which at least a part is there. The rest may come late.
+
+    Network file systems show the parts of a file in any order. Raises OSError if it is not complete after some seconds.
+    """
+    end = time.monotonic() + seconds
+    while (frame := read_frame(path, offset)) is None:
+        if time.monotonic() > end:
+            raise OSError(f"{path}: what is written at {offset} is damaged")
+        time.sleep(0.02)
+    return frame
 
 
 def _read(file: IO[bytes], length: int, offset: int) -> bytes:

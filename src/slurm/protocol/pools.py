@@ -49,10 +49,14 @@ def worker_log(element: int, task: int, worker: int) -> str:
     return f"{LOGS}/{log_name(element - task, f'{task}.{worker}')}"
 
 
-def pack(digest: bytes, calls: Sequence[bytes]) -> bytes:
-    """Return the body of a block: calls of the function with this digest, as pickled arguments."""
+def pack(digest: bytes, calls: Sequence[bytes], places: bytes = b"") -> bytes:
+    """Return the body of a block: calls of the function with this digest, as pickled arguments.
+
+    `places` says where the results of calls are that the arguments refer to, as JSON: for the key of each client, and
+    the number of each call, the name of an outbox and an offset in it.
+    """
     lengths = (len(call).to_bytes(_LENGTH_BYTES, "little") for call in calls)
-    return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls))
+    return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls, places))
 
 
 def digest_of(body: bytes) -> str:
@@ -60,8 +64,8 @@ def digest_of(body: bytes) -> str:
     return body[:_DIGEST_BYTES].hex()
 
 
-def unpack(body: bytes) -> tuple[str, list[bytes]]:
-    """Return the digest of the function, in hexadecimal, and the pickled arguments of the calls of a block."""
+def unpack(body: bytes) -> tuple[str, list[bytes], bytes]:
+    """Return the digest of the function, in hexadecimal, the pickled arguments of calls, and the places of a block."""
     at = _DIGEST_BYTES + _COUNT_BYTES
     count = int.from_bytes(body[_DIGEST_BYTES:at], "little")
     lengths = [int.from_bytes(body[i : i + _LENGTH_BYTES], "little") for i in range(at, at + count * _LENGTH_BYTES, 4)]
@@ -70,4 +74,4 @@ def unpack(body: bytes) -> tuple[str, list[bytes]]:
     for length in lengths:
         calls.append(body[at : at + length])
         at += length
-    return digest_of(body), calls
+    return digest_of(body), calls, body[at:]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
 from slurm.protocol import CLIENTS, LOAD, RESULTS, SAVE
-from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, read_frame
+from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, wait_for_frame
 from slurm.protocol.outcomes import CallFailure, ResultRecord
 from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, outbox_name, unpack
 from slurm.protocol.records import TYPE_CHECKING
@@ -16,8 +17,9 @@ from slurm.protocol.records import encode as as_json
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.chunk import run_call
 from slurm.runner.job_context import forget_progress, set_current
-from slurm.runner.placeholder_resolver import LAG, PlaceholderResolver
+from slurm.runner.placeholder_resolver import LAG
 from slurm.runner.pools.output import WorkerOutput, log_path
+from slurm.runner.pools.resolver import PoolResolver
 from slurm.runner.pools.retries import is_made_again
 from slurm.runner.result_saver import describe, exit_code, write_new
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
-    from slurm.protocol.frames import Frame
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
 
@@ -61,7 +62,7 @@ class Worker:
         self._job, self._number, self._answers = job, number, answers
         self._current = job
         self._output = WorkerOutput(log_path(job, number))
-        self._resolver = PlaceholderResolver(job.root)
+        self._resolver = PoolResolver(job.root)
         self._loaders: dict[tuple[int, str], Callable[[bytes], Call]] = {}
 
     def work(self, pieces: IO[bytes]) -> None:
@@ -71,12 +72,13 @@ class Worker:
             directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
             job = self._job_of(piece.client)
             try:
-                frame = _block(f"{directory}/{BLOCKS}", piece.offset)
+                frame = wait_for_frame(f"{directory}/{BLOCKS}", piece.offset, LAG)
             except (OSError, UntrustedFile) as error:
                 for number in range(piece.first, piece.end):
                     self._answer(self._begun(number, piece.attempt or 1), *_failure(number, LOAD, error))
             else:
-                digest, calls = unpack(frame.body)
+                digest, calls, places = unpack(frame.body)
+                self._resolver.places = json.loads(places) if places else {}
                 for number in range(piece.first, piece.end):
                     attempt = (piece.attempt if number == piece.first else 0) or frame.head.attempt
                     self._make(job, piece.client, digest, number, calls[number - frame.head.first], attempt)
@@ -143,16 +145,3 @@ class Worker:
 def _failure(number: int, phase: str, error: Exception) -> tuple[int, bytes]:
     failure = CallFailure(call=number, phase=phase, exit_code=exit_code(error), error=describe(error))
     return FAILURE, as_json(failure.to_json()).encode()
-
-
-def _block(path: str, offset: int) -> Frame:
-    """Read a block whose head is there. Its body may come late.
-
-    Network file systems show the parts of a file in any order.
-    """
-    end = time.monotonic() + LAG
-    while (frame := read_frame(path, offset)) is None:
-        if time.monotonic() > end:
-            raise OSError(f"{path}: the block at {offset} is damaged")
-        time.sleep(0.02)
-    return frame
