@@ -48,6 +48,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("clusters.*",),
     ("tools.*",),
     ("sweeps.*",),
+    ("server.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
     ("former.*", "testing.*"),

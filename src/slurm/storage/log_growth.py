@@ -8,7 +8,7 @@ from slurm.errors import TransportError
 from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slurm.transports.base import Transport
 
@@ -21,6 +21,18 @@ def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]
 
     Raises TransportError.
     """
+    return {path: data for path, (_, data) in _read(transport, offsets).items() if data}
+
+
+def ends(transport: Transport, paths: Sequence[str], most: int) -> dict[str, tuple[int, bytes]]:
+    """Return the last bytes of each log, at most `most`, and the offset at which they begin. By path.
+
+    Raises TransportError.
+    """
+    return _read(transport, dict.fromkeys(paths, -most))
+
+
+def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
     if not offsets:
         return {}
     paths = list(offsets)
@@ -30,11 +42,12 @@ def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]
     done = transport.run(argv, stdin=lines.encode(errors="surrogateescape"), timeout=300)
     try:
         parts = [part.partition("\n") for part in done.stdout.split("= ")[1:]]
-        found = {paths[int(number) - 1]: bytes.fromhex(data) for number, _, data in parts}
+        heads = [(head.split(), data) for head, _, data in parts]
+        found = {paths[int(number) - 1]: (int(begin), bytes.fromhex(data)) for (number, begin), data in heads}
     except (ValueError, IndexError):
         message = f"logs cannot be read: {done.words[-500:]}"
         raise TransportError(message) from None
     if done.status != 0:
         message = f"logs cannot be read: {done.stderr.strip() or done.status}"
         raise TransportError(message)
-    return {path: data for path, data in found.items() if data}
+    return found
