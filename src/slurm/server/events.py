@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sse_starlette.sse import EventSourceResponse
 
 from slurm.server.endpoints import Endpoint, Field, encoded, query_of
+from slurm.server.guard import MAY
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -61,9 +62,10 @@ class Events:
         self._late: dict[str, str] = {}
 
     async def respond(self, request: Request) -> EventSourceResponse:
-        """Open a stream."""
+        """Open a stream. Its header X-Access says what the token may do."""
         limit = query_of(request, EVENTS)["limit"]
-        return EventSourceResponse(self._stream(limit), ping=_PING, send_timeout=_SLOWEST)
+        headers = {"X-Access": request.scope[MAY], "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return EventSourceResponse(self._stream(limit), headers=headers, ping=_PING, send_timeout=_SLOWEST)
 
     def hurry(self) -> None:
         """Look and ask soon, because a request has changed something."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 _READING = ("GET", "HEAD")
+MAY = "slurm.may"
+"""The entry of a request's scope that says what its token may do: "write" or "read"."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -68,6 +70,7 @@ class Guard:
             return Problem(401, "send the token that `slurm serve` has printed: `Authorization: Bearer TOKEN`", ask)
         if not may_write and scope["method"] not in _READING:
             return Problem(403, "this token may only read")
+        scope[MAY] = "write" if may_write else "read"
         return None
 
 
