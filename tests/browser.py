@@ -133,7 +133,7 @@ def browser() -> Iterator[Page]:
     to_browser, ours = os.pipe(), os.pipe()
     argv = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     argv += ["--disable-background-networking", f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
-    steps = f"exec 3<&{to_browser[0]} 4>&{ours[1]}; exec \"$@\""
+    steps = f'exec 3<&{to_browser[0]} 4>&{ours[1]}; exec "$@"'
     process = subprocess.Popen(
         ["sh", "-c", steps, "sh", *argv],
         pass_fds=(to_browser[0], ours[1]),

@@ -45,7 +45,7 @@ def serve(host: str, port: int, path: str | None, cluster: str | None) -> None:
     access = Access(token, reading_token, serving.hosts_of(address))
     for line in _greeting(address, access, listening):
         output.show(line)
-    serving.serve(place, access, listening, everywhere=cluster is None)
+    serving.server(place, access, everywhere=cluster is None).run(sockets=[listening])
 
 
 def _greeting(address: Address, access: Access, listening: socket.socket) -> list[str]:

@@ -38,6 +38,8 @@ class JobsOverview:
         self.troubles: dict[str, str] = {}
         """What does not answer, and why."""
         self._keys: list[str] = []
+        self._new: list[str] = []
+        """The submissions that no look has read yet, newest first."""
         self._known: dict[str, Counting] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._changes = 0
@@ -82,8 +84,8 @@ class JobsOverview:
 
     def _look(self) -> bool:
         self._list_keys()
-        newest = next((at for at, key in enumerate(self._keys) if key in self._known), len(self._keys))
-        self._read_records(self._keys[: min(newest, _MOST_NEW)])
+        self._read_records(self._new[:_MOST_NEW])
+        self._new = []
         return self._read_outcomes(list(self._known))
 
     def changed(self, since: int) -> tuple[list[dict[str, Any]], list[str]]:
@@ -114,8 +116,9 @@ class JobsOverview:
             return self._known[key]
 
     def _list_keys(self) -> None:
-        """List the submissions, and forget those that are gone."""
-        self._keys = self.place.store.keys()
+        """List the submissions, note those that are new since the last time, and forget those that are gone."""
+        before, self._keys = set(self._keys), self.place.store.keys()
+        self._new = [key for key in self._keys if key not in before] + self._new
         for key in self._known.keys() - set(self._keys):
             del self._known[key]
             self._facts.pop(key, None)

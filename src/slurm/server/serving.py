@@ -67,10 +67,12 @@ def _token(path: Path) -> str:
 def listen(address: Address) -> socket.socket:
     """The socket to listen at. Raises ConfigurationError if it cannot be had."""
     try:
-        return _listen_at_path(address.socket) if address.socket else _listen_at_port(address)
+        listening = _listen_at_path(address.socket) if address.socket else _listen_at_port(address)
+        listening.listen()
     except (OSError, OverflowError) as error:
         where = address.socket or f"{address.host}:{address.port}"
         raise ConfigurationError(f"cannot listen at {where}: {getattr(error, 'strerror', None) or error}") from error
+    return listening
 
 
 def _listen_at_port(address: Address) -> socket.socket:
@@ -98,8 +100,8 @@ def _listen_at_path(path: str) -> socket.socket:
     return listening
 
 
-def serve(place: Place, access: Access, listening: socket.socket, *, everywhere: bool) -> None:
-    """Serve until SIGINT or SIGTERM."""
+def server(place: Place, access: Access, *, everywhere: bool) -> uvicorn.Server:
+    """The server of the jobs of a place; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         application(place, access, everywhere=everywhere),
         access_log=False,
@@ -109,7 +111,7 @@ def serve(place: Place, access: Access, listening: socket.socket, *, everywhere:
         ws="none",
         timeout_graceful_shutdown=_GRACE,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    return uvicorn.Server(config)
 
 
 def hosts_of(address: Address) -> tuple[str, ...]:
