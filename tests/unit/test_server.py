@@ -204,7 +204,7 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("method", "path", "sent", "status", "detail"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED]
 )
-def test_what_is_refused_gets_a_problem_document(
+def test_what_is_refused_gets_a_problem_document(  # noqa: PLR0917 - a case, and two fixtures
     client: Client, jobs: JobArray[int], method: str, path: str, sent: dict[str, object], status: int, detail: str
 ) -> None:
     answer = client.ask(method, path, **sent)  # type: ignore[arg-type]
