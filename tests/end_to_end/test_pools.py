@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from slurm import Cluster, Job, JobArray, JobState, Retry, as_completed, current_job, current_worker, task, workflow
-from slurm.cli.jobs import all_facts_of
 from slurm.errors import (
     ConfigurationError,
     DependencyFailed,
@@ -30,6 +29,7 @@ from slurm.errors import (
     SubmissionError,
     WorkerDied,
 )
+from slurm.jobs.facts import all_facts_of
 from slurm.testing import InlineCluster
 from waiting import until
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "send": ("slurm.cli.jobs:send", "Send a message to a running job."),
     "du": ("slurm.cli.space:du", "Show how much space jobs and environments take."),
     "gc": ("slurm.cli.space:gc", "Remove jobs that nothing needs."),
+    "serve": ("slurm.cli.serve:serve", "Serve jobs over HTTP, with a page that shows them."),
     "mcp": ("slurm.cli.mcp:mcp", "Serve jobs as tools for agents."),
     "completion": ("slurm.cli.completion:completion", "Print a script that completes commands, keys and clusters."),
 }

@@ -13,9 +13,9 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, on_option
-from slurm.cli.jobs import pool_of, pool_text
 from slurm.cli.output import json_option
 from slurm.errors import TransportError
+from slurm.jobs.facts import pool_of, pool_text
 from slurm.jobs.job import JobArray
 from slurm.jobs.search import newest_first
 from slurm.protocol.pools import is_pool

@@ -71,7 +71,9 @@ def submit(cluster: Cluster, record: ProcedureRecord) -> None:
     make_shared_files(place, record.plan.exclusive)
     call: Arguments = ((record.plan.to_json(),), {})
     task = Task(serve, Settings(options=Options.parse(record.options)))
-    cluster.submit_under(record.key, task, call, record=lambda *_: None)
+    chain = cluster.chain()
+    chain.add(record.key, task, call, record=lambda *_: None)
+    chain.submit()
 
 
 def make_shared_files(place: Place, slot: str | None) -> None:
