@@ -6,22 +6,22 @@ import logging
 import threading
 import time
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
+from slurm.pools.blocks import Block, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.verdicts import Verdicts, cancelled
-from slurm.protocol.claims import Claims, claimant
+from slurm.protocol.claims import Claims, claimant, element_of
 from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.protocol.pools import BLOCKS
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurm.options.retry import Retry
     from slurm.places.place import Place
@@ -42,17 +42,10 @@ _LINGER = 5.0
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
 _CANCELLED_SECONDS, _FEW = 5.0, 64
 """So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_BLOCK_BYTES = 1 << 20
+"""A block of several calls has no more bytes."""
 _CANCELLED, _ENDED = "cancelled", "ended"
 """The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
-
-
-class _Block:
-    """A block, and its calls that have not ended."""
-
-    __slots__ = ("attempt", "left", "number", "offset", "retry")
-
-    def __init__(self, number: int, calls: range, offset: int, retry: Retry | None, attempt: int) -> None:
-        self.number, self.left, self.offset, self.retry, self.attempt = number, set(calls), offset, retry, attempt
 
 
 class PoolCalls:
@@ -60,6 +53,9 @@ class PoolCalls:
 
     Without `files`, those of another process, which writes them.
     """
+
+    most_calls, most_bytes = 200_000, 256 << 20
+    """So many calls, and bytes of their arguments, may be written and not answered before a submission waits."""
 
     def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
         self._place, self._pool, self._files = place, pool, files
@@ -70,8 +66,9 @@ class PoolCalls:
         self.state.server = self
         self._verdicts = Verdicts(place, pool)
         self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
-        self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
-        self._block_of: dict[int, _Block] = {}
+        self._blocks: dict[int, Block] = {}  # with calls that have not ended, in order
+        self._block_of: dict[int, Block] = {}
+        self._bytes = 0  # of these blocks
         self._ended: set[int] = set()  # elements
         self.held = HeldCalls(place, self._state_of, self.follow)
         self._changed, self._reading = threading.Condition(), threading.RLock()
@@ -93,23 +90,34 @@ class PoolCalls:
     ) -> range:
         """Write calls in blocks of at most `size`, but for those that wait for jobs; return their numbers.
 
-        Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
+        Waits while too many have no answer. Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
         """
         waits = [bool(some) or bool(after) for some in needs]
         for key in {each.key for each in (*frozenset().union(*needs), *(each for each, _ in after))}:
             self._state_of(key)
         numbers, at = self.state.grow(len(calls)), 0
         while at < len(calls):
-            end = at + 1
+            end, written = at + 1, len(calls[at])
             if waits[at]:
                 self.held.add(Held(numbers[at], digest, calls[at], retry, needs[at], after))
             else:
-                while end < min(at + size, len(calls)) and not waits[end]:
+                while end < min(at + size, len(calls)) and not waits[end] and written + len(calls[end]) <= _BLOCK_BYTES:
+                    written += len(calls[end])
                     end += 1
+                self._wait_for_room()
                 self.add(digest, numbers[at], calls[at:end], retry=retry)
             at = end
         self.follow()
         return numbers
+
+    def _wait_for_room(self) -> None:
+        if not self._has_room():
+            self.follow()
+            with self._changed:
+                self._changed.wait_for(self._has_room)
+
+    def _has_room(self) -> bool:
+        return len(self._block_of) < self.most_calls and self._bytes < self.most_bytes
 
     def add(
         self,
@@ -125,7 +133,8 @@ class PoolCalls:
         files = self._own_files
         with files.lock:
             numbers = range(first, first + len(calls))
-            self._expect(_Block(files.next_block, numbers, files.offset, retry, attempt), numbers)
+            size = sum(map(len, calls))
+            self._expect(Block(files.next_block, numbers, files.offset, size, retry, attempt), numbers)
             files.add_block(digest, first, calls, places=places, attempt=attempt)
 
     def find(self) -> None:
@@ -138,14 +147,15 @@ class PoolCalls:
                     if head.attempt > 1:
                         self._answers.expect(numbers, head.attempt)
                         self._forget(numbers)
-                    block = _Block(head.number, numbers, offset, None, head.attempt)
+                    block = Block(head.number, numbers, offset, head.length, None, head.attempt)
                     block.left = {number for number in numbers if not self._answers.has(number)}
                     self._expect(block, block.left)
 
-    def _expect(self, block: _Block, numbers: Iterable[int]) -> None:
+    def _expect(self, block: Block, numbers: Iterable[int]) -> None:
         with self._changed:
             if block.left:
                 self._blocks[block.number] = block
+                self._bytes += block.bytes
                 self._block_of.update(dict.fromkeys(numbers, block))
 
     @property
@@ -187,7 +197,7 @@ class PoolCalls:
         for block in self._unfinished_blocks():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(_element(name)) if name and name not in self._claims else ""
+            host = self._answers.host(element_of(name)) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
@@ -203,7 +213,7 @@ class PoolCalls:
                 self._conclude(block.left, cancelled())
             else:
                 left += wanted & block.left
-        for calls in _ranges(left):
+        for calls in ranges(left):
             self._own_files.cancel(calls)
         self.follow()
 
@@ -282,7 +292,7 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_over(self, block: _Block, ended: frozenset[int]) -> None:
+    def _conclude_if_over(self, block: Block, ended: frozenset[int]) -> None:
         """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
         name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
         if name is None and not others and self._claims[_ENDED].claim(block.number):
@@ -292,8 +302,8 @@ class PoolCalls:
         elif name == _ENDED:
             if not others:
                 self._conclude(block.left, self._verdicts.pool_ended(ended))
-        elif name and _element(name) in ended:
-            outcome = self._verdicts.of_element(_element(name))
+        elif name and element_of(name) in ended:
+            outcome = self._verdicts.of_element(element_of(name))
             if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
                 self._conclude(block.left, outcome)
                 return
@@ -303,17 +313,17 @@ class PoolCalls:
                 _log.warning("calls of %s are not made again: %s", self.state.key, error)
                 self._conclude(block.left, outcome)
 
-    def _write_again(self, block: _Block) -> None:
+    def _write_again(self, block: Block) -> None:
         """Write the calls of a block that have no answers once more, as the next attempt."""
         digest, first, calls, places = self._own_files.read_block(block.offset)
         with self._reading:
-            for numbers in _ranges(block.left):
+            for numbers in ranges(block.left):
                 self._answers.expect(numbers, block.attempt + 1)
                 some = [calls[number - first] for number in numbers]
                 attempt = block.attempt + 1
                 self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
             with self._changed:
-                self._blocks.pop(block.number, None)
+                self._drop(block)
 
     def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
         with self._reading:
@@ -352,9 +362,14 @@ class PoolCalls:
                 if block := self._block_of.pop(number, None):
                     block.left.discard(number)
                     if not block.left:
-                        del self._blocks[block.number]
+                        self._drop(block)
+            self._changed.notify_all()
 
-    def _unfinished_blocks(self) -> list[_Block]:
+    def _drop(self, block: Block) -> None:
+        if self._blocks.pop(block.number, None):
+            self._bytes -= block.bytes
+
+    def _unfinished_blocks(self) -> list[Block]:
         with self._changed:
             return list(self._blocks.values())
 
@@ -383,15 +398,3 @@ class PoolCalls:
         """Read results, and the outcomes of calls that have failed."""
         del key, chunk
         return self._answers.results(indices)
-
-
-def _ranges(numbers: Iterable[int]) -> Iterator[range]:
-    """Numbers as ranges of neighbours."""
-    for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
-        some = [number for _, number in group]
-        yield range(some[0], some[-1] + 1)
-
-
-def _element(name: str) -> int:
-    """The number of the element that has claimed a block with this name."""
-    return int(name.partition(".")[0])
