@@ -30,7 +30,7 @@ from slurm.errors import (
     SubmissionError,
     WorkerDied,
 )
-from slurm.pools.pool_calls import PoolCalls
+from slurm.pools.blocks import Blocks
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -340,7 +340,7 @@ def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:
 def test_a_submission_waits_while_too_much_is_unanswered(
     local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
 ) -> None:
-    monkeypatch.setattr(PoolCalls, *limit)
+    monkeypatch.setattr(Blocks, *limit)
     with local.pool(workers=1, time="10:00") as pool, concurrent.futures.ThreadPoolExecutor(1) as thread:
         first = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
         lengths = thread.submit(task(len).on(pool).map, [b"x" * 1000] * 20)

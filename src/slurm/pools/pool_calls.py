@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
-from slurm.pools.blocks import Block, ranges
+from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.verdicts import Verdicts, cancelled
@@ -54,9 +54,6 @@ class PoolCalls:
     Without `files`, those of another process, which writes them.
     """
 
-    most_calls, most_bytes = 200_000, 256 << 20
-    """So many calls, and bytes of their arguments, may be written and not answered before a submission waits."""
-
     def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
         self._place, self._pool, self._files = place, pool, files
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
@@ -66,12 +63,10 @@ class PoolCalls:
         self.state.server = self
         self._verdicts = Verdicts(place, pool)
         self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
-        self._blocks: dict[int, Block] = {}  # with calls that have not ended, in order
-        self._block_of: dict[int, Block] = {}
-        self._bytes = 0  # of these blocks
         self._ended: set[int] = set()  # elements
         self.held = HeldCalls(place, self._state_of, self.follow)
         self._changed, self._reading = threading.Condition(), threading.RLock()
+        self._blocks = Blocks(self._changed)
         self._thread: threading.Thread | None = None
         self._concluded_at = self._added_at = self._warned_at = 0.0
         for element in range(pool.elements):
@@ -104,20 +99,13 @@ class PoolCalls:
                 while end < min(at + size, len(calls)) and not waits[end] and written + len(calls[end]) <= _BLOCK_BYTES:
                     written += len(calls[end])
                     end += 1
-                self._wait_for_room()
+                if not self._blocks.has_room:
+                    self.follow()
+                    self._blocks.wait_for_room()
                 self.add(digest, numbers[at], calls[at:end], retry=retry)
             at = end
         self.follow()
         return numbers
-
-    def _wait_for_room(self) -> None:
-        if not self._has_room():
-            self.follow()
-            with self._changed:
-                self._changed.wait_for(self._has_room)
-
-    def _has_room(self) -> bool:
-        return len(self._block_of) < self.most_calls and self._bytes < self.most_bytes
 
     def add(
         self,
@@ -134,7 +122,7 @@ class PoolCalls:
         with files.lock:
             numbers = range(first, first + len(calls))
             size = sum(map(len, calls))
-            self._expect(Block(files.next_block, numbers, files.offset, size, retry, attempt), numbers)
+            self._blocks.add(Block(files.next_block, numbers, files.offset, size, retry, attempt))
             files.add_block(digest, first, calls, places=places, attempt=attempt)
 
     def find(self) -> None:
@@ -146,17 +134,10 @@ class PoolCalls:
                     self.state.grow(max(0, numbers.stop - self.state.count))
                     if head.attempt > 1:
                         self._answers.expect(numbers, head.attempt)
-                        self._forget(numbers)
+                        self._blocks.end(numbers)
                     block = Block(head.number, numbers, offset, head.length, None, head.attempt)
                     block.left = {number for number in numbers if not self._answers.has(number)}
-                    self._expect(block, block.left)
-
-    def _expect(self, block: Block, numbers: Iterable[int]) -> None:
-        with self._changed:
-            if block.left:
-                self._blocks[block.number] = block
-                self._bytes += block.bytes
-                self._block_of.update(dict.fromkeys(numbers, block))
+                    self._blocks.add(block)
 
     @property
     def _own_files(self) -> ClientFiles:
@@ -194,7 +175,7 @@ class PoolCalls:
     def query(self) -> None:
         """Report which unfinished calls have been claimed: they run, or will run soon."""
         reports: dict[int, Report] = {}
-        for block in self._unfinished_blocks():
+        for block in self._blocks.all():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
             host = self._answers.host(element_of(name)) if name and name not in self._claims else ""
@@ -208,7 +189,7 @@ class PoolCalls:
         """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
         wanted, left = set(indices), list[int]()
         self._conclude(self.held.take(wanted), cancelled())
-        for block in self._unfinished_blocks():
+        for block in self._blocks.all():
             if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
                 self._conclude(block.left, cancelled())
             else:
@@ -272,7 +253,7 @@ class PoolCalls:
         found = self._read()
         if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._unfinished_blocks()[: None if ended else _FEW]:
+            for block in self._blocks.all()[: None if ended else _FEW]:
                 self._conclude_if_over(block, ended)
         return bool(found)
 
@@ -286,7 +267,7 @@ class PoolCalls:
                 try:
                     self._answers.read(found)
                 finally:
-                    self._forget(found)
+                    self._blocks.end(found)
         finally:  # what other elements have answered must not wait for the one whose answers cannot be read
             if found:
                 self._place.tracker.learn(self.state, found)
@@ -322,13 +303,12 @@ class PoolCalls:
                 some = [calls[number - first] for number in numbers]
                 attempt = block.attempt + 1
                 self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
-            with self._changed:
-                self._drop(block)
+            self._blocks.drop(block)
 
     def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
         with self._reading:
             concluded = [number for number in sorted(numbers) if self._answers.conclude(number, outcome)]
-            self._forget(concluded)
+            self._blocks.end(concluded)
         self._place.tracker.learn(self.state, concluded)
 
     def _write_held(self) -> None:
@@ -354,24 +334,6 @@ class PoolCalls:
     def _busy(self) -> bool:
         """Whether there is anything to do for the thread."""
         return bool(self._blocks) or self.held.any_ready or bool(self.held and self.none_left)
-
-    def _forget(self, numbers: Iterable[int]) -> None:
-        """Drop calls that have ended from their blocks."""
-        with self._changed:
-            for number in numbers:
-                if block := self._block_of.pop(number, None):
-                    block.left.discard(number)
-                    if not block.left:
-                        self._drop(block)
-            self._changed.notify_all()
-
-    def _drop(self, block: Block) -> None:
-        if self._blocks.pop(block.number, None):
-            self._bytes -= block.bytes
-
-    def _unfinished_blocks(self) -> list[Block]:
-        with self._changed:
-            return list(self._blocks.values())
 
     # The OutcomeSource.
 
