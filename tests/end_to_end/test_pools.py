@@ -30,6 +30,7 @@ from slurm.errors import (
     WorkerDied,
 )
 from slurm.jobs.facts import all_facts_of
+from slurm.pools.blocks import Blocks
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -333,6 +334,21 @@ def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:
         assert all(calls == list(range(1, len(calls) + 1)) for calls in by_rank.values())
     with pytest.raises(RuntimeError, match="only in a pool"):
         current_worker()
+
+
+@pytest.mark.parametrize("limit", [("most_calls", 4), ("most_bytes", 4000)])
+def test_a_submission_waits_while_too_much_is_unanswered(
+    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(Blocks, *limit)
+    with local.pool(workers=1, time="10:00") as pool, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        first = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        lengths = thread.submit(task(len).on(pool).map, [b"x" * 1000] * 20)
+        until(lambda: all_facts_of(pool.jobs).get("pool", {}).get("waiting") in (3, 4))
+        assert not lengths.done()
+        (tmp_path / "end").touch()
+        assert lengths.result(SOON).results(SOON) == [1000] * 20
+        assert first.result(SOON) is None
 
 
 @task

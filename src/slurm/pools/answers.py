@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
 from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from slurm.protocol.frames import Frame, Head
+
+
+_READ_BYTES = 1 << 20
 
 
 class _Place(NamedTuple):
@@ -170,10 +173,17 @@ class Answers:
     def _large(self, frame: Frame) -> Any:
         record = read_record(ResultRecord, json.loads(frame.body))
         path = f"{self._directory}/{RESULTS}/{record.file}"
-        data = _bytes(path)
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise ProtocolError(f"{path} is not the result that was saved: its size or SHA-256 differs")
-        return load(io.BytesIO(data))
+        try:
+            file = open_own(path)
+        except FileNotFoundError as error:
+            raise ProtocolError(f"{path} is not the result that was saved: the file is missing") from error
+        except OSError as error:
+            raise TransportError(f"{path} cannot be read: {error}") from error
+        with file:
+            if _digest(file, path) != record.sha256:
+                raise ProtocolError(f"{path} is not the result that was saved: its size or SHA-256 differs")
+            file.seek(0)
+            return load(file)
 
     def _frame(self, number: int) -> Frame | None:
         """The answer to a call; None if there is none."""
@@ -207,11 +217,12 @@ class Answers:
         return Outcome(status=FAILED, **fields)
 
 
-def _bytes(path: str) -> bytes:
+def _digest(file: IO[bytes], path: str) -> str:
+    """The SHA-256 of a file, which may be larger than what memory has room for twice."""
+    digest = hashlib.sha256()
     try:
-        with open_own(path) as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise ProtocolError(f"{path} is not the result that was saved: the file is missing") from error
+        while data := file.read(_READ_BYTES):
+            digest.update(data)
     except OSError as error:
         raise TransportError(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()

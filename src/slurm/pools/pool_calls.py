@@ -6,22 +6,22 @@ import logging
 import threading
 import time
 from functools import partial
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
+from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.verdicts import Verdicts, cancelled
-from slurm.protocol.claims import Claims, claimant
+from slurm.protocol.claims import Claims, claimant, element_of
 from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.protocol.pools import BLOCKS
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurm.options.retry import Retry
     from slurm.places.place import Place
@@ -42,17 +42,10 @@ _LINGER = 5.0
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
 _CANCELLED_SECONDS, _FEW = 5.0, 64
 """So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_BLOCK_BYTES = 1 << 20
+"""A block of several calls has no more bytes."""
 _CANCELLED, _ENDED = "cancelled", "ended"
 """The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
-
-
-class _Block:
-    """A block, and its calls that have not ended."""
-
-    __slots__ = ("attempt", "left", "number", "offset", "retry")
-
-    def __init__(self, number: int, calls: range, offset: int, retry: Retry | None, attempt: int) -> None:
-        self.number, self.left, self.offset, self.retry, self.attempt = number, set(calls), offset, retry, attempt
 
 
 class PoolCalls:
@@ -70,11 +63,10 @@ class PoolCalls:
         self.state.server = self
         self._verdicts = Verdicts(place, pool)
         self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
-        self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
-        self._block_of: dict[int, _Block] = {}
         self._ended: set[int] = set()  # elements
         self.held = HeldCalls(place, self._state_of, self.follow)
         self._changed, self._reading = threading.Condition(), threading.RLock()
+        self._blocks = Blocks(self._changed)
         self._thread: threading.Thread | None = None
         self._concluded_at = self._added_at = self._warned_at = 0.0
         for element in range(pool.elements):
@@ -93,19 +85,23 @@ class PoolCalls:
     ) -> range:
         """Write calls in blocks of at most `size`, but for those that wait for jobs; return their numbers.
 
-        Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
+        Waits while too many have no answer. Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
         """
         waits = [bool(some) or bool(after) for some in needs]
         for key in {each.key for each in (*frozenset().union(*needs), *(each for each, _ in after))}:
             self._state_of(key)
         numbers, at = self.state.grow(len(calls)), 0
         while at < len(calls):
-            end = at + 1
+            end, written = at + 1, len(calls[at])
             if waits[at]:
                 self.held.add(Held(numbers[at], digest, calls[at], retry, needs[at], after))
             else:
-                while end < min(at + size, len(calls)) and not waits[end]:
+                while end < min(at + size, len(calls)) and not waits[end] and written + len(calls[end]) <= _BLOCK_BYTES:
+                    written += len(calls[end])
                     end += 1
+                if not self._blocks.has_room:
+                    self.follow()
+                    self._blocks.wait_for_room()
                 self.add(digest, numbers[at], calls[at:end], retry=retry)
             at = end
         self.follow()
@@ -125,7 +121,8 @@ class PoolCalls:
         files = self._own_files
         with files.lock:
             numbers = range(first, first + len(calls))
-            self._expect(_Block(files.next_block, numbers, files.offset, retry, attempt), numbers)
+            size = sum(map(len, calls))
+            self._blocks.add(Block(files.next_block, numbers, files.offset, size, retry, attempt))
             files.add_block(digest, first, calls, places=places, attempt=attempt)
 
     def find(self) -> None:
@@ -137,16 +134,10 @@ class PoolCalls:
                     self.state.grow(max(0, numbers.stop - self.state.count))
                     if head.attempt > 1:
                         self._answers.expect(numbers, head.attempt)
-                        self._forget(numbers)
-                    block = _Block(head.number, numbers, offset, None, head.attempt)
+                        self._blocks.end(numbers)
+                    block = Block(head.number, numbers, offset, head.length, None, head.attempt)
                     block.left = {number for number in numbers if not self._answers.has(number)}
-                    self._expect(block, block.left)
-
-    def _expect(self, block: _Block, numbers: Iterable[int]) -> None:
-        with self._changed:
-            if block.left:
-                self._blocks[block.number] = block
-                self._block_of.update(dict.fromkeys(numbers, block))
+                    self._blocks.add(block)
 
     @property
     def _own_files(self) -> ClientFiles:
@@ -184,10 +175,10 @@ class PoolCalls:
     def query(self) -> None:
         """Report which unfinished calls have been claimed: they run, or will run soon."""
         reports: dict[int, Report] = {}
-        for block in self._unfinished_blocks():
+        for block in self._blocks.all():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(_element(name)) if name and name not in self._claims else ""
+            host = self._answers.host(element_of(name)) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
@@ -198,12 +189,12 @@ class PoolCalls:
         """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
         wanted, left = set(indices), list[int]()
         self._conclude(self.held.take(wanted), cancelled())
-        for block in self._unfinished_blocks():
+        for block in self._blocks.all():
             if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
                 self._conclude(block.left, cancelled())
             else:
                 left += wanted & block.left
-        for calls in _ranges(left):
+        for calls in ranges(left):
             self._own_files.cancel(calls)
         self.follow()
 
@@ -262,7 +253,7 @@ class PoolCalls:
         found = self._read()
         if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._unfinished_blocks()[: None if ended else _FEW]:
+            for block in self._blocks.all()[: None if ended else _FEW]:
                 self._conclude_if_over(block, ended)
         return bool(found)
 
@@ -276,13 +267,13 @@ class PoolCalls:
                 try:
                     self._answers.read(found)
                 finally:
-                    self._forget(found)
+                    self._blocks.end(found)
         finally:  # what other elements have answered must not wait for the one whose answers cannot be read
             if found:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_over(self, block: _Block, ended: frozenset[int]) -> None:
+    def _conclude_if_over(self, block: Block, ended: frozenset[int]) -> None:
         """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
         name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
         if name is None and not others and self._claims[_ENDED].claim(block.number):
@@ -292,8 +283,8 @@ class PoolCalls:
         elif name == _ENDED:
             if not others:
                 self._conclude(block.left, self._verdicts.pool_ended(ended))
-        elif name and _element(name) in ended:
-            outcome = self._verdicts.of_element(_element(name))
+        elif name and element_of(name) in ended:
+            outcome = self._verdicts.of_element(element_of(name))
             if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
                 self._conclude(block.left, outcome)
                 return
@@ -303,22 +294,21 @@ class PoolCalls:
                 _log.warning("calls of %s are not made again: %s", self.state.key, error)
                 self._conclude(block.left, outcome)
 
-    def _write_again(self, block: _Block) -> None:
+    def _write_again(self, block: Block) -> None:
         """Write the calls of a block that have no answers once more, as the next attempt."""
         digest, first, calls, places = self._own_files.read_block(block.offset)
         with self._reading:
-            for numbers in _ranges(block.left):
+            for numbers in ranges(block.left):
                 self._answers.expect(numbers, block.attempt + 1)
                 some = [calls[number - first] for number in numbers]
                 attempt = block.attempt + 1
                 self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
-            with self._changed:
-                self._blocks.pop(block.number, None)
+            self._blocks.drop(block)
 
     def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
         with self._reading:
             concluded = [number for number in sorted(numbers) if self._answers.conclude(number, outcome)]
-            self._forget(concluded)
+            self._blocks.end(concluded)
         self._place.tracker.learn(self.state, concluded)
 
     def _write_held(self) -> None:
@@ -345,19 +335,6 @@ class PoolCalls:
         """Whether there is anything to do for the thread."""
         return bool(self._blocks) or self.held.any_ready or bool(self.held and self.none_left)
 
-    def _forget(self, numbers: Iterable[int]) -> None:
-        """Drop calls that have ended from their blocks."""
-        with self._changed:
-            for number in numbers:
-                if block := self._block_of.pop(number, None):
-                    block.left.discard(number)
-                    if not block.left:
-                        del self._blocks[block.number]
-
-    def _unfinished_blocks(self) -> list[_Block]:
-        with self._changed:
-            return list(self._blocks.values())
-
     # The OutcomeSource.
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
@@ -383,15 +360,3 @@ class PoolCalls:
         """Read results, and the outcomes of calls that have failed."""
         del key, chunk
         return self._answers.results(indices)
-
-
-def _ranges(numbers: Iterable[int]) -> Iterator[range]:
-    """Numbers as ranges of neighbours."""
-    for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
-        some = [number for _, number in group]
-        yield range(some[0], some[-1] + 1)
-
-
-def _element(name: str) -> int:
-    """The number of the element that has claimed a block with this name."""
-    return int(name.partition(".")[0])
