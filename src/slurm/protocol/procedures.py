@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PROCEDURES, SLOTS, CONTEXT = "procedures", "slots", "context"
 """Directories under the root: of the records of procedures, of exclusive slots, and of the operator's overrides."""
 BELL = "bell"
-"""The file in a directory whose bytes change after a record was added. Its content means nothing."""
+"""The file in a directory that grows after a record was added. Its content means nothing."""
 EVENT_FILE = "0.jsonl"
 """The file in `events/` that the procedure's process writes."""
 MAIN, INIT = "main", "init"

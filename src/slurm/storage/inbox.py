@@ -81,7 +81,7 @@ def append(transport: Transport, directory: str, record: bytes, *, parents: str 
 
 def ring(transport: Transport, directory: str) -> None:
     """Ring the bell of a directory, after a record was added to it in another way. Raises TransportError."""
-    done = transport.run(["sh", "-c", 'printf %s "$2" 1<> "$1"', "sh", f"{directory}/bell", os.urandom(4).hex()])
+    done = transport.run(["sh", "-c", 'printf %s "$2" >> "$1"', "sh", f"{directory}/bell", os.urandom(4).hex()])
     if done.status != 0:
         message = f"{directory}/bell cannot be written: {done.words}"
         raise TransportError(message)

@@ -11,10 +11,10 @@ cat > ".$2" || exit
 # If the connection is cut, the input ends early.
 [ "$(wc -c < ".$2")" -eq "$3" ] || exit
 last=0
-# A bell is a file whose bytes change: readers look at it, and list the directory only then.
+# A bell is a file that grows: readers look at it, and list the directory only then.
 rung() {
     for bell in bell ../bell; do
-        [ ! -e "$bell" ] || printf %s "$2" 1<> "$bell" || exit
+        [ ! -e "$bell" ] || printf %s "$2" >> "$bell" || exit
     done
     echo "$1"
 }

@@ -77,8 +77,8 @@ def send_abort(job: JobContext, abort: str, record: bytes) -> bool:
     """Start or end the abort procedure `abort`; return False if that was decided already. Raises OSError."""
     inbox = f"{job.root}/{JOBS}/{abort}/{INBOX}"
     first = commit(f"{inbox}/{abort_name(job.key)}", record)
-    with open(f"{inbox}/{BELL}", "r+b") as bell:
-        bell.write(os.urandom(16))
+    with open(f"{inbox}/{BELL}", "ab") as bell:
+        bell.write(os.urandom(8))
     return first
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 from slurm.protocol.files import open_own
 from slurm.protocol.freshness import list_names, retry_absent
 from slurm.protocol.messages import Message
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.job_context import print_to_log
-from slurm.runner.procedures.overrides import read_bell
+from slurm.runner.procedures.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,19 +32,18 @@ class CommandReader:
 
     def __init__(self, inbox: str) -> None:
         self._inbox, self._next, self._aborts = inbox, 1, set[str]()
-        self._rung, self._listed = b"", float("-inf")
+        self._bell = Bell(inbox, _LISTING_SECONDS)
 
     def take(self) -> Iterator[Command]:
         """Yield the new commands. Reads the bell, and lists the inbox only if it was rung."""
-        rung = read_bell(self._inbox)
-        if rung == self._rung and time.monotonic() - self._listed < _LISTING_SECONDS:
+        if not self._bell.has_rung():
             return
         try:
             names = frozenset(list_names(self._inbox))
         except OSError as error:
             print_to_log(f"the commands cannot be listed, trying again: {error}\n")
+            self._bell.forget()
             return
-        self._rung, self._listed = rung, time.monotonic()
         while (name := f"{self._next}.json") in names:
             number, self._next = self._next, self._next + 1
             if command := self._read(name, number):

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import time
-
 from slurm.protocol.files import open_own
 from slurm.protocol.freshness import list_names, retry_absent
 from slurm.protocol.procedures import BELL, CONTEXT, Override, is_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import print_to_log
+from slurm.runner.procedures.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-_LOOK_SECONDS = 0.1
-
-
-def read_bell(directory: str) -> bytes:
-    """Return the bytes of a bell. Opened anew each time: only then writes of other machines are seen."""
-    try:
-        with open(f"{directory}/{BELL}", "rb") as file:
-            return file.read(64)
-    except OSError:
-        return b""
+_LISTING_SECONDS = 30.0
 
 
 def highest(directory: str) -> int:
@@ -37,14 +27,11 @@ class OverrideReader:
 
     def __init__(self, root: str) -> None:
         self._directory, self._known = f"{root}/{CONTEXT}", dict[str, int]()
-        self._rung, self._looked = b"", float("-inf")
+        self._bell = Bell(self._directory, _LISTING_SECONDS)
 
     def take(self) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
         """Yield the topics that have changed, each with the number of the change and its values."""
-        if time.monotonic() - self._looked < _LOOK_SECONDS:
-            return
-        first, self._looked = self._looked < 0, time.monotonic()
-        if (rung := read_bell(self._directory)) == self._rung and not first:
+        if not self._bell.has_rung():
             return
         from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
 
@@ -58,5 +45,5 @@ class OverrideReader:
                     self._known[topic] = number
                     yield topic, number, values
         except (OSError, ProtocolError) as error:
-            print_to_log(f"an override is left out: {error}\n")
-        self._rung = rung
+            print_to_log(f"an override cannot be read, trying again: {error}\n")
+            self._bell.forget()
