@@ -31,7 +31,8 @@ class Page:
         self._ended = False
         self.problems: list[str] = []
         self.requested: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -39,12 +40,13 @@ class Page:
 
     def _listen(self) -> None:
         data = b""
-        while block := self._file.read1(1 << 16):
-            *messages, data = (data + block).split(b"\0")
-            for message in map(json.loads, messages):
-                with self._changed:
-                    self._take(message)
-                    self._changed.notify_all()
+        with self._file:
+            while block := self._file.read1(1 << 16):
+                *messages, data = (data + block).split(b"\0")
+                for message in map(json.loads, messages):
+                    with self._changed:
+                        self._take(message)
+                        self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -135,7 +137,7 @@ def browser() -> Iterator[Page]:
     argv += ["--disable-background-networking", f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
     steps = f'exec 3<&{to_browser[0]} 4>&{ours[1]}; exec "$@"'
     process = subprocess.Popen(
-        ["sh", "-c", steps, "sh", *argv],
+        ["bash", "-c", steps, "bash", *argv],
         pass_fds=(to_browser[0], ours[1]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -143,10 +145,14 @@ def browser() -> Iterator[Page]:
     )
     for descriptor in (to_browser[0], ours[1]):
         os.close(descriptor)
+    page = None
     try:
-        yield Page(to_browser[1], ours[0])
+        page = Page(to_browser[1], ours[0])
+        yield page
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         os.close(to_browser[1])
+        if page:
+            page.listener.join(SECONDS)
         shutil.rmtree(profile, ignore_errors=True)
