@@ -18,6 +18,7 @@ from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SECONDS = 120.0
+_CODES = {"Enter": 13, "Escape": 27, "ArrowUp": 38, "ArrowDown": 40}
 
 
 class Page:
@@ -31,7 +32,8 @@ class Page:
         self._ended = False
         self.problems: list[str] = []
         self.requested: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -39,12 +41,13 @@ class Page:
 
     def _listen(self) -> None:
         data = b""
-        while block := self._file.read1(1 << 16):
-            *messages, data = (data + block).split(b"\0")
-            for message in map(json.loads, messages):
-                with self._changed:
-                    self._take(message)
-                    self._changed.notify_all()
+        with self._file:
+            while block := self._file.read1(1 << 16):
+                *messages, data = (data + block).split(b"\0")
+                for message in map(json.loads, messages):
+                    with self._changed:
+                        self._take(message)
+                        self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -90,19 +93,20 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, script: str) -> Any:
-        """Wait until an expression is true; returns its value."""
+    def until(self, script: str) -> None:
+        """Wait until an expression is true."""
         end = time.monotonic() + SECONDS
-        while not (found := self.run(script)):
+        while not self.run(f"Boolean({script})"):
             assert time.monotonic() < end, f"{script}\n{self.problems}\n{self.run('document.body.innerText')}"
             time.sleep(0.02)
-        return found
 
     def press(self, key: str) -> None:
         """Press a key, such as "/" or "ArrowDown"."""
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
-        self._call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
-        self._call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        code = _CODES.get(key, 0)
+        for kind in ("keyDown", "keyUp"):
+            more = text if kind == "keyDown" else {}
+            self._call("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
 
     def click(self, script: str) -> None:
         """Click at an element with the mouse."""
@@ -135,7 +139,7 @@ def browser() -> Iterator[Page]:
     argv += ["--disable-background-networking", f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
     steps = f'exec 3<&{to_browser[0]} 4>&{ours[1]}; exec "$@"'
     process = subprocess.Popen(
-        ["sh", "-c", steps, "sh", *argv],
+        ["bash", "-c", steps, "bash", *argv],
         pass_fds=(to_browser[0], ours[1]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -143,10 +147,14 @@ def browser() -> Iterator[Page]:
     )
     for descriptor in (to_browser[0], ours[1]):
         os.close(descriptor)
+    page = None
     try:
-        yield Page(to_browser[1], ours[0])
+        page = Page(to_browser[1], ours[0])
+        yield page
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         os.close(to_browser[1])
+        if page:
+            page.listener.join(SECONDS)
         shutil.rmtree(profile, ignore_errors=True)

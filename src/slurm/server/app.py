@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -21,8 +20,6 @@ from slurm.server.pool import ThreadPool
 from slurm.server.problems import Problem, on_defect, on_http_error, on_library_error, on_problem
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from slurm.places.place import Place
     from slurm.server.guard import Access
 
@@ -30,24 +27,21 @@ _THREADS = 8
 
 
 def application(place: Place, access: Access, *, everywhere: bool = False) -> Starlette:
-    """The server of the jobs of a place, as an ASGI application. With `everywhere`, of any scheduler under its root."""
+    """The server of the jobs of a place, as an ASGI application. With `everywhere`, of any scheduler under its root.
+
+    Its `state.events` has the streams, which are to be closed at the end.
+    """
     pool = ThreadPool("slurm-serve", _THREADS)
     overview = JobsOverview(place, everywhere=everywhere)
     events = Events(overview, pool)
     endpoints = JobRoutes(overview).endpoints()
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        yield
-        await events.close()
-
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", show_page, methods=["GET"]),
             Route(EVENTS.path, events.respond, methods=["GET"]),
             *routes(endpoints, pool, events.hurry),
         ],
-        lifespan=lifespan,
         middleware=[Middleware(Guard, access=access)],
         exception_handlers={
             Problem: on_problem,
@@ -56,3 +50,5 @@ def application(place: Place, access: Access, *, everywhere: bool = False) -> St
             Exception: on_defect,
         },
     )
+    app.state.events = events
+    return app

@@ -100,7 +100,16 @@ def _listen_at_path(path: str) -> socket.socket:
     return listening
 
 
-def server(place: Place, access: Access, *, everywhere: bool) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that ends its streams before it waits for open requests."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        await self.config.app.state.events.close()  # type: ignore[union-attr] # `application` has set it
+        await super().shutdown(sockets)
+
+
+def server(place: Place, access: Access, *, everywhere: bool) -> Server:
     """The server of the jobs of a place; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         application(place, access, everywhere=everywhere),
@@ -111,7 +120,7 @@ def server(place: Place, access: Access, *, everywhere: bool) -> uvicorn.Server:
         ws="none",
         timeout_graceful_shutdown=_GRACE,
     )
-    return uvicorn.Server(config)
+    return Server(config)
 
 
 def hosts_of(address: Address) -> tuple[str, ...]:
