@@ -1,8 +1,10 @@
-"""The scheduler for PBS passes the contract of a running scheduler on a fake PBS, in both dialects."""
+"""The scheduler for PBS passes the contract of a running scheduler on a fake OpenPBS.
+
+tests/end_to_end/test_fake_pbs.py has calls in both dialects.
+"""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.parametrize("fake_pbs", ["openpbs"], indirect=True)
 class TestFakePBS(RunningSchedulerContract):
     unknown_id = "99999999.fake-pbs"
 
@@ -26,20 +29,6 @@ class TestFakePBS(RunningSchedulerContract):
     def controller(self, fake_pbs: str) -> SchedulerClient:
         del fake_pbs
         return SchedulerClient(PBSScheduler(Site(python="python3", runner="")), LocalTransport())
-
-    @pytest.mark.parametrize(
-        ("kind", "status", "runs"),
-        [("afterok", 0, True), ("afterok", 1, False), ("afternotok", 0, False), ("afterany", 1, True)],
-    )
-    def test_dependency_runs_or_cancels_the_dependent(
-        self, controller: SchedulerClient, directory: Path, kind: str, status: int, runs: bool
-    ) -> None:
-        """With Torque, a job waits for the end, however it is: the runner compares it with the dependency's kind."""
-        mark = directory / "ended"
-        first = self.submit(controller, directory, f'sleep 0.3; touch "{mark}"; exit {status}')
-        second = self.submit(controller, directory, f'[ -e "{mark}" ]', after=(Dependency(kind, (first,)),))
-        runs = runs or os.environ["FAKE_PBS"] == "torque"
-        assert self.ended(controller, second) == {0: JobState.COMPLETED if runs else JobState.CANCELLED}
 
     def test_dependency_on_one_element_ignores_the_others(self, controller: SchedulerClient, directory: Path) -> None:
         """It waits for the whole array."""

@@ -73,10 +73,10 @@ def test_calls_maps_and_what_depends_on_them(tmp_path: Path) -> None:
 def test_a_job_has_the_clients_variables_and_the_schedulers(fake_pbs: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GREETING", 'it\'s "a"\n#PBS -q nope')
     monkeypatch.setenv("TMPDIR", "/nowhere")
-    given, directory, cpus, number = variables.with_options(cpus_per_task=2)(
-        "GREETING", "TMPDIR", "SLURM_CPUS_ON_NODE", "PBS_JOBID"
+    given, directory, cpus, name, number = variables.with_options(cpus_per_task=2)(
+        "GREETING", "TMPDIR", "SLURM_CPUS_ON_NODE", "PBS_JOBNAME", "PBS_JOBID"
     ).result(60)
-    assert (given, cpus) == ('it\'s "a"\n#PBS -q nope', "2")
+    assert (given, cpus, name) == ('it\'s "a"\n#PBS -q nope', "2", "variables")
     assert Path(str(directory)).parent == Path(os.environ["FAKE_PBS_HOME"])
     assert str(number).endswith(".fake-pbs")
     listed = Path(os.environ["FAKE_PBS_HOME"], "jobs.json").read_text()
