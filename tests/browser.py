@@ -29,7 +29,7 @@ class Page:
         self._number, self._session = 0, ""
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
-        self._ended = False
+        self._ended, self._loads = False, 0
         self.problems: list[str] = []
         self.requested: list[str] = []
         self.listener = threading.Thread(target=self._listen, daemon=True)
@@ -59,6 +59,8 @@ class Page:
             self.problems.append(str(message["params"]["exceptionDetails"]))
         elif message["method"] == "Log.entryAdded" and message["params"]["entry"]["level"] == "error":
             self.problems.append(str(message["params"]["entry"]))
+        elif message["method"] == "Page.loadEventFired":
+            self._loads += 1
         elif message["method"] == "Network.requestWillBeSent":
             self.requested.append(message["params"]["request"]["url"])
 
@@ -84,8 +86,11 @@ class Page:
         self._call("Emulation.setEmulatedMedia", features=[scheme])
 
     def open(self, url: str) -> None:
-        """Go to an address."""
+        """Go to an address of another document, and wait until it is loaded."""
+        before = self._loads
         self._call("Page.navigate", url=url)
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._loads > before or self._ended, SECONDS), url
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page, for JSON; of a promise, once it is there."""
