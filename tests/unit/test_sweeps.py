@@ -33,7 +33,7 @@ from slurm.testing import InlineCluster
 from waiting import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 
 @task
@@ -46,12 +46,6 @@ def fails_at_three(x: int) -> int:
     if x == 3:
         raise ValueError(f"bad number {x}")
     return x
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 def points(count: int) -> list[dict[str, int]]:
