@@ -270,7 +270,7 @@ def test_points_of_a_silent_source_are_taken_over_and_fenced_when_it_answers(
     new_ssh: Callable[..., SSHTestbed], root: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(looking, "PATIENCE", 3.0)  # seconds
-    box = new_ssh()
+    box = new_ssh(environment={n: os.environ[n] for n in ("PATH", "SLURMTASKS_LOCAL_DIR", "SLURMTASKS_LOCAL_CPUS")})
     far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
     Sweep(note, points(3, begun, 10.0), name="silent", directory=tmp_path / "sweeps").run(on=[(far, 1)])
     until(lambda: os.listdir(begun))

@@ -123,10 +123,15 @@ def test_source_whose_controller_dies_is_off_and_used_again_when_it_is_back(
 def test_source_whose_connection_breaks_is_off_and_used_again_when_it_is_back(
     new_ssh: Callable[..., SSHTestbed], root: Path, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    box = new_ssh()
+    box = new_ssh(environment=own_local())
     far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
 
     _silent_and_back(far, near, trace, tmp_path, monkeypatch, partial(disconnect, box), box.sshd.start)
+
+
+def own_local() -> dict[str, str]:
+    """The environment of a host whose `local` scheduler is that of this test session, not the user's own."""
+    return {name: os.environ[name] for name in ("PATH", "SLURMTASKS_LOCAL_DIR", "SLURMTASKS_LOCAL_CPUS")}
 
 
 def disconnect(box: SSHTestbed) -> None:
@@ -147,6 +152,7 @@ def _silent_and_back(  # noqa: PLR0917 - two breaks of one test
 ) -> None:
     """Break a source while it runs points, and repair it; the other source is not kept waiting."""
     monkeypatch.setattr(driver, "_SILENCE", 0.5)  # seconds
+    monkeypatch.setattr(looking, "PATIENCE", 10.0)
     sweep = Sweep(begin, points(6, trace), name="silent", directory=directory)
     sweep.run(on=[(far, 1), (near, 1)], strategy="slots")
     health = Health()
@@ -218,7 +224,7 @@ def test_driver_goes_on_when_a_source_dies_just_before_points_are_submitted_ther
 def test_driver_goes_on_when_the_connection_to_a_source_breaks_just_before_a_step_there(
     module: ModuleType, step: str, new_ssh: Callable[..., SSHTestbed], root: Path, trace: Path, tmp_path: Path
 ) -> None:
-    box, found = new_ssh(), list[int]()
+    box, found = new_ssh(environment=own_local()), list[int]()
     far, near = Cluster("local+ssh://box", root=root / "far"), Cluster("local", root=root / "near")
     (tmp_path / "keep").touch()
     Sweep(begin, points(8, trace)[3:], name="ssh", directory=tmp_path).run(on=[(far if module is moving else near, 1)])
