@@ -53,10 +53,10 @@ class Holds:
             several = {number: snapshot.shards[number] for number, _ in elements if number in snapshot.shards}
             pauses = [places.of(each.cluster).timings.abandoned_claim for each in several.values()]
             self._pause = max(pauses, default=self._pause)
-            if now - since < self._pause:
-                continue
-            self._seen[path] = now  # a source that does not answer now is asked again as much later
-            if not any(each.url in snapshot.troubles for each in several.values()):
+            silent = any(each.url in snapshot.troubles for each in several.values())
+            if silent or now - since >= self._pause:
+                self._seen[path] = now  # a source that answers again has as much time for what was begun there
+            if not silent and now - since >= self._pause:
                 _release(snapshot, reader, places, elements & held_elements(snapshot))
                 path.unlink(missing_ok=True)
 

@@ -175,17 +175,19 @@ def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirector
 
     Elements that are not queued yet are fenced. Queued ones are held, looked at once, and those that are held and still
     pending are fenced and cancelled; the others are released. Where a scheduler cannot hold single elements, only what
-    is not queued is taken. A record in the directory of the sweep says which elements are held, and by whom not: the
-    user. Raises SlurmError; the record stays then, and a driver releases what is held.
+    is not queued is taken. A record in the directory of the sweep says which elements are held. Raises SlurmError;
+    the record stays then, and a driver releases what it names. So nothing is fenced if the look has come too late.
     """
     unqueued = {w.number: [e for e in w.elements if w.state.block(e) is None] for w in several}
     queued = {w.number: [e for e in w.elements if w.state.block(e) is not None] for w in several}
     targets = [target for w in several for target in targets_of(w.state, queued[w.number]).values()]
-    record = directory.hold(queued) if targets else None
+    record, begun = directory.hold(queued) if targets else None, time.monotonic()
     held = _hold(place, [w.state for w in several], targets) if targets else False
     pending = {
         w.number: [e for e in queued[w.number] if held and _is_pending(w.state, e, w.shard.chunk)] for w in several
     }
+    if time.monotonic() - begun > place.timings.abandoned_claim / 2:  # another driver may release them just now
+        raise SchedulerError(f"{place.url} has answered too late to move points: nothing was taken back")
     outcome = cancelled_outcome(MOVED, fence=os.urandom(12).hex())
     wanted = {w.shard.key: [*unqueued[w.number], *pending[w.number]] for w in several}
     ended = fence_waiting(place.store, wanted, outcome) if any(wanted.values()) else {}
