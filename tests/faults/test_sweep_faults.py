@@ -303,18 +303,18 @@ def test_elements_that_a_killed_driver_held_are_released_by_the_next_and_those_o
     cluster = Cluster(url, root=root)
     sweep = Sweep(begin, points(5, trace), name="held", directory=tmp_path).run(on=[(cluster, 1)])
     until(lambda: begun(trace))
-    job_id = sweep.points[4].job.job_id
-    assert job_id is not None
-    of_user = Target(job_id.partition("_")[0], [4], sweep.directory.shards()[1].key)
-    cluster.place.queue.client.hold([of_user])  # scontrol uhold
     killed = subprocess.run([sys.executable, "-c", KILLED, cluster.url, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL
+    job_id = sweep.points[1].job.job_id
+    assert job_id is not None
+    of_user = Target(job_id.partition("_")[0], [1], sweep.directory.shards()[1].key)
+    cluster.place.queue.client.hold([of_user])  # scontrol uhold
     looked = Sweep.open("held", directory=tmp_path).snapshot()
     assert [point.reason for point in looked.points][1:] == ["JobHeldUser"] * 4
     (tmp_path / "gate").touch()
     with driven(sweep, Health()) as ended:
-        until(lambda: begun(trace).keys() == {0, 1, 2, 3} and not sweep.directory.holds())
-        assert Sweep.open("held", directory=tmp_path).points[4].known.reason == "JobHeldUser"
+        until(lambda: begun(trace).keys() == {0, 2, 3, 4} and not sweep.directory.holds())
+        assert Sweep.open("held", directory=tmp_path).points[1].known.reason == "JobHeldUser"
         cluster.place.queue.client.hold([of_user], release=True)
         assert {point.state for point in ended.result(200)} == {State.DONE}
     assert begun(trace) == dict.fromkeys(range(5), 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from slurm.protocol.states import JobState
 from slurm.submission.timings import Timings
-from slurm.sweeps.moving import HELD, targets_of
+from slurm.sweeps.moving import may_be_held, targets_of
 from slurm.sweeps.records import Hold
 from slurm.sweeps.snapshot import State
 
@@ -62,11 +62,11 @@ class Holds:
 
 
 def held_elements(snapshot: Snapshot) -> set[tuple[int, int]]:
-    """The elements that wait because this user holds them, each with the number of its shard before it."""
+    """The elements that wait and that this user may hold, each with the number of its shard before it."""
     return {
         (point.shard, point.call // snapshot.shards[point.shard].chunk)
         for point in snapshot.points
-        if point.state is State.ALIVE and point.job_state is JobState.PENDING and point.reason == HELD
+        if point.state is State.ALIVE and point.job_state is JobState.PENDING and may_be_held(point)
         if point.shard is not None and point.call is not None
     }
 

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import SubmissionState
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Shard
-    from slurm.sweeps.snapshot import Snapshot, SnapshotReader
+    from slurm.sweeps.snapshot import Point, Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_END = 60.0
 """How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
-HELD = "JobHeldUser"
+_HELD = "JobHeldUser"
 """The scheduler's reason for an element that this user holds."""
 MOVED = "it was moved to another source"
 """The reason of elements that were taken back from a source."""
@@ -131,11 +131,19 @@ def _end_taken_over(place: Place, shard: Shard, state: SubmissionState | None, c
     fence_elements(place.store, {shard.key: {at // shard.chunk for at in calls}}, outcome)
 
 
+def may_be_held(point: Point) -> bool:
+    """Whether this user may hold the call that counts for a point.
+
+    Slurm's squeue has one line for the waiting elements of an array, with the reasons of all: "Priority,JobHeldUser".
+    """
+    return _HELD in (point.reason or "").split(",")
+
+
 def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
-    """The calls that wait to begin and that nobody holds, by shard."""
+    """The calls that wait to begin and that nobody holds, by shard; see `may_be_held`."""
     found: dict[int, list[int]] = {}
     for point in snapshot.points:
-        if point.state is State.ALIVE and point.job_state is JobState.PENDING and point.reason != HELD:
+        if point.state is State.ALIVE and point.job_state is JobState.PENDING and not may_be_held(point):
             number, call = point.shard, point.call
             if number is not None and call is not None and (state := reader.state(number)) and state.submitted:
                 found.setdefault(number, []).append(call)
