@@ -24,7 +24,6 @@ from testbed.programs import PLUGINS, slurm_release
 VARIABLE = "SLURMTASKS_TEST_SLURM"
 """Names the release that the tests of a pytest session run on."""
 
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
 _RECIPE = 1  # count up when _make changes, so that directories made by an earlier version are not used
 _INSTALL = "sudo apt-get install --no-install-recommends apt dpkg patchelf debian-archive-keyring"
 _PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurm-wlm-basic-plugins")
@@ -74,9 +73,10 @@ def unpacked(name: str, make: Callable[[Path, Path], None]) -> Path:
 
     `make(work, home)` makes it as `work / "home"`, which is then renamed to `home`: one that exists is complete.
     """
-    home = _CACHE / name
-    _CACHE.mkdir(parents=True, exist_ok=True)
-    with _locked(_CACHE / f"{name}.lock"):
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
+    home = cache / name
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / f"{name}.lock"):
         if not home.exists():
             work = home.with_name(f"{name}.part")
             shutil.rmtree(work, ignore_errors=True)  # left by a process that was killed
