@@ -117,7 +117,8 @@ def test_a_script_that_is_run_twice_computes_once(cluster: Cluster, tmp_path: Pa
 
 def test_an_edit_of_a_module_beside_the_script_computes_anew(cluster: Cluster, tmp_path: Path, computed: Path) -> None:
     assert run(write(tmp_path, computed), cluster, 2).stdout.startswith("16 ")
-    assert run(write(tmp_path, computed, factor=11), cluster, 2).stdout.startswith("17 ")
+    # Of another length: Python takes a module from its bytecode if its source has the same size and second as before.
+    assert run(write(tmp_path, computed, factor=100), cluster, 2).stdout.startswith("106 ")
     assert names(computed) == ["0", "0", "1", "1", "total", "total"]
 
 
