@@ -29,7 +29,7 @@ _PORT = 8000
 def serve(host: str, port: int, path: str | None, cluster: str | None) -> None:
     """Serve jobs over HTTP to this machine, with a page for browsers, until Ctrl-C.
 
-    Prints the address of the page, with a token: whoever has it can cancel and submit jobs as you. A second address
+    Prints the address of the page, with a token: a person who has it can cancel and submit jobs as you. A second address
     may only be read. Needs the extra: pip install "slurm-tasks[server]".
     """
     try:

@@ -38,7 +38,7 @@ class WorkerOutput:
     def size(self) -> int:
         """Flush what was printed, and return the size of the log; 0 if there is none."""
         flush()
-        return 0 if self._log is None else os.lseek(self._log, 0, os.SEEK_CUR)  # whoever prints moves it
+        return 0 if self._log is None else os.lseek(self._log, 0, os.SEEK_CUR)  # what prints moves it
 
 
 def flush() -> None:
