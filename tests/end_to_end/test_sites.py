@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from accounts import NEEDS_ROOT, two_users
 from slurm import Cluster, JobState, Retry, task, workflow
 from slurm.errors import JobCancelled, OptionError, SubmissionRefused, TaskExited
 from testbed import SlurmTestbed
@@ -169,6 +170,44 @@ def test_options_of_heterogeneous_jobs_are_refused_with_words() -> None:
     for options in ({"sbatch": {"--het-group": "1"}}, {"srun": {"het_group": 1}}):
         with pytest.raises(OptionError, match="a job has one component here"):
             variables.with_options(**options)
+
+
+# What users may not see.
+
+ORDINARY = """
+import sys
+from slurm import Cluster, task
+
+@task
+def double(number):
+    return 2 * number
+
+with Cluster("slurm", root=sys.argv[1]) as cluster:
+    print("RESULTS", double.map(range(3)).results(60))
+    held = double.with_options(hold=True)(1)
+    print("REASON", held.status().reason)
+    held.cancel()
+    for call in (lambda: held.result(60), lambda: double.with_options(partition="nope")(1)):
+        try:
+            call()
+        except Exception as error:
+            print("ERROR", type(error).__name__)
+"""
+
+
+@NEEDS_ROOT
+def test_an_ordinary_user_where_everything_is_private(
+    new_testbed: Callable[..., SlurmTestbed], directory: Path
+) -> None:
+    private = "accounts,events,jobs,nodes,partitions,reservations,usage,users"
+    directory.chmod(0o755)
+    with two_users(directory / "users") as (ann, _):
+        testbed = new_testbed(nodes=1, settings={"PrivateData": private})
+        testbed.directory.chmod(0o755)
+        done = ann.python(ORDINARY, ann.home / "jobs", **testbed.env)
+        expected = ["RESULTS [0, 2, 4]", "REASON JobHeldUser", "ERROR JobCancelled", "ERROR SubmissionRefused"]
+        assert done.stdout.splitlines() == expected, done.stderr
+        testbed.stop()
 
 
 # What nodes do not share.
