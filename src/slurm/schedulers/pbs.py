@@ -53,7 +53,7 @@ class PBSScheduler(QsubScheduler):
         *("begin", "clusters", "constraint", "deadline", "exclude", "exclusive", "gpus_per_task", "gres", "licenses"),
         *("mem_per_gpu", "nodefile", "nodelist", "qos", "requeue", "reservation"),
     )
-    full = ("Maximum number of jobs already in queue", "would exceed")
+    full = ("Maximum number of jobs", "would exceed")
     away = ("cannot connect to server", "Connection refused", "No route to host")
     rejections = (
         *("illegal -", "invalid option", "Illegal attribute", "Undefined attribute", "there is no script"),
@@ -193,10 +193,16 @@ def _report(id_: str, facts: Mapping[str, str]) -> Report:
         reason,
         status if status is None or status < 256 else status - 128,
         max(0, (status or 0) - 256),
-        dependency_failed=state is JobState.CANCELLED and any(each in reason for each in _NEVER),
+        dependency_failed=state is JobState.CANCELLED and _never_ran(facts, reason),
         comment=unquote(facts.get("Variable_List.SLURMTASKS_TAG", "")),
         stuck=reason.lower().startswith("can never run"),
     )
+
+
+def _never_ran(facts: Mapping[str, str], reason: str) -> bool:
+    """Whether the server deleted a job because of a dependency. PBS itself says so only in its log."""
+    deleted = "depend" in facts and facts.get("substate") != _DELETED_SUBSTATE and "Exit_status" not in facts
+    return any(each in reason for each in _NEVER) or (deleted and facts.get("job_state") != "C")
 
 
 def _ended(word: str, code: int | None, facts: Mapping[str, str]) -> JobState:
