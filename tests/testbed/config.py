@@ -49,7 +49,7 @@ def slurm_conf(
     port: int,
     nodes: Mapping[str, int],
     node_settings: Mapping[str, str],
-    kinds: Mapping[str, Mapping[str, str]],
+    kinds: Mapping[str, Mapping[str, str]] | None = None,
     settings: Mapping[str, str],
     partitions: Mapping[str, str],
     name: str = CLUSTER_NAME,
@@ -66,7 +66,7 @@ def slurm_conf(
     for node, node_port in nodes.items():
         lines.append(
             f"NodeName={node} NodeHostname={host} NodeAddr={LOOPBACK} Port={node_port}"
-            f" {' '.join(_words(merged(node_settings, kinds.get(node, {}))))} State=UNKNOWN"
+            f" {' '.join(_words(merged(node_settings, (kinds or {}).get(node, {}))))} State=UNKNOWN"
         )
     for partition, rest in {"debug": "Default=YES", **partitions}.items():
         given = dict(word.split("=", 1) for word in rest.split())
