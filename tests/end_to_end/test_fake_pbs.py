@@ -112,6 +112,13 @@ def test_a_task_that_is_warned_continues_from_its_checkpoint() -> None:
     assert twice().result(120) == 2
 
 
-def test_the_doctor_names_the_version(fake_pbs: str, root: Path) -> None:
+def test_the_doctor_names_version_and_memory(fake_pbs: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = CliRunner().invoke(command_line, ["doctor", f"pbs://{root}"])
     assert f"pbs: {'6.1.2' if fake_pbs == 'torque' else '22.05.11'}" in found.output
+    assert "yes: the final states of jobs are stored" in found.output
+    monkeypatch.setenv("FAKE_PBS_HISTORY", "0")
+    forgets = CliRunner().invoke(command_line, ["doctor", f"pbs://{root}"])
+    assert ("yes: the final states" in forgets.output) is (fake_pbs == "torque")
+    with monkeypatch.context() as without_server:
+        without_server.setenv("FAKE_PBS_HOME", "/nowhere")
+        assert "cannot connect to server" in CliRunner().invoke(command_line, ["doctor", f"pbs://{root}"]).output

@@ -241,7 +241,8 @@ def qstat(words: list[str]) -> None:
     status, shown = 0, list[tuple[str, dict[str, Any]]]()
     with jobs() as found:
         if "-B" in names:
-            sys.stdout.write(f"Server: {SERVER}\n    server_state = Active\n    max_array_size = 1000\n")
+            memory = "keep_completed = 300" if TORQUE else f"job_history_enable = {history}"
+            sys.stdout.write(f"Server: {SERVER}\n    server_state = Active\n    max_array_size = 1000\n    {memory}\n")
             return
         for id_ in ids:
             job, tasks = _find(found, id_)

@@ -46,6 +46,7 @@ class PBSScheduler(QsubScheduler):
     raw = 'sbatch={"--l": "place=excl"} for its -l place=excl'
     submit = "pbs_submit.sh"
     task = "${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-$first}}"
+    memory = "job_history_enable = True|keep_completed = [1-9]"
     version_command = "qstat --version 2>&1"
     needs = ("qsub", "qstat", "qselect", "qdel")
     id_form = r"[0-9]+(\[\])?(\.[A-Za-z0-9_.-]+)?"
