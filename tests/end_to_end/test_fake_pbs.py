@@ -83,6 +83,13 @@ def test_a_job_has_the_clients_variables_and_the_schedulers(fake_pbs: str, monke
     assert not [job for job in json.loads(listed).values() if "GREETING" in job["variables"]]
 
 
+def test_setup_and_task_begin_where_the_call_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("setup.sh").write_text("export FROM_SETUP=yes\n")
+    here = variables.with_options(setup=["source ./setup.sh"])("FROM_SETUP", "PWD")
+    assert here.result(60) == ["yes", str(tmp_path)]
+
+
 def test_limits_cancelling_and_refusals() -> None:
     late = sleep.with_options(time="0:01")(120)
     held = sleep.with_options(hold=True)(0)

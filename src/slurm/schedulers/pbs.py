@@ -55,16 +55,10 @@ class PBSScheduler(QsubScheduler):
         *("mem_per_gpu", "nodefile", "nodelist", "qos", "requeue", "reservation"),
     )
     full = ("Maximum number of jobs", "would exceed")
-    away = ("cannot connect to server", "Connection refused", "No route to host")
+    away = ("cannot connect to server", "Connection refused", "No route to host", "Server shutting down")
     rejections = (
         *("illegal -", "invalid option", "Illegal attribute", "Undefined attribute", "there is no script"),
-        *(
-            "Unknown queue",
-            "Unknown resource",
-            "Unknown Job Id",
-            "Invalid Job Dependency",
-            "did not satisfy dependency",
-        ),
+        *("Unknown queue", "Unknown resource", "Unknown Job Id", "Invalid Job Dependency", "satisfy dependency"),
         *("violates queue", "exceeds queue", "exceeds server", "exceeds allowable", "Bad Job Array Request"),
         *("rejected by all possible destinations", "No default queue", "Queue is not enabled", "Queue does not allow"),
         *("is denied", "host not allowed", "Unauthorized Request", "Invalid Account", "Bad UID", "Bad GID"),
@@ -76,19 +70,12 @@ class PBSScheduler(QsubScheduler):
         return id_.replace("[]", f"[{task}]")
 
     def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Variables, the working directory, and the signal before the limit, which PBS does not send."""
-        chdir = request.options.get("chdir")
-        early = max(1, wanted.seconds - wanted.lead)
+        """Variables, and the signal before the limit, which PBS does not send."""
+        early = f"(sleep {max(1, wanted.seconds - wanted.lead)}; kill -s {wanted.signal} $$) > /dev/null 2>&1 &"
         return (
-            "export SLURM_JOB_ID=$PBS_JOBID SLURM_SUBMIT_DIR=$PBS_O_WORKDIR",
-            f"export SLURM_CPUS_ON_NODE={wanted.cpus}",
-            'cd "$PBS_O_WORKDIR" || exit',
-            *([f"cd {shlex.quote(str(chdir))} || exit"] if chdir else []),
-            *(
-                [f"(sleep {early}; kill -s {wanted.signal} $$) > /dev/null 2>&1 &"]
-                if wanted.lead and wanted.seconds
-                else []
-            ),
+            f"export SLURM_JOB_ID=$PBS_JOBID SLURM_SUBMIT_DIR=$PBS_O_WORKDIR SLURM_CPUS_ON_NODE={wanted.cpus}",
+            'cd -- "$PBS_O_WORKDIR"',  # the script cares about a directory that is not there
+            *([early] if wanted.lead and wanted.seconds else ()),
         )
 
     def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
