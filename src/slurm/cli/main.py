@@ -36,11 +36,12 @@ COMMANDS = {
     "connect": ("slurm.cli.connect:connect", "Open a shell, or run a command, beside a running job."),
     "graph": ("slurm.cli.graph:graph", "Show what a job waits for, and what it has submitted."),
     "debug": ("slurm.cli.debug:debug", "Print the stacks of a running call."),
-    "script": ("slurm.cli.script:script", "Print the batch script of a job."),
+    "script": ("slurm.cli.script:script", "Run scripts as procedures; print the batch script of a job."),
     "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),
     "send": ("slurm.cli.jobs:send", "Send a message to a running job."),
     "du": ("slurm.cli.space:du", "Show how much space jobs and environments take."),
     "gc": ("slurm.cli.space:gc", "Remove jobs that nothing needs."),
+    "serve": ("slurm.cli.serve:serve", "Serve jobs over HTTP, with a page that shows them."),
     "mcp": ("slurm.cli.mcp:mcp", "Serve jobs as tools for agents."),
     "completion": ("slurm.cli.completion:completion", "Print a script that completes commands, keys and clusters."),
 }

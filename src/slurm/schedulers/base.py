@@ -31,6 +31,11 @@ LAST_CLUSTER = "__LAST_CLUSTER__"
 """Placeholder for the cluster that this id names. If it names none, an argument with the placeholder is left out."""
 
 
+def id_of_link(number: int) -> str:
+    """Return the placeholder for the id of a job that the same command queues before: that of link `number`."""
+    return f"__LINK_{number}__"
+
+
 class Site(NamedTuple):
     """Facts about the machine where a scheduler's commands run."""
 
@@ -142,6 +147,8 @@ class Scheduler(ABC):
     name: ClassVar[str]
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """The first and the longest interval in seconds between two status queries."""
+    kill_wait: ClassVar[float] = 30.0
+    """Seconds between SIGTERM and SIGKILL when it ends a job: slurm.conf(5), KillWait, as Slurm ships."""
     accounting_timeout: ClassVar[float] = 60.0
     """Seconds for the accounting command. If it takes longer, the accounting counts as down for a while."""
     launcher: ClassVar[Sequence[str]] = ()

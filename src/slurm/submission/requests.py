@@ -15,7 +15,7 @@ from slurm.submission import dependencies, external_jobs
 from slurm.submission.script import Lines, Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.protocol import Edge, Submission
     from slurm.schedulers.base import Scheduler
@@ -119,21 +119,27 @@ class Requests:
             cluster=self._cluster(submission.key, options, after),
         )
 
-    def blocks(self, submission: Submission, options: Options) -> Sequence[Request]:
-        """A request for each block. Raises SubmissionError for a large map where there are no arrays."""
+    def blocks(
+        self, submission: Submission, options: Options, *, links: Mapping[str, str] | None = None
+    ) -> Sequence[Request]:
+        """A request for each block. Raises SubmissionError for a large map where there are no arrays.
+
+        `links` are placeholders for the ids of upstreams, by their keys, that the same command queues.
+        """
         if submission.elements > _MOST_JOBS and not self.queue.max_array_size:
             raise SubmissionError(
                 f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
                 f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
                 f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
             )
-        edges: Sequence[Edge] = submission.dependencies
+        edges: Sequence[Edge] = [edge for edge in submission.dependencies if edge.key not in (links or ())]
+        linked = dependencies.on_links(submission.dependencies, links or {})
         upstreams = [self.registry.get(edge.key) for edge in edges]
         self._list_outcomes(upstreams)
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
                 raise SubmissionError(f"{submission.key} cannot wait here for {upstream.key}: {elsewhere.reason}")
-        outside = self._outside(self.queue, submission)
+        outside = (*linked, *self._outside(self.queue, submission))
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
