@@ -170,8 +170,8 @@ def test_bad_urls_and_unknown_plugins_are_refused() -> None:
         Cluster("my cluster")
     with pytest.raises(ClusterURLError, match="give both a transport and a host"):
         Cluster("slurm://login/scratch")
-    with pytest.raises(PluginNotFound, match="there is no scheduler 'pbs'; there are: inline, local, slurm"):
-        Cluster("pbs")
+    with pytest.raises(PluginNotFound, match="there is no scheduler 'lsf'; there are: inline, local, pbs, sge, slurm"):
+        Cluster("lsf")
     with pytest.raises(ConfigurationError, match="write an absolute path"):
         Cluster("local", root="jobs")
 
