@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import ProtocolError, TransportError
 from slurm.procedures import states
-from slurm.procedures.preparing import submit
+from slurm.procedures.preparing import EarlyEvents, submit
 from slurm.procedures.procedure import Procedure
 from slurm.protocol import EVENTS
-from slurm.protocol.procedures import EVENT_FILE, PROCEDURES, ProcedureRecord
+from slurm.protocol.procedures import BEAT, EVENT_FILE, PROCEDURES, ProcedureRecord
 from slurm.storage.commit import commit
 from slurm.storage.log_growth import growth
 from slurm.views.status import Part, statuses
@@ -34,7 +34,7 @@ class Listing:
         self._cluster = cluster
         self._known: dict[int, Procedure] = {}
         self._ended: dict[int, ProcedureSummary] = {}
-        self._unsubmitted: dict[int, float] = {}
+        self._unsubmitted: dict[int, tuple[float, bytes]] = {}
 
     def numbers(self) -> list[int]:
         """The numbers of all procedures, newest first. One command."""
@@ -93,12 +93,15 @@ class Listing:
 
     def _submit_abandoned(self, procedure: Procedure) -> None:
         """Submit a procedure whose preparer has died. A claim makes sure that one process does it."""
-        now, place = time.monotonic(), self._cluster.place
-        if now - self._unsubmitted.setdefault(procedure.number, now) < ABANDONED_SECONDS:
-            return
-        del self._unsubmitted[procedure.number]
-        directory = f"{place.store.root}/{PROCEDURES}"
-        names = place.transport.list([directory])[directory]
-        claims = sum(name.startswith(f"{procedure.number}.claim-") for name in names)
-        if commit(place.transport, directory, {f"{procedure.number}.claim-{claims + 1}": os.urandom(8)}):
-            submit(self._cluster, procedure.record)
+        place, number = self._cluster.place, procedure.number
+        path = f"{place.store.directory(procedure.key)}/{BEAT}"
+        now, beat = time.monotonic(), place.transport.get([path]).get(path, b"")
+        since, before = self._unsubmitted.setdefault(number, (now, beat))
+        if beat != before:
+            self._unsubmitted[number] = now, beat
+        elif now - since >= ABANDONED_SECONDS:
+            del self._unsubmitted[number]
+            directory = f"{place.store.root}/{PROCEDURES}"
+            claims = sum(name.startswith(f"{number}.claim-") for name in place.transport.list([directory])[directory])
+            if commit(place.transport, directory, {f"{number}.claim-{claims + 1}": os.urandom(8)}):
+                submit(self._cluster, procedure.record, EarlyEvents.open(place, procedure.record))

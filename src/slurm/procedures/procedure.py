@@ -24,7 +24,7 @@ from slurm.storage.inbox import message_record, ring, send, sender
 from slurm.views.status import statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
 """Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
+_UNSUBMITTED_SECONDS = 0.5
+"""Between two looks for the job of a procedure that has none yet."""
 _ANSWER_SECONDS = 60.0
 _KILL_SECONDS, _LATE_SECONDS = 10.0, 15.0
 """A stop that is not confirmed so long after the grace makes the state UNKNOWN; and the time to hear of it."""
@@ -64,6 +66,13 @@ class Procedure:
         """The path of its log, there."""
         return f"{self._place.store.directory(self.key)}/{LOGS}/{log_name(0, '0')}"
 
+    def _job_or_none(self) -> Job[Any] | None:
+        """Its job; None before it is submitted."""
+        try:
+            return self.job
+        except NoSuchJob:
+            return None
+
     # What has become of it.
 
     @property
@@ -86,10 +95,10 @@ class Procedure:
         found = states.summary(self.number, self.record, file.events)
         if found.state.ended:
             return found
-        try:
-            status = statuses([self.job.part])[0][0]
-        except NoSuchJob:  # it is not submitted yet
+        job = self._job_or_none()
+        if job is None:
             return found
+        status = statuses([job.part])[0][0]
         if status.state.final:
             file.read()  # it may have said its end just now
         found = states.summary(self.number, self.record, file.events, status)
@@ -123,10 +132,14 @@ class Procedure:
     def _follow(self, file: EventFile, timeout: float | None) -> Iterator[list[Event]]:
         """Yield new events as they come, until it has ended. Empty lists between them, so that the caller can leave."""
         ended, end = threading.Event(), None if timeout is None else time.monotonic() + timeout
-        undo = self.job.when_finished(ended.set)
-        pause = _SHORTEST
+        undo: Callable[[], None] | None = None
+        pause, looked = _SHORTEST, float("-inf")
         try:
             while True:
+                if undo is None and time.monotonic() - looked > _UNSUBMITTED_SECONDS:
+                    looked = time.monotonic()
+                    job = self._job_or_none()
+                    undo = None if job is None else job.when_finished(ended.set)
                 last = ended.is_set()
                 new = file.read()
                 yield new
@@ -137,7 +150,8 @@ class Procedure:
                 pause = _SHORTEST if new else min(_FACTOR * pause, _LONGEST)
                 ended.wait(pause)
         finally:
-            undo()
+            if undo is not None:
+                undo()
 
     def wait(self, state: str | ProcedureState | None = None, timeout: float | None = None) -> ProcedureState:
         """Wait until it is in a state, by default until it has ended. Returns that state.
@@ -266,8 +280,8 @@ class Procedure:
 
         The script gets SIGTERM, and after the grace SIGKILL. The state is STOPPED once no process is left, and UNKNOWN
         if that is not confirmed ten seconds after the grace. Then the abort script starts, if it has one: `abort` says
-        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One that has
-        ended stays as it is.
+        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One whose
+        environment is being built ends when that is done, and this returns at once. One that has ended stays as it is.
         """
         if abort and self.record.abort is None:
             raise ProcedureError(f"procedure {self.number} has no abort script: make its service with abort=…")
@@ -276,8 +290,9 @@ class Procedure:
         found = self._snapshot(file).state
         if found.ended:
             return found
-        if found is ProcedureState.CREATING:
-            self.job.cancel()
+        job = self._job_or_none()
+        if job is not None and found is ProcedureState.CREATING:
+            job.cancel()
         else:
             late = None
             has_run = any(event["event"] == "called" for event in file.events)
@@ -285,7 +300,7 @@ class Procedure:
                 late = self._prepare_abort(file)
             wanted = {} if abort is None else {"run_abort": abort}
             self._send({"command": "stop", **wanted, **self._abort_fields(late)})
-        return self._confirmed(file) if wait else self._snapshot(file).state
+        return self._confirmed(file) if wait and job is not None else self._snapshot(file).state
 
     def _confirmed(self, file: EventFile) -> ProcedureState:
         """Wait for the end of a procedure that was told to stop; UNKNOWN if that is not confirmed in time."""

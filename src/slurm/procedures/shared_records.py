@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurm.errors import TransportError
-from slurm.procedures.preparing import make_shared_files
+from slurm.procedures.preparing import make_context
 from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord
 from slurm.storage.inbox import append, sender
 
@@ -22,7 +22,7 @@ R = TypeVar("R", bound="Document")
 
 def publish(place: Place, topic: str, values: Mapping[str, Any]) -> int:
     """Write the values of a topic, and return the number of the change. Raises TransportError."""
-    make_shared_files(place, None)
+    make_context(place)
     record = Override(id=os.urandom(8).hex(), values=values, by=sender(), time=time.time())
     return append(place.transport, f"{place.store.root}/{CONTEXT}/{topic}", record.dumps())
 

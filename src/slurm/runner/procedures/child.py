@@ -75,7 +75,7 @@ class _Child:
         path, text = plan["path"], plan["text"]
         self._module.__file__ = path
         sys.argv = [path]
-        if directory := os.path.dirname(path):
+        if os.path.isabs(directory := os.path.dirname(path)):
             sys.path.insert(0, directory)
         sys.modules[self._module.__name__] = self._module
         linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path

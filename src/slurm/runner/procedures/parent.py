@@ -82,8 +82,9 @@ class _Parent:
         except (OSError, AttributeError) as error:
             raise ScriptFailed(f"procedures need Linux, to find all processes of a script: {error}") from None
         awake = self._catch_signals()
-        self._say(names.IDLE, host=self._job.host, pid=os.getpid())
-        self._say(names.LOADING)
+        if not self._events.prepared:
+            self._say(names.IDLE)
+        self._say(names.LOADING, host=self._job.host, pid=os.getpid())
         self._script = ScriptProcess(sys.executable)
         self._pass_on_overrides()
         script, init = self._plan.script, self._plan.init
