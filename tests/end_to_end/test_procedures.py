@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 from slurm import Cluster, JobCancelled
 from slurm.cli.main import slurm
-from slurm.options import Options
 from slurm.procedures import (
     CommandRefused,
     NoSuchProcedure,
@@ -27,8 +26,9 @@ from slurm.procedures import (
     ScriptExecutionService,
     listing,
 )
-from slurm.procedures.preparing import write_record
-from waiting import alive, until
+from slurm.procedures.preparing import EarlyEvents, write_record
+from slurm.storage.keys import new_key
+from waiting import alive, remove, until
 
 OBSERVE = """
 import json, os, subprocess, sys, threading, time
@@ -325,14 +325,11 @@ def test_a_job_that_is_cancelled_from_outside_is_a_procedure_that_is_stopped(
 def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
     service: ScriptExecutionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number, record = write_record(
-        service.cluster.place,
-        ready(service).record.plan.replace(grace=0.5),
-        options=Options.parse({"no_requeue": True}),
-        abort=None,
-        aborts=None,
-    )
-    [found] = service.summarise(number)
+    first = ready(service)
+    place, record = service.cluster.place, first.record.replace(key=new_key("procedure"))
+    EarlyEvents.open(place, record)
+    number = write_record(place, record)
+    [found] = service.summarise([number])
     assert (found.state, found.key) == ("CREATING", record.key)
     monkeypatch.setattr(listing, "ABANDONED_SECONDS", 0.0)
     assert [each.state for each in service.summarise()] == ["CREATING", "READY"]
@@ -340,7 +337,13 @@ def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
     assert [each.id for each in service.summarise(state="READY")] == [2, 1]
     assert os.listdir(f"{service.cluster.place.store.root}/procedures").count(f"{number}.claim-1") == 1
     with pytest.raises(NoSuchProcedure, match="there is no procedure 9 in"):
-        service.summarise(9)
+        service.summarise([9])
+    first.stop()
+    remove(first.job.directory)  # as `slurm gc` does
+    again = ScriptExecutionService(on=service.cluster)
+    [removed] = again.summarise([1])
+    assert (removed.state, removed.reason) == ("UNKNOWN", "its files were removed")
+    assert again.procedure(1).state == "UNKNOWN"
     with pytest.raises(ProcedureError, match="'SLEEPING' is no state of a procedure"):
         service.summarise(state="SLEEPING")
 

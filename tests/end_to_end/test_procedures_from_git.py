@@ -11,7 +11,22 @@ import pytest
 
 from projects import project
 from slurm import Cluster
-from slurm.procedures import Procedure, ProcedureFailed, Script, ScriptError, ScriptExecutionService
+from slurm.errors import EnvironmentInUse
+from slurm.procedures import (
+    EmbeddedStringScript,
+    EnvironmentManager,
+    FileSystemScript,
+    GitArgs,
+    GitScript,
+    PrepareProcessCommand,
+    Procedure,
+    ProcedureFailed,
+    Script,
+    ScriptError,
+    ScriptExecutionService,
+    StartProcessCommand,
+    StopProcessCommand,
+)
 from waiting import until
 
 SCRIPT = "import antenna\ndef where(): return [antenna.PLACE, antenna.__file__]\n"
@@ -138,3 +153,34 @@ def test_what_is_no_script_of_a_repository_is_refused(
     with pytest.raises(ScriptError, match="git ls-remote failed: "):
         service.prepare(Script.git(str(tmp_path / "away"), "x.py"))
     assert service.procedures() == []
+
+
+def test_the_commands_of_ska_oso_oet(service: ScriptExecutionService, repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "abort.py").write_text("def main(): pass")
+    long = "from slurm.procedures import procedure\ndef main(): procedure.sleep(300)\n"
+    (tmp_path / "long run.py").write_text(long)
+    oet = ScriptExecutionService(on=service.cluster, abort=Script.file(tmp_path / "abort.py"), grace=1.0)
+    manager, args = EnvironmentManager(oet), GitArgs(str(repository), git_branch="main")
+    environment = manager.create_env(args)
+    script = GitScript("git:///scripts/observe.py", args, create_env=True)
+    made = oet.prepare(PrepareProcessCommand(script))
+    oet.procedure(made.id).wait("READY", 120)
+    with pytest.raises(EnvironmentInUse, match="is in use"):
+        manager.delete_env(environment.env_id)
+    assert oet.start(StartProcessCommand(made.id, "where")).script_args[-1].fn == "where"
+    oet.procedure(made.id).wait("READY", 60)
+    [stopped] = oet.stop(StopProcessCommand(made.id))
+    assert (stopped.id, stopped.state) == (made.id, "STOPPED")
+    oet.procedure(made.id).job.exception(60)
+    manager.delete_env(environment.env_id)
+    assert environment.env_id not in [each.key for each in manager.list_envs()]
+    plain = oet.prepare(PrepareProcessCommand(FileSystemScript((tmp_path / "long run.py").as_uri())))
+    text = oet.prepare(PrepareProcessCommand(EmbeddedStringScript(long)))
+    oet.procedure(plain.id).wait("READY", 60)
+    oet.start(StartProcessCommand(plain.id))
+    found = oet.stop(StopProcessCommand(plain.id, run_abort=True))
+    assert [each.script.path for each in found] == [str(tmp_path / "long run.py"), str(tmp_path / "abort.py")]
+    oet.shutdown()
+    assert [each.state for each in oet.summarise([plain.id, text.id])] == ["STOPPED", "STOPPED"]
+    with pytest.raises(ScriptError, match="write file://PATH"):
+        FileSystemScript("http://host/x.py").as_script()

@@ -61,19 +61,6 @@ def prepare(
 
     `aborts` is the key of the procedure that it aborts.
     """
-    number, record = write_record(cluster.place, plan, options=options, abort=abort, aborts=aborts)
-    early = EarlyEvents.open(cluster.place, record)
-    if record.plan.script.project:  # not a daemon: the program ends when the environment is built
-        threading.Thread(target=_submit_later, args=(cluster, record, early), name=f"procedure {number}").start()
-    else:
-        submit(cluster, record, early)
-    return number, record
-
-
-def write_record(
-    place: Place, plan: Plan, *, options: Options, abort: Abort | None, aborts: str | None
-) -> tuple[int, ProcedureRecord]:
-    """Record a procedure under the next number. From then on, any process may submit it."""
     record = ProcedureRecord(
         key=new_key("procedure"),
         plan=plan,
@@ -83,7 +70,18 @@ def write_record(
         created=time.time(),
         aborts=aborts,
     )
-    return append(place.transport, f"{place.store.root}/{PROCEDURES}", record.dumps()), record
+    early = EarlyEvents.open(cluster.place, record)  # before the record: who finds it without these knows of a removal
+    number = write_record(cluster.place, record)
+    if record.plan.script.project:  # not a daemon: the program ends when the environment is built
+        threading.Thread(target=_submit_later, args=(cluster, record, early), name=f"procedure {number}").start()
+    else:
+        submit(cluster, record, early)
+    return number, record
+
+
+def write_record(place: Place, record: ProcedureRecord) -> int:
+    """Record a procedure under the next number, which is returned. From then on, any process may submit it."""
+    return append(place.transport, f"{place.store.root}/{PROCEDURES}", record.dumps())
 
 
 def read_record(place: Place, number: int) -> ProcedureRecord:
@@ -93,6 +91,12 @@ def read_record(place: Place, number: int) -> ProcedureRecord:
     if data is None:
         raise NoSuchProcedure(f"there is no procedure {number} in {place.store.root}")
     return ProcedureRecord.loads(data, where=path)
+
+
+def was_removed(place: Place, key: str) -> bool:
+    """Whether the files of a procedure that is recorded were removed, as by `slurm gc`."""
+    inbox = f"{place.store.directory(key)}/{INBOX}"
+    return BELL not in place.transport.list([inbox])[inbox]
 
 
 def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:

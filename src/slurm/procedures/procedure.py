@@ -13,7 +13,7 @@ from slurm.options import Options
 from slurm.procedures import states
 from slurm.procedures.errors import CommandRefused, ProcedureError, ProcedureFailed
 from slurm.procedures.event_file import EventFile
-from slurm.procedures.preparing import checked_json, prepare, read_record
+from slurm.procedures.preparing import checked_json, prepare, read_record, was_removed
 from slurm.procedures.states import ProcedureState
 from slurm.protocol import INBOX, LOGS, log_name
 from slurm.protocol.procedures import FAILURE, MAIN, STOP, abort_name
@@ -97,7 +97,7 @@ class Procedure:
             return found
         job = self._job_or_none()
         if job is None:
-            return found
+            return states.without_files(found) if was_removed(self._place, self.key) else found
         status = statuses([job.part])[0][0]
         if status.state.final:
             file.read()  # it may have said its end just now
@@ -291,6 +291,8 @@ class Procedure:
         if found.ended:
             return found
         job = self._job_or_none()
+        if job is None and found is ProcedureState.UNKNOWN:  # its files were removed
+            return found
         if job is not None and found is ProcedureState.CREATING:
             job.cancel()
         else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.procedures.errors import ProcedureError
@@ -67,11 +66,21 @@ class ProcedureHistory(NamedTuple):
         return [state for state, _ in self.process_states]
 
 
-class ProcedureInput(NamedTuple):
+class ProcedureInput:
     """The arguments of a function of a script: JSON values."""
 
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = MappingProxyType({})
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProcedureInput) and (self.args, self.kwargs) == (other.args, other.kwargs)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"ProcedureInput({', '.join(words)})"
 
 
 class ArgCapture(NamedTuple):
@@ -112,9 +121,9 @@ def summary(
     if job is not None and job.state.final and not found.states[-1].ended:
         found = with_end(found, job)
         why = job.explanation or job.reason or error_of(job) or f"{job.state}"
-    init = ArgCapture(INIT, ProcedureInput(record.plan.init.args, record.plan.init.kwargs), record.created)
+    init = ArgCapture(INIT, ProcedureInput(*record.plan.init.args, **record.plan.init.kwargs), record.created)
     calls = [
-        ArgCapture(str(e.get("function")), ProcedureInput(e.get("args", ()), e.get("kwargs", {})), e.get("time"))
+        ArgCapture(str(e.get("function")), ProcedureInput(*e.get("args", ()), **e.get("kwargs", {})), e.get("time"))
         for e in events
         if e["event"] == "called"
     ]
@@ -132,6 +141,13 @@ def parse(data: bytes) -> Iterator[Event]:
             continue
         if isinstance(event, dict) and isinstance(event.get("event"), str):
             yield event
+
+
+def without_files(found: ProcedureSummary) -> ProcedureSummary:
+    """Return the summary of a procedure whose files were removed: how it ended is not known any more."""
+    last = (ProcedureState.UNKNOWN, found.history.process_states[-1][1])
+    states = [*found.history.process_states, last]
+    return found._replace(history=found.history._replace(process_states=states), reason="its files were removed")
 
 
 def history(created: float, events: Iterable[Event]) -> ProcedureHistory:
