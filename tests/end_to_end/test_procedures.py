@@ -305,6 +305,14 @@ def test_an_abort_script_that_is_not_needed_ends(local: Cluster, tmp_path: Path)
     assert not (tmp_path / "aborted").exists()
 
 
+def test_a_start_warns_if_the_time_limit_is_near(
+    service: ScriptExecutionService, caplog: pytest.LogCaptureFixture
+) -> None:
+    procedure = ready(service, "EXPECTED = 3600\ndef f(): pass\ndef main(): pass")
+    procedure.run("f")
+    assert "and its script expects to take 3600 s" in caplog.text
+
+
 def test_a_procedure_that_nobody_starts_ends(local: Cluster) -> None:
     procedure = service_on(local, idle_timeout=0.3).prepare(Script.text("def main(): pass"))
     assert procedure.wait(None, 60) == "STOPPED"
@@ -343,7 +351,6 @@ def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
     again = ScriptExecutionService(on=service.cluster)
     [removed] = again.summarise([1])
     assert (removed.state, removed.reason) == ("UNKNOWN", "its files were removed")
-    assert again.procedure(1).state == "UNKNOWN"
     with pytest.raises(ProcedureError, match="'SLEEPING' is no state of a procedure"):
         service.summarise(state="SLEEPING")
 

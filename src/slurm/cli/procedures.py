@@ -218,6 +218,7 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
         return
     why = f" ({summary.reason})" if summary.reason else ""
     rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}"), ("asked for", summary.pending or "-")]
+    rows += [("limit", _when(summary.ends_at))] if summary.ends_at else []
     rows += [("script", _origin(summary.script)), ("by", summary.by), ("job", summary.key), ("log", found.log_path)]
     rows += [
         ("call", f"{_when(c.time)}  {c.fn}({_shown(c.fn_args.args, c.fn_args.kwargs)})") for c in summary.script_args
@@ -231,11 +232,13 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
 @click.command()
 @_number
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until it has ended.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="OFFSET", help="Only those after this offset.")
 @_placed
 @json_option
 def events(
     number: int,
     follow: bool,  # noqa: FBT001
+    after: int,
     cluster: str | None,
     directory: str | None,
     as_json: bool,  # noqa: FBT001
@@ -245,7 +248,7 @@ def events(
     With --json, print a list of them.
     """
     _refuse_both(follow=follow, as_json=as_json)
-    found = _service(cluster, directory).procedure(number).events(follow=follow)
+    found = _service(cluster, directory).procedure(number).events(follow=follow, after=after)
     if as_json:
         show_json(list(found))
     else:
@@ -348,6 +351,7 @@ def _facts(summary: ProcedureSummary) -> dict[str, Any]:
         "state": f"{summary.state}",
         "reason": summary.reason,
         "pending": summary.pending,
+        "ends_at": summary.ends_at,
         "script": {name: value for name, value in summary.script.to_json().items() if name != "text"},
         "by": summary.by,
         "calls": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from slurm.places.place import Place
     from slurm.procedures.states import Event, ProcedureHistory, ProcedureSummary
     from slurm.protocol.procedures import ProcedureRecord
+
+_log = logging.getLogger(__name__)
 
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
 """Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
@@ -116,12 +119,15 @@ class Procedure:
         if self._place.store.commit(key, INBOX, {abort_name(self.key): record}):
             ring(self._place.transport, f"{self._place.store.directory(key)}/{INBOX}")
 
-    def _events(self) -> EventFile:
-        return EventFile(self._place.transport, self._place.store.directory(self.key))
+    def _events(self, after: int = 0) -> EventFile:
+        return EventFile(self._place.transport, self._place.store.directory(self.key), after)
 
-    def events(self, *, follow: bool = False) -> Iterator[Event]:
-        """Yield its events; with `follow`, also those to come, until it has ended."""
-        file = self._events()
+    def events(self, *, follow: bool = False, after: int = 0) -> Iterator[Event]:
+        """Yield its events; with `follow`, also those to come, until it has ended.
+
+        Each event has an `offset`. `after` is that of the last event which is known already.
+        """
+        file = self._events(after)
         if not follow:
             file.read()
             yield from file.events
@@ -148,7 +154,7 @@ class Procedure:
                 if end is not None and time.monotonic() > end:
                     raise WaitTimeout
                 pause = _SHORTEST if new else min(_FACTOR * pause, _LONGEST)
-                ended.wait(pause)
+                ended.wait(max(pause, self._place.transport.pace))
         finally:
             if undo is not None:
                 undo()
@@ -205,6 +211,7 @@ class Procedure:
             found = self._snapshot(file).state
             how = "" if found.ended else '. Call wait("READY") first, or start(…, force_start=True)'
             raise CommandRefused(f"procedure {self.number} is {found}, not READY{how}")
+        self._warn_of_the_limit(file)
         abort = self._prepare_abort(file) if self.record.abort and self.record.abort.early else None
         try:
             return self._start(file, command | self._abort_fields(abort))
@@ -212,6 +219,14 @@ class Procedure:
             if abort is not None:
                 abort.stop(wait=False)
             raise
+
+    def _warn_of_the_limit(self, file: EventFile) -> None:
+        """Log a warning if its time limit leaves less time than its script expects to take."""
+        found = states.summary(self.number, self.record, file.events)
+        if found.ends_at is not None and found.expected is not None and found.ends_at - time.time() < found.expected:
+            left = max(0.0, found.ends_at - time.time())
+            what = "procedure %s reaches its time limit in %.0f s, and its script expects to take %.0f s"
+            _log.warning(what, self.number, left, found.expected)
 
     def _start(self, file: EventFile, command: dict[str, Any]) -> int:
         number = self._send(command)

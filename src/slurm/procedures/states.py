@@ -6,6 +6,7 @@ import json
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.options.values import seconds
 from slurm.procedures.errors import ProcedureError
 from slurm.protocol import procedures as names
 from slurm.protocol.procedures import INIT
@@ -106,6 +107,10 @@ class ProcedureSummary(NamedTuple):
     """What was asked for and has not happened: `start` or `stop`."""
     by: str
     """Who has prepared it, as user@host."""
+    ends_at: float | None = None
+    """When its job reaches its time limit, in seconds since the epoch; None before it begins, and without a limit."""
+    expected: float | None = None
+    """The seconds that its script expects to take: its EXPECTED."""
 
     @property
     def state(self) -> ProcedureState:
@@ -127,20 +132,35 @@ def summary(
         for e in events
         if e["event"] == "called"
     ]
+    begun = next((event.get("time") for event in events if event.get("state") == names.LOADING), None)
+    limit = seconds(str(record.options["time"])) if record.options.get("time") else None
     return ProcedureSummary(
-        number, record.key, record.plan.script, [init, *calls], found, why, pending(events), record.by
+        number,
+        record.key,
+        record.plan.script,
+        [init, *calls],
+        found,
+        why,
+        pending(events),
+        record.by,
+        ends_at=begun + limit if begun and limit else None,
+        expected=next((event["expected"] for event in events if isinstance(event.get("expected"), (int, float))), None),
     )
 
 
-def parse(data: bytes) -> Iterator[Event]:
-    """Yield the events in whole lines. Damaged lines are skipped."""
-    for line in data.splitlines():
+def parse(data: bytes, begin: int = 0) -> Iterator[Event]:
+    """Yield the events in whole lines, each with the `offset` in the file where its line ends. Skips damaged lines.
+
+    `begin` is the offset of the data.
+    """
+    for line in data.splitlines(keepends=True):
+        begin += len(line)
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("event"), str):
-            yield event
+            yield {**event, "offset": begin}
 
 
 def without_files(found: ProcedureSummary) -> ProcedureSummary:

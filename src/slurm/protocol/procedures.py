@@ -19,6 +19,8 @@ BEAT = "preparing"
 """The file in the directory of a submission that the process which builds its environment writes every few seconds."""
 MAIN, INIT = "main", "init"
 """The function whose return ends a procedure, and the one that is called when the script is loaded."""
+EXPECTED = "EXPECTED"
+"""The name in a script of the seconds that its `main` is expected to take."""
 STOP, FAILURE = "stop", "failure"
 """After what an abort script is started."""
 

@@ -13,7 +13,7 @@ import traceback
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from slurm.protocol.procedures import INIT
+from slurm.protocol.procedures import EXPECTED, INIT
 from slurm.runner.procedures.interface import ProcedureStopped, procedure
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class _Child:
             return 1
         init = getattr(self._module, INIT, None)
         functions = [name for name, value in vars(self._module).items() if callable(value) and name[0] != "_"]
-        self._send({"say": "loaded", "functions": functions, "init": callable(init)})
+        expected = getattr(self._module, EXPECTED, None)
+        told = {"expected": expected} if isinstance(expected, (int, float)) else {}
+        self._send({"say": "loaded", "functions": functions, "init": callable(init), **told})
         if callable(init) and not self._make(INIT, 0, lambda: init(*plan["args"], **plan["kwargs"])):
             return 1
         self._send({"say": "ready"})

@@ -128,7 +128,7 @@ class _Parent:
         said = message.pop("say", None)
         if said == "loaded":
             self._functions = tuple(message["functions"])
-            self._say(names.IDLE)
+            self._say(names.IDLE, **({"expected": message["expected"]} if "expected" in message else {}))
             if message["init"]:
                 self._say(names.INITIALISING)
         elif said == "ready":
