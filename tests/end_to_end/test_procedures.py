@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, JobCancelled
+from slurm import Cluster, JobCancelled, Retry
 from slurm.cli.main import slurm
+from slurm.errors import ConfigurationError
 from slurm.procedures import (
     CommandRefused,
     NoSuchProcedure,
@@ -244,6 +245,14 @@ def test_bad_input_is_one_error_and_prepares_nothing(service: ScriptExecutionSer
         service.prepare(Script.file(tmp_path / "nowhere.py"))
     with pytest.raises(ProcedureError, match="the arguments of init must be JSON values"):
         service.prepare(Script.text(""), {1})
+    for wrong, words in (
+        ({"options": {"retry": Retry(1, on=ValueError)}}, "retry is not possible for procedures"),
+        ({"grace": -1}, "grace=-1: write a positive number of seconds"),
+        ({"exclusive": "../x"}, r"exclusive='\.\./x': write letters"),
+        ({"abort_on": ["end"]}, "'end' is neither 'stop' nor 'failure'"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            ScriptExecutionService(on=service.cluster, **wrong)
     assert service.procedures() == []
 
 

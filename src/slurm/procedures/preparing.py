@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurm.errors import SlurmError, TransportError
 from slurm.options import Options
@@ -37,7 +37,7 @@ from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from typing_extensions import Self
 
@@ -51,6 +51,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+OWN_OPTIONS: Mapping[str, Any] = {
+    "no_requeue": True,
+    "launch": "once",
+    "reuse": False,
+    **dict.fromkeys(("retry", "signal_lead", "chunk_size", "workers")),
+}
+"""Options that all procedures have, whatever the defaults of their cluster are: a procedure runs once."""
 _BEAT_SECONDS = 5.0
 
 
@@ -102,7 +109,7 @@ def was_removed(place: Place, key: str) -> bool:
 def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
     """Submit the job of a procedure that is recorded, after its environment was built. An error makes it FAILED."""
     call: Arguments = ((record.plan.to_json(),), {})
-    settings = Settings(options=Options.parse(record.options))
+    settings = Settings(options=Options.parse({**record.options, **OWN_OPTIONS}))
     try:
         if not record.plan.script.project:
             cluster.submit_under(record.key, Task(serve, settings), call, record=lambda *_: None)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError
+from slurm.errors import ConfigurationError, OptionError
+from slurm.options import Options
 from slurm.procedures.commands import PrepareProcessCommand
 from slurm.procedures.errors import NoSuchProcedure
 from slurm.procedures.listing import Listing
-from slurm.procedures.preparing import checked_json, prepare, read_record
+from slurm.procedures.preparing import OWN_OPTIONS, checked_json, prepare, read_record
 from slurm.procedures.procedure import Procedure
 from slurm.procedures.shared_records import overrides, publish, release
 from slurm.procedures.states import ProcedureState
@@ -21,7 +22,6 @@ from slurm.protocol.procedures import (
     Plan,
     is_name,
 )
-from slurm.tasks.settings import Settings
 
 if TYPE_CHECKING:
     import os
@@ -60,7 +60,9 @@ class ScriptExecutionService:
         self.cluster = _at(on, directory)
         self._listing = Listing(self.cluster)
         self._prepared: list[Procedure] = []
-        self._settings = Settings.parse({**(options or {}), "no_requeue": True})
+        if wrong := [name for name in options or () if name in OWN_OPTIONS]:
+            raise OptionError(f"options: {wrong[0]} is not possible for procedures: each runs once, as one process")
+        self._options = Options.parse(options or {})
         self._grace = _seconds(grace, "grace")
         self._idle_timeout = None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout")
         self._exclusive = None if exclusive is None else _checked_name(exclusive, "exclusive")
@@ -97,7 +99,7 @@ class ScriptExecutionService:
             idle_timeout=self._idle_timeout,
             exclusive=self._exclusive,
         )
-        number, record = prepare(self.cluster, plan, options=self._settings.options, abort=abort)
+        number, record = prepare(self.cluster, plan, options=self._options, abort=abort)
         self._prepared.append(Procedure(self.cluster, number, record))
         return self._prepared[-1]
 
