@@ -223,6 +223,8 @@ def test_a_procedure_refuses_what_it_cannot_do(service: ScriptExecutionService) 
     queued = procedure.start("calibrate", 1, force_start=True)
     until(lambda: [event for event in procedure.events() if event["event"] == "returned"])
     assert [event["command"] for event in procedure.events() if event["event"] == "called"] == [queued]
+    with pytest.raises(CommandRefused, match="calibrate cannot be called so: missing a required argument: 'n'"):
+        procedure.start("calibrate")
     with pytest.raises(CommandRefused, match=r"no function 'nothing'. Its functions: .*calibrate"):
         procedure.start("nothing")
     procedure.start("listen")
@@ -230,12 +232,17 @@ def test_a_procedure_refuses_what_it_cannot_do(service: ScriptExecutionService) 
         procedure.start("listen")
     procedure._send({"command": "start", "function": "listen", "force": False})  # another client, at the same time
     procedure._send({"command": "dance"})
-    until(lambda: len(refusals(procedure)) == 3)
-    assert refusals(procedure)[1:] == ["the procedure is RUNNING, not READY", "there is no command 'dance'"]
+    until(lambda: len(refusals(procedure)) == 4)
+    assert refusals(procedure)[2:] == ["the procedure is RUNNING, not READY", "there is no command 'dance'"]
     procedure.send("stop")
     procedure.wait("READY", 60)
     assert procedure.run("what_json_does_not_have") == "<class 'set'>"
+    procedure.start("listen")
+    late = procedure.start("calibrate", 1, force_start=True)
+    until(lambda: procedure.look().pending == "start")
     procedure.stop()
+    with pytest.raises(CommandRefused, match="the procedure has ended"):
+        procedure.value_of(late, 60)
 
 
 def test_bad_input_is_one_error_and_prepares_nothing(service: ScriptExecutionService, tmp_path: Path) -> None:

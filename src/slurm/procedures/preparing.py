@@ -79,10 +79,7 @@ def prepare(
     )
     early = EarlyEvents.open(cluster.place, record)  # before the record: who finds it without these knows of a removal
     number = write_record(cluster.place, record)
-    if record.plan.script.project:  # not a daemon: the program ends when the environment is built
-        threading.Thread(target=_submit_later, args=(cluster, record, early), name=f"procedure {number}").start()
-    else:
-        submit(cluster, record, early)
+    submit(cluster, record, early)
     return number, record
 
 
@@ -107,7 +104,24 @@ def was_removed(place: Place, key: str) -> bool:
 
 
 def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
-    """Submit the job of a procedure that is recorded, after its environment was built. An error makes it FAILED."""
+    """Submit the job of a procedure that is recorded; if it needs an environment, a thread does so when that is built.
+
+    An error makes the procedure FAILED.
+    """
+    if record.plan.script.project:  # not a daemon: the program ends when the environment is built
+        threading.Thread(target=_submit_later, args=(cluster, record, early), name=record.key).start()
+    else:
+        _submit(cluster, record, early)
+
+
+def _submit_later(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
+    try:
+        _submit(cluster, record, early)
+    except SlurmError as error:
+        _log.warning("%s cannot be submitted: %s", record.key, error)
+
+
+def _submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
     call: Arguments = ((record.plan.to_json(),), {})
     settings = Settings(options=Options.parse({**record.options, **OWN_OPTIONS}))
     try:
@@ -125,13 +139,6 @@ def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> Non
         with contextlib.suppress(TransportError):
             early.say(FAILED, str(error))
         raise
-
-
-def _submit_later(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
-    try:
-        submit(cluster, record, early)
-    except SlurmError as error:
-        _log.warning("%s cannot be submitted: %s", record.key, error)
 
 
 def environment_of(script: ScriptRecord) -> Wheel:

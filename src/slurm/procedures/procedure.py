@@ -152,7 +152,7 @@ class Procedure:
                 if last or (file.events and states.history(0.0, file.events).states[-1].ended):
                     return
                 if end is not None and time.monotonic() > end:
-                    raise WaitTimeout
+                    raise WaitTimeout(f"procedure {self.number} has not come so far after {timeout} s; it goes on")
                 pause = _SHORTEST if new else min(_FACTOR * pause, _LONGEST)
                 ended.wait(max(pause, self._place.transport.pace))
         finally:
@@ -247,13 +247,13 @@ class Procedure:
         """
         return self.value_of(self.start(function, *args, **kwargs))
 
-    def value_of(self, command: int) -> Any:
+    def value_of(self, command: int, timeout: float | None = None) -> Any:
         """Wait for the end of the call that `start` has begun; return its value, or a text if JSON has no such value.
 
-        Raises CommandRefused, and ProcedureFailed if it did not return.
+        Raises CommandRefused, ProcedureFailed if it did not return, and TimeoutError.
         """
         file = self._events()
-        for _ in self._follow(file, None):
+        for _ in self._follow(file, seconds_to_wait(timeout)):
             if event := states.end_of_call(file.events, command):
                 if event["event"] == "returned":
                     return event.get("value", event.get("repr"))
@@ -286,8 +286,11 @@ class Procedure:
 
     def send(self, message: Any) -> None:
         """Send a JSON value to the script, which reads it by `procedure.messages()`. Raises CommandRefused."""
-        if (found := self.look().state).ended:
-            raise CommandRefused(f"procedure {self.number} has ended: {found}")
+        file = self._events()
+        file.read()
+        job = self._job_or_none()
+        if states.history(0.0, file.events).states[-1].ended or (job is not None and job.done()):
+            raise CommandRefused(f"procedure {self.number} has ended: {self._snapshot(file).state}")
         self._send({"command": "message", "message": message})
 
     def stop(self, *, abort: bool | None = None, wait: bool = True) -> ProcedureState:
@@ -302,11 +305,11 @@ class Procedure:
             raise ProcedureError(f"procedure {self.number} has no abort script: make its service with abort=…")
         file = self._events()
         file.read()
-        found = self._snapshot(file).state
-        if found.ended:
-            return found
+        found = states.history(0.0, file.events).states[-1]
+        if found is ProcedureState.CREATING or found.ended:
+            found = self._snapshot(file).state
         job = self._job_or_none()
-        if job is None and found is ProcedureState.UNKNOWN:  # its files were removed
+        if found.ended or (job is None and found is ProcedureState.UNKNOWN):  # then its files were removed
             return found
         if job is not None and found is ProcedureState.CREATING:
             job.cancel()

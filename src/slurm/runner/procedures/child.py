@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.protocol.procedures import EXPECTED, INIT
 from slurm.runner.procedures.interface import ProcedureStopped, procedure
+from slurm.runner.procedures.signatures import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +62,8 @@ class _Child:
         if not self._make("load", 0, lambda: self._load(plan)):
             return 1
         init = getattr(self._module, INIT, None)
-        functions = [name for name, value in vars(self._module).items() if callable(value) and name[0] != "_"]
+        public = {name: value for name, value in vars(self._module).items() if callable(value) and name[0] != "_"}
+        functions = {name: parameters_of(value) for name, value in public.items()}
         expected = getattr(self._module, EXPECTED, None)
         told = {"expected": expected} if isinstance(expected, (int, float)) else {}
         self._send({"say": "loaded", "functions": functions, "init": callable(init), **told})
