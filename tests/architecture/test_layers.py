@@ -49,6 +49,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tools.*",),
     ("procedures.*",),
     ("sweeps.*",),
+    ("compat.*",),
+    ("server.*",),
     ("doctor.*",),
     ("cli.*", "__main__"),
     ("former.*", "testing.*"),

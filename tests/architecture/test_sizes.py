@@ -22,7 +22,10 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
+    "sweeps/acting.py": 1,
+    "compat/submitit/debug.py": 2,
     "runner/debugger.py": 1,
+    "runner/pools/resolver.py": 1,
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/replay.py": 2,
@@ -33,6 +36,8 @@ CATCH_ALLS = {
     "tools/recorded.py": 1,
     "tools/registry.py": 1,
     "environments/building.py": 1,
+    "server/events.py": 1,
+    "server/pool.py": 1,
     "jobs/arguments.py": 1,
     "jobs/executor.py": 1,
     "jobs/future.py": 1,
@@ -78,6 +83,7 @@ LOOKS = {
     "protocol/freshness.py": 4,
     "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
+    "runner/pools/process.py": 1,  # /proc
     "runner/procedures/processes.py": 1,
     "runner/program.py": 3,
     "runner/ranks.py": 1,

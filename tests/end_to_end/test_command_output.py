@@ -20,7 +20,7 @@ from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "mcp", "sweep init"}
+NO_JSON = {"completion", "mcp", "serve", "sweep init"}
 
 
 @task(time="5", mem="50M")

@@ -8,24 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slurm.callbacks.progress_model import progress_text
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
-from slurm.protocol import task_of
+from slurm.jobs.facts import all_facts_of, pool_text
 from slurm.protocol.states import JobState
-from slurm.storage.keys import submitted_at
 from slurm.views.displays import clock, duration, memory
-from slurm.views.overview import overviews
-from slurm.views.status import error_of, progress, statuses
+from slurm.views.status import statuses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.jobs.job import Job, JobArray
     from slurm.submission.status import JobStatus
-    from slurm.views.overview import Overview
 
 _FAILURES = 5
 """The number of failures that are listed one by one."""
@@ -48,31 +43,6 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
 
 def _is_bad(state: str) -> bool:
     return JobState(state).final and state != JobState.COMPLETED.value
-
-
-def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
-    """All facts about a job, with its progress and failures, as plain data."""
-    (found,) = overviews([job.part])
-    summary, failures = found.summary, found.failures()
-    running = progress(job.part, found.calls) if found.calls else {}
-    reported = {f"{index}": progress_text(event) for index, event in running.items()}
-    facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
-    if job.is_array:
-        facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
-        of = job.part.state.functions
-        facts["functions"] = [of.of(index) for index in job.part.indices] if of else None
-    else:
-        (status,) = found.calls
-        facts |= {
-            "node": status.node,
-            "reason": status.reason,
-            "explanation": status.explanation,
-            "error": error_of(status) or None,
-            "log": job.log_path,
-        }
-        facts["metrics"] = dict((status.outcome and status.outcome.metrics) or {})
-    facts["directory"] = job.directory
-    return facts
 
 
 @click.command()
@@ -138,23 +108,6 @@ def _several(count: int, of: int, what: str) -> str:
     return f"{count} {what}" if of > 1 else what
 
 
-def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
-    """The facts about a submission, as plain data."""
-    _, state, indices = found.part
-    id_of = state.job_id if job.key.endswith("]") else state.array_id
-    return {
-        "key": job.key,
-        "task": task_of(job.key, indices[0] if len(indices) == 1 else None, state.functions),
-        "cluster": found.part.url,
-        "job_id": id_of(indices[0]) if indices else None,
-        "count": len(indices),
-        "elements": found.part.elements,
-        "states": dict(found.summary.states),
-        "submitted": submitted_at(job.key),
-        "labels": job.labels,
-    }
-
-
 def _shown(facts: dict[str, Any]) -> dict[str, str]:
     """The facts as text, by their labels."""
     seconds, peak, failures = facts["seconds"], facts["memory"], facts.get("failures", {})
@@ -170,7 +123,8 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
         "states": counts_of(facts),
         "submitted": time_of(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
-        "progress": "\n".join(reported),
+        "pool": pool_text(facts.get("pool", {})),
+        "progress": "" if facts.get("pool") else "\n".join(reported),
         "metrics": " ".join(f"{name}={number}" for name, number in facts.get("metrics", {}).items()),
         "seconds": "" if seconds is None else duration(seconds),
         "memory": "" if peak is None else memory(peak),

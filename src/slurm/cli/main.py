@@ -41,6 +41,7 @@ COMMANDS = {
     "send": ("slurm.cli.jobs:send", "Send a message to a running job."),
     "du": ("slurm.cli.space:du", "Show how much space jobs and environments take."),
     "gc": ("slurm.cli.space:gc", "Remove jobs that nothing needs."),
+    "serve": ("slurm.cli.serve:serve", "Serve jobs over HTTP, with a page that shows them."),
     "mcp": ("slurm.cli.mcp:mcp", "Serve jobs as tools for agents."),
     "completion": ("slurm.cli.completion:completion", "Print a script that completes commands, keys and clusters."),
 }
@@ -56,7 +57,7 @@ def slurm() -> None:
 
     CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
     default cluster of the Slurmfile. Without one, it is auto: slurm if sbatch is on PATH, sge if qsub and
-    qconf are, else local. Commands with a KEY find the cluster in the record of the job.
+    qconf are, pbs if qsub and qselect are, else local. Commands with a KEY find the cluster in the record of the job.
     """
 
 

@@ -12,12 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.cli.cluster_argument import cluster_of, job_of
-from slurm.cli.jobs import all_facts_of
-from slurm.cli.listing import Wanted, found_jobs
 from slurm.cli.logs import each_log
 from slurm.cli.parameters import Moment, State
 from slurm.cli.retry import failed_calls
 from slurm.errors import ConfigurationError
+from slurm.jobs.facts import all_facts_of
+from slurm.jobs.selection import Wanted, found_jobs
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.views.advice import explained

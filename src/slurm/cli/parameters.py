@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from slurm.protocol.states import JobState
+from slurm.sanitize import moments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     OfFloat = click.ParamType[float]
     OfState = click.ParamType[JobState]
@@ -21,8 +19,6 @@ else:
     OfFloat = OfState = click.ParamType  # which click 8.1 does not let be subscripted
 
 _WORDS = ("true", "false", "null")
-_UNITS: Mapping[str, float] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_DURATION = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)([{''.join(_UNITS)}]?)", re.ASCII)
 
 
 class Duration(OfFloat):
@@ -34,10 +30,10 @@ class Duration(OfFloat):
         """Return the seconds; fail for another form."""
         if isinstance(value, float):  # click converts a value twice
             return value
-        parts = _DURATION.fullmatch(value)
-        if parts is None:
-            self.fail(f"{value!r} is not a time: write seconds, or a number with s, m, h, d or w: 30m.", param, ctx)
-        return float(parts[1]) * _UNITS[parts[2]]
+        try:
+            return moments.seconds(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(OfFloat):
@@ -49,13 +45,10 @@ class Moment(OfFloat):
         """Return the time; fail for another form."""
         if isinstance(value, float):
             return value
-        parts = _DURATION.fullmatch(value)
-        if parts is not None and parts[2]:
-            return time.time() - float(parts[1]) * _UNITS[parts[2]]
         try:
-            return datetime.fromisoformat(value).timestamp()
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is not a time: write how long ago, such as 30m or 2d, or 2026-11-21.", param, ctx)
+            return moments.past(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class State(OfState):
@@ -65,10 +58,10 @@ class State(OfState):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> JobState:
         """Return the state; fail for another word."""
-        state = value if isinstance(value, JobState) else JobState.parse(value)
-        if state is JobState.UNKNOWN and value.upper() != state.value:
-            self.fail(f"{value!r} is not a state: write one of {', '.join(JobState)}.", param, ctx)
-        return state
+        try:
+            return value if isinstance(value, JobState) else JobState.named(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 timeout_option = click.option(

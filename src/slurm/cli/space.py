@@ -8,11 +8,11 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of
-from slurm.cli.listing import labels_of
 from slurm.cli.output import Finite, json_option, show_json, show_table
 from slurm.cli.parameters import State
 from slurm.clusters import job_cleanup
 from slurm.clusters.environment_cleanup import MOST_DAYS
+from slurm.jobs.selection import labels_of
 from slurm.options.labels import parse as parse_labels
 from slurm.views.displays import duration, memory
 

@@ -124,15 +124,18 @@ def _submit_later(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents)
 def _submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
     call: Arguments = ((record.plan.to_json(),), {})
     settings = Settings(options=Options.parse({**record.options, **OWN_OPTIONS}))
+    chain = cluster.chain()
     try:
-        if not record.plan.script.project:
-            cluster.submit_under(record.key, Task(serve, settings), call, record=lambda *_: None)
-            return
-        early.say(IDLE)
-        early.say(PREP_ENV)
-        with _heartbeat(cluster.place, record):
-            settings = settings.replace(environment=(environment_of(record.plan.script),))
-            cluster.submit_under(record.key, Task(serve, settings), call, record=lambda *_: early.built())
+        if record.plan.script.project:
+            early.say(IDLE)
+            early.say(PREP_ENV)
+            with _heartbeat(cluster.place, record):
+                settings = settings.replace(environment=(environment_of(record.plan.script),))
+                chain.add(record.key, Task(serve, settings), call, record=lambda *_: None)
+            early.built()
+        else:
+            chain.add(record.key, Task(serve, settings), call, record=lambda *_: None)
+        chain.submit()
     except _StoppedEarly as stopped:
         early.say(STOPPED, f"stopped by {stopped}")
     except SlurmError as error:

@@ -47,6 +47,14 @@ class JobState(str, Enum):
         return _WORDS.get(head, cls.UNKNOWN)
 
     @classmethod
+    def named(cls, word: str) -> JobState:
+        """Return the state that a user names, by Slurm's long or short name. Raises ValueError for another word."""
+        state = cls.parse(word)
+        if state is cls.UNKNOWN and word.upper() != state.value:
+            raise ValueError(f"{word!r} is not a state: write one of {', '.join(cls)}.")
+        return state
+
+    @classmethod
     def of(cls, outcome: Outcome) -> JobState:
         """Return the state of a job with an outcome; the scheduler's state if the scheduler ended the job."""
         return cls.COMPLETED if outcome.succeeded else cls.parse(outcome.state) if outcome.state else cls.FAILED

@@ -246,6 +246,12 @@ def _expanded(nodes: str) -> tuple[str, ...]:
     return expand(nodes)
 
 
+def forget_progress(key: str, index: int) -> None:
+    """Forget what a call that has ended has reported."""
+    _reported.pop((key, index), None)
+    pruned.pop((key, index), None)
+
+
 def drop_checkpoints(context: JobContext, index: int) -> None:
     """Remove the checkpoints of a call that has its result."""
     if "slurm.runner.checkpoint" in sys.modules:  # otherwise the task has neither saved nor read one
@@ -313,7 +319,7 @@ def defer_stop() -> None:
 
 def set_current(context: JobContext) -> None:
     """Make `current_job()` return `context` in this process."""
-    _current.append(context)
+    _current[:] = [context]
 
 
 def set_current_index(index: int) -> None:

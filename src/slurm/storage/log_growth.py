@@ -10,7 +10,7 @@ from slurm.protocol import freshness
 from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import IO
 
     from slurm.transports.base import Transport
@@ -24,10 +24,23 @@ def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]
 
     Raises TransportError.
     """
+    return {path: data for path, (_, data) in _read(transport, offsets).items() if data}
+
+
+def ends(transport: Transport, paths: Sequence[str], most: int) -> dict[str, tuple[int, bytes]]:
+    """Return the last bytes of each log, at most `most`, and the offset at which they begin. By path.
+
+    Raises TransportError.
+    """
+    return _read(transport, dict.fromkeys(paths, -most))
+
+
+def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
+    """Return where each part begins, and its bytes, at most `MOST`. A negative offset counts from the end."""
     if not offsets:
         return {}
     if transport.shares_files:
-        return _growth_here(offsets)
+        return _read_here(offsets)
     paths = list(offsets)
     caches = "yes" if transport.caches(paths[0].rpartition("/")[0]) else "no"
     lines = "".join(f"{offset} {path}\n" for path, offset in offsets.items())
@@ -35,27 +48,29 @@ def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]
     done = transport.run(argv, stdin=lines.encode(errors="surrogateescape"), timeout=300)
     try:
         parts = [part.partition("\n") for part in done.stdout.split("= ")[1:]]
-        found = {paths[int(number) - 1]: bytes.fromhex(data) for number, _, data in parts}
+        heads = [(head.split(), data) for head, _, data in parts]
+        found = {paths[int(number) - 1]: (int(begin), bytes.fromhex(data)) for (number, begin), data in heads}
     except (ValueError, IndexError):
         message = f"logs cannot be read: {done.words[-500:]}"
         raise TransportError(message) from None
     if done.status != 0:
         message = f"logs cannot be read: {done.stderr.strip() or done.status}"
         raise TransportError(message)
-    return {path: data for path, data in found.items() if data}
+    return found
 
 
-def _growth_here(offsets: Mapping[str, int]) -> dict[str, bytes]:
+def _read_here(offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
     """Do the same for files that this process sees. Each is opened anew, to see what other machines have written."""
-    found: dict[str, bytes] = {}
+    found: dict[str, tuple[int, bytes]] = {}
     for path, offset in offsets.items():
         try:
             if freshness.caches(os.path.dirname(path)):  # the size of the file is fresh after a change of its mode
                 os.chmod(path, os.stat(path).st_mode & 0o7777)
             with freshness.retry_absent(_opened, path) as file:
-                file.seek(offset)
+                begin = offset if offset >= 0 else max(0, file.seek(0, os.SEEK_END) + offset)
+                file.seek(begin)
                 if data := file.read(MOST):
-                    found[path] = data
+                    found[path] = begin, data
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:

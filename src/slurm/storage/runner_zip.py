@@ -48,19 +48,10 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
-    *(
-        "cli/",
-        "clusters/pool.py",
-        "doctor/",
-        "pools/",
-        "procedures/",
-        "server/",
-        "sweeps/",
-        "testing/",
-        "tools/",
-        "views/notebook.py",
-    ),
-    *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
+    *("cli/", "doctor/", "pools/", "procedures/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
+    *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/pool.py"),
+    *("clusters/remove_",),
+    *(f"compat/submitit/{name}.py" for name in ("base", "debug", "executors", "job", "parameters")),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""

@@ -1,0 +1,62 @@
+"""`slurm serve`: serve jobs over HTTP, with a page that shows them."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+from typing import TYPE_CHECKING
+
+import click
+
+from slurm.cli import output
+from slurm.cli.cluster_argument import cluster_of, on_option
+
+if TYPE_CHECKING:
+    from slurm.server.guard import Access
+    from slurm.server.serving import Address
+
+_PORT = 8000
+"""The port on a user's own machine, from which a tunnel leads to a Unix socket."""
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 is a free one.")
+@click.option("--socket", "path", metavar="PATH", help="Listen at this Unix socket instead.")
+@on_option
+def serve(host: str, port: int, path: str | None, cluster: str | None) -> None:
+    """Serve jobs over HTTP to this machine, with a page for browsers, until Ctrl-C.
+
+    Prints the address of the page, with a token: whoever has it can cancel and submit jobs as you. A second address
+    may only be read. Needs the extra: pip install "slurm-tasks[server]".
+    """
+    try:
+        from slurm.server import serving  # noqa: PLC0415 - slow to import, and an extra
+        from slurm.server.guard import Access  # noqa: PLC0415 - as above
+    except ImportError as error:
+        message = f"a package is missing ({error}): install it with: pip install 'slurm-tasks[server]'"
+        raise click.ClickException(message) from None
+    address = serving.Address(host, port, path)
+    place = cluster_of(cluster).place
+    token, reading_token = serving.tokens()
+    listening = serving.listen(address)
+    access = Access(token, reading_token, serving.hosts_of(address))
+    for line in _greeting(address, access, listening):
+        output.show(line)
+    serving.server(place, access, everywhere=cluster is None).run(sockets=[listening])
+
+
+def _greeting(address: Address, access: Access, listening: socket.socket) -> list[str]:
+    """The addresses of the page, and the command that makes them work on another machine."""
+    port = _PORT if address.socket else listening.getsockname()[1]
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    base = f"http://{'127.0.0.1' if address.socket else host}:{port}/#"
+    there = os.path.abspath(address.socket) if address.socket else f"{host}:{port}"
+    login = f"{getpass.getuser()}@{socket.getfqdn()}"
+    return [
+        f"page:       {base}{access.token}",
+        f"read only:  {base}{access.reading_token}",
+        f"from another machine, first:  ssh -N -L {port}:{shlex.quote(there)} {shlex.quote(login)}",
+    ]

@@ -1,0 +1,175 @@
+"""Endpoints: the routes as a table, how their parameters and bodies are checked, and how their answers are sent."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from slurm.server.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+
+    from slurm.server.pool import ThreadPool
+
+_MOST_BYTES = 1 << 20
+"""The size of the largest body of a request."""
+_SECONDS = 10.0
+"""How long a request may take."""
+_KINDS: Mapping[str, type] = {"string": str, "boolean": bool, "object": dict}
+_BOOLEANS = {"true": True, "false": False}
+
+
+class Field(NamedTuple):
+    """A parameter in the query or a member of the body: its JSON type, and what it means."""
+
+    kind: str
+    meaning: str
+    default: Any = None
+    least: int = 0
+    most: int | None = None
+
+    def of_text(self, name: str, text: str) -> Any:
+        """The value of a text in a query. Raises Problem."""
+        if self.kind == "integer":
+            return self.of_value(name, int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else text)
+        if self.kind == "boolean":
+            return self.of_value(name, _BOOLEANS.get(text, text))
+        return text
+
+    def of_value(self, name: str, value: Any) -> Any:
+        """The value of a member of a body, checked. Raises Problem."""
+        if self.kind == "integer":
+            high = math.inf if self.most is None else self.most
+            if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= high:
+                bounds = f"from {self.least}" + ("" if self.most is None else f" to {self.most}")
+                raise Problem(422, f"{name}={value!r} is not a whole number {bounds}")
+        elif not isinstance(value, _KINDS[self.kind]):
+            raise Problem(422, f"{name}={value!r} is not of the type {self.kind}")
+        return value
+
+    def schema(self) -> dict[str, Any]:
+        """Its JSON Schema."""
+        bounds = {"minimum": self.least} if self.kind == "integer" else {}
+        bounds |= {} if self.most is None else {"maximum": self.most}
+        default = {} if self.default is None else {"default": self.default}
+        return {"type": self.kind, "description": self.meaning} | bounds | default
+
+
+class Asked(NamedTuple):
+    """What a request asks for: the parameters of its path, query and body, checked."""
+
+    path: Mapping[str, str]
+    given: Mapping[str, Any]
+    """With the default of each parameter that was not given."""
+
+
+class Endpoint(NamedTuple):
+    """A route: its function runs in a thread, and returns data for JSON."""
+
+    method: str
+    path: str
+    answer: Callable[[Asked], Any]
+    fields: Mapping[str, Field] = {}
+    """Of the query of a GET, or of the body of another method."""
+
+
+def routes(endpoints: Sequence[Endpoint], pool: ThreadPool, changed: Callable[[], None]) -> list[Route]:
+    """The routes of endpoints, which a pool runs. Calls `changed` after a request that may have changed something."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [Route(path, _handler(methods, pool, changed), methods=list(methods)) for path, methods in paths.items()]
+
+
+def _handler(
+    methods: Mapping[str, Endpoint], pool: ThreadPool, changed: Callable[[], None]
+) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        endpoint = methods["GET" if request.method == "HEAD" else request.method]
+        given = query_of(request, endpoint) if endpoint.method == "GET" else await _body(request, endpoint)
+        asked = Asked(request.path_params, given)
+        call = asyncio.create_task(pool.run(lambda: encoded(endpoint.answer(asked))))
+        done, _ = await asyncio.wait([call], timeout=_SECONDS)
+        if not done:
+            call.cancel()
+            detail = f"there is no answer yet after {_SECONDS:.0f} s: the cluster or its file system is slow"
+            raise Problem(503, detail, {"Retry-After": "10"})
+        if endpoint.method != "GET":
+            changed()
+        return _response(request, call.result())
+
+    return handle
+
+
+def _response(request: Request, body: bytes) -> Response:
+    headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    if request.method in ("GET", "HEAD"):
+        headers["ETag"] = tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
+        if tag in known:
+            return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def encoded(data: Any) -> bytes:
+    """Data as JSON in ASCII. Numbers that JSON does not have, such as NaN, are null."""
+    try:
+        return json.dumps(data, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_finite(data)).encode()
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {name: _finite(value) for name, value in data.items()}
+    return [_finite(value) for value in data] if isinstance(data, (list, tuple)) else data
+
+
+def query_of(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """The parameters of a query, with the default of each that was not given. Raises Problem."""
+    pairs = request.query_params.multi_items()
+    _check_names([name for name, _ in pairs], endpoint, "parameter")
+    return _defaults(endpoint) | {name: endpoint.fields[name].of_text(name, text) for name, text in pairs}
+
+
+def _defaults(endpoint: Endpoint) -> dict[str, Any]:
+    return {name: field.default for name, field in endpoint.fields.items()}
+
+
+async def _body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
+    """The members of the body; an empty body has none. Raises Problem."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "send the body as `Content-Type: application/json`")
+    data = b""
+    async for block in request.stream():
+        data += block
+        if len(data) > _MOST_BYTES:
+            raise Problem(413, f"the body has more than {_MOST_BYTES} bytes")
+    try:
+        members = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise Problem(400, f"the body is not JSON: {error}") from None
+    if not isinstance(members, dict):
+        raise Problem(422, "the body is not a JSON object")
+    _check_names(list(members), endpoint, "field")
+    return _defaults(endpoint) | {name: endpoint.fields[name].of_value(name, value) for name, value in members.items()}
+
+
+def _check_names(names: Sequence[str], endpoint: Endpoint, what: str) -> None:
+    known = f"there are: {', '.join(endpoint.fields)}" if endpoint.fields else "there are none"
+    for name in names:
+        if name not in endpoint.fields:
+            raise Problem(422, f"{endpoint.method} {endpoint.path} has no {what} {name!r}; {known}")
+        if names.count(name) > 1:
+            raise Problem(422, f"the {what} {name!r} is given twice")

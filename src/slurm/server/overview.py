@@ -1,0 +1,179 @@
+"""JobsOverview: the submissions of a place, newest first, as the page shows them.
+
+What has ended is read once a process, and kept in memory. A look lists the submissions and the outcomes of those that
+have not ended. It reads a file only if there is a new submission or outcome. Questions to the scheduler are separate.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import NoSuchJob, SlurmError
+from slurm.jobs.search import newest_first
+from slurm.sanitize.redaction import redacted
+from slurm.server.counting import Counting
+from slurm.storage.job_store import Outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from slurm.places.place import Place
+    from slurm.submission.submission_state import SubmissionState
+
+_MOST_READ = 2000
+"""The number of outcomes that are read in one go."""
+_MOST_NEW = 100
+"""The number of new submissions that a look reads; the page asks for older ones."""
+_NOTHING = Outcomes({}, {})
+
+
+class JobsOverview:
+    """The submissions of a place. With `everywhere`, those to any scheduler under its root. Any thread may use it."""
+
+    def __init__(self, place: Place, *, everywhere: bool) -> None:
+        self.place, self.everywhere = place, everywhere
+        self.troubles: dict[str, str] = {}
+        """What does not answer, and why."""
+        self._keys: list[str] = []
+        self._new: list[str] = []
+        """The submissions that no look has read yet, newest first."""
+        self._known: dict[str, Counting] = {}
+        self._facts: dict[str, dict[str, Any]] = {}
+        self._changes = 0
+        self._changed_at: dict[str, int] = {}
+        """The number of the last change of each submission; also of those that are gone."""
+        self._files = threading.Lock()
+        """Held while files are read: each is read once. Questions to the scheduler do not hold it."""
+
+    def page(self, limit: int, before: str | None = None) -> dict[str, Any]:
+        """The facts about `limit` submissions, newest first; with `before`, about those that are older than that one.
+
+        Raises NoSuchJob if `before` does not exist.
+        """
+        with self._files:
+            self._list_keys()
+            if before is not None and before not in self._keys:
+                raise NoSuchJob(f"there is no job {before} in {self.place.store.root}")
+            start = 0 if before is None else self._keys.index(before) + 1
+            keys = self._keys[start : start + limit]
+            self._read_records(keys)
+            self._read_outcomes(keys)
+            return {
+                "cluster": str(self.place.url),
+                "jobs": [self._new_facts(key) for key in keys if key in self._known],
+                "total": len(self._keys),
+                "before": keys[-1] if start + limit < len(self._keys) else None,
+                "troubles": dict(self.troubles),
+            }
+
+    @property
+    def changes(self) -> int:
+        """The number of changes so far."""
+        return self._changes
+
+    def look(self) -> bool:
+        """Look for changes; returns whether more outcomes are to be read. An error is in `troubles`."""
+        more: list[bool] = []
+        with self._files:
+            self._try(f"files of {self.place.url}", lambda: more.append(self._look()))
+            self._note_changes()
+        return any(more)
+
+    def _look(self) -> bool:
+        self._list_keys()
+        self._read_records(self._new[:_MOST_NEW])
+        self._new = []
+        return self._read_outcomes(list(self._known))
+
+    def changed(self, since: int) -> tuple[list[dict[str, Any]], list[str]]:
+        """The facts about submissions that have changed since that number of changes, and the keys that are gone."""
+        keys = [key for key, number in list(self._changed_at.items()) if number > since]
+        facts = {key: self._facts.get(key) for key in keys}
+        return [found for found in facts.values() if found], [key for key, found in facts.items() if not found]
+
+    def ask(self) -> bool:
+        """Ask the schedulers about the submissions that have not ended; returns False. An error is in `troubles`."""
+        by_place: dict[Place, list[SubmissionState]] = {}
+        for counting in list(self._known.values()):
+            if not counting.complete:
+                by_place.setdefault(counting.job.part.place, []).append(counting.job.part.state)
+        for place, states in by_place.items():
+            self._try(f"{place.url}", partial(place.tracker.check, states))
+        with self._files:
+            self._note_changes()
+        return False
+
+    def counting(self, key: str) -> Counting:
+        """What is counted of a submission, up to date with its files. Raises NoSuchJob."""
+        with self._files:
+            self._read_records([key])
+            if key not in self._known:
+                raise NoSuchJob(f"there is no job {key} in {self.place.store.root}")
+            self._read_outcomes([key])
+            return self._known[key]
+
+    def _list_keys(self) -> None:
+        """List the submissions, note those that are new since the last time, and forget those that are gone."""
+        before, self._keys = set(self._keys), self.place.store.keys()
+        self._new = [key for key in self._keys if key not in before] + self._new
+        for key in self._known.keys() - set(self._keys):
+            del self._known[key]
+            self._facts.pop(key, None)
+            self._note_change(key)
+
+    def _read_records(self, keys: Sequence[str]) -> None:
+        """Read the records of submissions that are new here."""
+        new = [key for key in keys if key not in self._known]
+        for some in newest_first(self.place, new, at_once=len(new), labels={}, everywhere=self.everywhere):
+            for job in some:
+                self._known[job.part.state.key] = Counting(job)
+
+    def _read_outcomes(self, keys: Iterable[str]) -> bool:
+        """List the outcomes of submissions that have not ended, and read new ones; returns whether some are left."""
+        by_place: dict[Place, list[Counting]] = {}
+        for key in keys:
+            if (counting := self._known.get(key)) and not counting.complete:
+                by_place.setdefault(counting.job.part.place, []).append(counting)
+        left = [self._read_at(place, some) for place, some in by_place.items()]
+        return any(left)
+
+    def _read_at(self, place: Place, some: Sequence[Counting]) -> bool:
+        place.tracker.list_outcomes(counting.job.part.state for counting in some)
+        pairs = ((counting, element) for counting in some for element in counting.unread())
+        wanted: dict[Counting, list[int]] = {}
+        for counting, element in islice(pairs, _MOST_READ):
+            wanted.setdefault(counting, []).append(element)
+        states = {counting: counting.job.part.state for counting in wanted}
+        paths = {states[counting].key: states[counting].with_outcomes(few) for counting, few in wanted.items()}
+        found = place.outcomes.several_outcomes(paths) if any(paths.values()) else {}
+        for counting, elements in wanted.items():
+            counting.add(elements, found.get(states[counting].key, _NOTHING))
+        return next(pairs, None) is not None
+
+    def _new_facts(self, key: str) -> dict[str, Any]:
+        """The facts about a submission now. Those of one that has ended do not change any more."""
+        known = self._facts.get(key)
+        if known is None or not known["ended"]:
+            self._facts[key] = self._known[key].facts()
+            if self._facts[key] != known:
+                self._note_change(key)
+        return self._facts[key]
+
+    def _note_change(self, key: str) -> None:
+        self._changes += 1
+        self._changed_at[key] = self._changes
+
+    def _note_changes(self) -> None:
+        for key in self._known:
+            self._new_facts(key)
+
+    def _try(self, what: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except SlurmError as error:
+            self.troubles[what] = redacted(str(error))
+        else:
+            self.troubles.pop(what, None)

@@ -1,0 +1,129 @@
+"""Serving: the socket, the tokens, and the process of `slurm serve`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import stat
+from typing import TYPE_CHECKING, NamedTuple
+
+import uvicorn
+
+from slurm.client_cache import cached
+from slurm.errors import ConfigurationError
+from slurm.protocol.directories import make_private
+from slurm.server.app import application
+from slurm.server.guard import LOOPBACK
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from slurm.places.place import Place
+    from slurm.server.guard import Access
+
+_GRACE = 1
+"""Seconds that open requests get at the end."""
+_TOKENS = ("token", "reading-token")
+
+
+class Address(NamedTuple):
+    """Where to listen: at a host and a port, 0 for a free one, or at a Unix socket."""
+
+    host: str
+    port: int
+    socket: str | None = None
+
+
+def tokens() -> tuple[str, str]:
+    """The tokens of this user on this machine: one that may do all, one that may read. Makes files of mode 0600 once.
+
+    Raises ConfigurationError if another user could read one.
+    """
+    directory = cached("server", socket.gethostname())
+    try:
+        make_private(str(directory))
+        full, reading = (_token(directory / name) for name in _TOKENS)
+    except OSError as error:
+        raise ConfigurationError(f"cannot keep a token in {directory}: {error.strerror or error}") from error
+    return full, reading
+
+
+def _token(path: Path) -> str:
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+    except FileExistsError:
+        pass
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise ConfigurationError(f"{path} is not a private file: remove it, and a new token is made")
+    token = path.read_text().strip()
+    if len(token) < 32:
+        raise ConfigurationError(f"{path} holds no token: remove it, and a new one is made")
+    return token
+
+
+def listen(address: Address) -> socket.socket:
+    """The socket to listen at. Raises ConfigurationError if it cannot be had."""
+    try:
+        listening = _listen_at_path(address.socket) if address.socket else _listen_at_port(address)
+        listening.listen()
+    except (OSError, OverflowError) as error:
+        where = address.socket or f"{address.host}:{address.port}"
+        raise ConfigurationError(f"cannot listen at {where}: {getattr(error, 'strerror', None) or error}") from error
+    return listening
+
+
+def _listen_at_port(address: Address) -> socket.socket:
+    family, *_, name = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind(name)
+    return listening
+
+
+def _listen_at_path(path: str) -> socket.socket:
+    """A socket in a directory that only the user may enter; one that a dead server has left is replaced."""
+    directory = os.path.dirname(os.path.abspath(path))
+    make_private(directory)
+    status = os.stat(directory)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise ConfigurationError(f"{directory} must be a directory of yours with mode 0700, to hold a socket")
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    if os.path.exists(path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            if other.connect_ex(path) == 0:
+                raise ConfigurationError(f"another server listens at {path}")
+        os.unlink(path)
+    listening.bind(path)
+    return listening
+
+
+class Server(uvicorn.Server):
+    """A server that ends its streams before it waits for open requests."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End."""
+        await self.config.app.state.events.close()  # type: ignore[union-attr] # `application` has set it
+        await super().shutdown(sockets)
+
+
+def server(place: Place, access: Access, *, everywhere: bool) -> Server:
+    """The server of the jobs of a place; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
+    config = uvicorn.Config(
+        application(place, access, everywhere=everywhere),
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        timeout_graceful_shutdown=_GRACE,
+    )
+    return Server(config)
+
+
+def hosts_of(address: Address) -> tuple[str, ...]:
+    """The names that browsers may call the server by."""
+    host = f"[{address.host}]" if ":" in address.host else address.host.lower()
+    return (*LOOPBACK, host) if host not in LOOPBACK else LOOPBACK

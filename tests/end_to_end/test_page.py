@@ -1,0 +1,163 @@
+"""The page of the server in a real browser: what a user sees at several sizes, and by keys alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from browser import CHROMIUM, Page, browser
+from served import READING, TOKEN, Client, served
+from slurm import task
+from slurm.testing import InlineCluster
+
+WAIT = 60.0
+MARKUP = "<img src=x onerror=alert(1)>"
+SIZES = [(360, 740, True), (768, 1024, False), (1440, 900, True), (3840, 2160, False)]
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page is tested in Chromium: apt-get install chromium")
+
+
+@task
+def fit(x: int) -> int:
+    print(f"fitting {x} {MARKUP}")
+    if x % 10 == 9:
+        raise ValueError(f"{MARKUP} {x}")
+    return x
+
+
+@pytest.fixture(scope="module")
+def inline() -> Iterator[InlineCluster]:
+    with InlineCluster() as cluster:
+        fit.map(range(250)).results(WAIT, return_exceptions=True)
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def client(inline: InlineCluster) -> Iterator[Client]:
+    with served(inline) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Page]:
+    with browser() as page:
+        yield page
+
+
+@pytest.fixture
+def page(chromium: Page, client: Client) -> Iterator[Page]:
+    """The page, open and live."""
+    chromium.open("about:blank")
+    chromium.problems.clear()
+    chromium.requested.clear()
+    chromium.size(1440, 900)
+    chromium.open(f"{client.url}/#{TOKEN}")
+    chromium.until("document.querySelector('.row') && document.getElementById('live').textContent == 'live'")
+    yield chromium
+    assert chromium.problems == []
+    assert all(url.startswith((client.url, "about:")) for url in chromium.requested), "it loads something from outside"
+    assert TOKEN not in "".join(chromium.requested).replace(f"{client.url}/#{TOKEN}", "")
+
+
+def text(page: Page, selector: str) -> str:
+    return str(page.run(f"document.querySelector({selector!r})?.innerText || ''"))
+
+
+def tab(page: Page, name: str) -> None:
+    page.click(f"[...document.querySelectorAll('.detail-tabs button')].find(b => b.textContent == {name!r})")
+
+
+def test_a_job_is_found_and_read_by_keys_alone(page: Page) -> None:
+    for key in "/fit":
+        page.press(key)
+    page.press("Escape")
+    page.press("ArrowDown")
+    page.press("Enter")
+    page.until("document.querySelector('#panel dl')")
+    assert "225 COMPLETED, 25 FAILED" in text(page, "#state")
+    assert page.run("location.href").endswith(page.run("'#/jobs/' + document.querySelector('#detail h2').innerText"))
+    page.press("Escape")
+    assert page.run("document.getElementById('detail').hidden && document.activeElement.className == 'row'")
+
+
+def test_calls_are_fetched_as_they_are_scrolled_to_and_open_their_log(page: Page) -> None:
+    page.click("document.querySelector('.row:has(.bar)')")
+    tab(page, "Calls")
+    page.until("document.querySelector('.call')?.innerText.includes('COMPLETED')")
+    assert not any("offset=200" in url for url in page.requested)
+    page.run("document.querySelector('.scroll').scrollTop = 1e6")
+    page.until("[...document.querySelectorAll('.call')].some(c => c.innerText.includes('[249]'))")
+    assert page.run("document.querySelectorAll('.call').length") < 60
+    page.click("[...document.querySelectorAll('.call')].find(c => c.innerText.includes('[249]'))")
+    page.until("document.querySelector('#panel pre')?.innerText.includes('fitting 249')")
+
+
+def test_texts_of_jobs_are_never_markup(page: Page) -> None:
+    page.click("document.querySelector('.row:has(.bar)')")
+    page.until("document.querySelector('#panel pre')")
+    assert MARKUP in text(page, "#panel")
+    assert MARKUP in text(page, ".row .error")
+    assert page.run("document.querySelectorAll('img').length") == 0
+
+
+def test_states_change_while_the_page_is_open_and_a_job_is_cancelled(page: Page, inline: InlineCluster) -> None:
+    with inline.queue.held():
+        job = fit(7)
+        page.until(f"document.getElementById('rows').innerText.includes({job.key.rpartition('-')[2]!r})")
+        page.click("document.querySelector('.row')")
+        page.until("document.querySelector('#state').innerText == 'PENDING'")
+        page.click("document.querySelector('#actions .danger')")
+        page.until("document.getElementById('ask').open")
+        page.click("document.querySelector('#ask .danger')")
+        page.until("document.querySelector('#state').innerText == 'CANCELLED'")
+
+
+def test_a_hidden_page_asks_for_nothing(page: Page) -> None:
+    page.hide(True)
+    page.until("document.getElementById('live').textContent == 'paused'")
+    page.requested.clear()
+    page.run("new Promise(done => setTimeout(done, 1500))")
+    assert page.requested == []
+    page.hide(False)
+    page.until("document.getElementById('live').textContent == 'live'")
+
+
+def test_a_token_that_may_only_read_has_no_buttons(chromium: Page, client: Client) -> None:
+    chromium.open(client.url)
+    chromium.run("sessionStorage.clear()")
+    chromium.open("about:blank")
+    chromium.open(f"{client.url}/#{READING}")
+    chromium.until("document.querySelector('.row:has(.bar)')")
+    chromium.click("document.querySelector('.row:has(.bar)')")
+    chromium.until("document.querySelector('#panel dl')")
+    assert chromium.run("document.querySelectorAll('#actions button').length") == 0
+    assert chromium.run("location.href.includes('read-')") is False
+
+
+def test_without_a_token_the_page_asks_for_it(chromium: Page, client: Client) -> None:
+    chromium.open(client.url)
+    chromium.run("sessionStorage.clear()")
+    chromium.open("about:blank")
+    chromium.open(client.url)
+    chromium.until("document.getElementById('ask').open")
+    chromium.run(f"document.querySelector('#ask input').value = '{client.url}/#{TOKEN}'")
+    chromium.press("Enter")
+    chromium.until("document.querySelector('.row')")
+
+
+@pytest.mark.parametrize(("width", "height", "dark"), SIZES)
+def test_nothing_is_wider_than_the_window(page: Page, tmp_path: Path, width: int, height: int, dark: bool) -> None:
+    page.size(width, height, dark=dark)
+    page.click("document.querySelector('.row:has(.bar)')")
+    pictures = Path(os.environ.get("SLURMTASKS_TEST_PICTURES", tmp_path))
+    for name in ("Facts", "Calls", "Log", "Graph", "Use"):
+        tab(page, name)
+        page.until("document.querySelector('#panel').innerText.length > 20")
+        assert page.run("document.documentElement.scrollWidth") <= width, name
+        page.picture(pictures / f"{name}-{width}.png")
+    page.press("Escape")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    page.picture(pictures / f"list-{width}.png")

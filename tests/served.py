@@ -1,0 +1,105 @@
+"""A server of a test, in a thread, and a client that is only the standard library."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from slurm import Cluster
+from slurm.server.guard import Access
+from slurm.server.serving import Address, hosts_of, listen, server
+
+TOKEN, READING = "write-" + 40 * "w", "read-" + 40 * "r"
+SECONDS = 120.0
+
+
+class Answer(NamedTuple):
+    """An answer, with the data of its JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: Any
+
+
+class Client:
+    """Talks to a server. Each request has its own connection."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        token: str | None = TOKEN,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        connection.request(method, path, body, sent | dict(headers or {}))
+        answer = connection.getresponse()
+        text = answer.read()
+        connection.close()
+        is_json = "json" in answer.headers.get("Content-Type", "") and text
+        return Answer(answer.status, answer.headers, json.loads(text) if is_json else text.decode())  # type: ignore[arg-type]
+
+    def get(self, path: str) -> Any:
+        """The data at a path."""
+        found = self.ask("GET", path)
+        assert found.status == 200, found
+        return found.data
+
+    def post(self, path: str, **fields: Any) -> Any:
+        """The data of the answer to a request."""
+        found = self.ask("POST", path, body=json.dumps(fields).encode())
+        assert found.status == 200, found
+        return found.data
+
+    @contextmanager
+    def events(self, query: str = "") -> Iterator[Iterator[tuple[str, Any]]]:
+        """The events of a stream, as names and data."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+        connection.request("GET", f"/events{query}", headers={"Authorization": f"Bearer {TOKEN}"})
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.read()
+
+        def read() -> Iterator[tuple[str, Any]]:
+            event = ""
+            for line in map(bytes.decode, iter(answer.readline, b"")):
+                name, _, value = line.strip().partition(": ")
+                if name == "event":
+                    event = value
+                elif name == "data":
+                    yield event, json.loads(value)
+
+        try:
+            yield read()
+        finally:
+            connection.close()
+            answer.close()
+
+
+@contextmanager
+def served(cluster: Cluster, **arguments: Any) -> Iterator[Client]:
+    """Serve the jobs of a cluster."""
+    address = Address("127.0.0.1", 0)
+    listening = listen(address)
+    running = server(cluster.place, Access(TOKEN, READING, hosts_of(address)), **{"everywhere": False, **arguments})
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield Client(listening.getsockname()[1])
+    finally:
+        running.should_exit = True
+        thread.join(SECONDS)
+        assert not thread.is_alive(), "the server goes on"
