@@ -278,7 +278,11 @@ def test_a_slot_is_held_while_a_function_runs(local: Cluster) -> None:
     os.kill(pid, signal.SIGKILL)
     assert first.wait(None, 60) == "FAILED"
     assert second.run("calibrate", 2) == 4
-    assert service.release("telescope") == second.key
+    second.stop()
+    remove(second.job.directory)  # as `slurm gc` does with what has ended
+    third = ready(service)
+    assert third.run("calibrate", 3) == 6
+    assert service.release("telescope") == third.key
     assert service.release("telescope") is None
 
 

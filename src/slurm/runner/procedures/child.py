@@ -137,9 +137,12 @@ class _Child:
 
     def _read(self) -> None:
         """Read what the parent sends, while the main thread runs the script."""
-        with open(self._commands, "rb") as lines:
-            for line in lines:
-                message = json.loads(line)
+        rest = b""
+        while block := os.read(
+            self._commands, 1 << 16
+        ):  # a file has a lock, which the end of the program would wait for
+            *lines, rest = (rest + block).split(b"\n")
+            for message in map(json.loads, lines):
                 if message["do"] in ("message", "override"):
                     procedure.receive(message)
                 else:
