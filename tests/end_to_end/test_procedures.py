@@ -172,7 +172,7 @@ def test_messages_and_overrides_reach_a_script_that_runs_and_later_ones(service:
     procedure.send({"n": [1]})
     procedure.send("stop")
     procedure.wait("READY", 60)
-    number = service.publish("operator.ready", enabled=True, by="ann")
+    number = procedure.publish("operator.ready", enabled=True, by="ann")
     assert number == 2
     assert procedure.run("wait_for_flag", "operator.ready") == {"enabled": True, "by": "ann"}
     [listened, waited] = [event for event in procedure.events() if event["event"] == "returned"]
@@ -260,6 +260,10 @@ def test_bad_input_is_one_error_and_prepares_nothing(service: ScriptExecutionSer
     ):
         with pytest.raises(ConfigurationError, match=words):
             ScriptExecutionService(on=service.cluster, **wrong)
+    with pytest.raises(ConfigurationError, match=r"topic='\.\./x': write letters"):
+        service.publish("../x", n=1)
+    with pytest.raises(ProcedureError, match="the values of x must be JSON values"):
+        service.publish("x", n={1})
     assert service.procedures() == []
 
 

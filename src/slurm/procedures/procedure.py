@@ -15,6 +15,7 @@ from slurm.procedures import states
 from slurm.procedures.errors import CommandRefused, ProcedureError, ProcedureFailed
 from slurm.procedures.event_file import EventFile
 from slurm.procedures.preparing import checked_json, prepare, read_record, was_removed
+from slurm.procedures.shared_records import publish
 from slurm.procedures.states import ProcedureState
 from slurm.protocol import INBOX, LOGS, log_name
 from slurm.protocol.procedures import FAILURE, MAIN, STOP, abort_name
@@ -292,6 +293,10 @@ class Procedure:
         if states.history(0.0, file.events).states[-1].ended or (job is not None and job.done()):
             raise CommandRefused(f"procedure {self.number} has ended: {self._snapshot(file).state}")
         self._send({"command": "message", "message": message})
+
+    def publish(self, topic: str, /, **values: Any) -> int:
+        """Set what an operator wants, as `service.publish` does: for all procedures of its directory."""
+        return publish(self._place, topic, values)
 
     def stop(self, *, abort: bool | None = None, wait: bool = True) -> ProcedureState:
         """End it, and all processes of its script, whatever they do. Returns its state.

@@ -12,16 +12,9 @@ from slurm.procedures.errors import NoSuchProcedure
 from slurm.procedures.listing import Listing
 from slurm.procedures.preparing import OWN_OPTIONS, checked_json, prepare, read_record
 from slurm.procedures.procedure import Procedure
-from slurm.procedures.shared_records import overrides, publish, release
+from slurm.procedures.shared_records import checked_name, overrides, publish, release
 from slurm.procedures.states import ProcedureState
-from slurm.protocol.procedures import (
-    FAILURE,
-    STOP,
-    Abort,
-    CallArguments,
-    Plan,
-    is_name,
-)
+from slurm.protocol.procedures import FAILURE, STOP, Abort, CallArguments, Plan
 
 if TYPE_CHECKING:
     import os
@@ -65,7 +58,7 @@ class ScriptExecutionService:
         self._options = Options.parse(options or {})
         self._grace = _seconds(grace, "grace")
         self._idle_timeout = None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout")
-        self._exclusive = None if exclusive is None else _checked_name(exclusive, "exclusive")
+        self._exclusive = None if exclusive is None else checked_name(exclusive, "exclusive")
         self._abort, self._abort_on, self._abort_ready = abort, (*abort_on,), abort_ready
         if wrong := [on for on in self._abort_on if on not in (STOP, FAILURE)]:
             raise ConfigurationError(f"abort_on={abort_on!r}: {wrong[0]!r} is neither {STOP!r} nor {FAILURE!r}")
@@ -160,8 +153,7 @@ class ScriptExecutionService:
         Replaces what was set before. A script reads it by `procedure.flag` and `procedure.context`. Returns the number
         of the change.
         """
-        place = self.cluster.place
-        return publish(place, _checked_name(topic, "topic"), checked_json(values, f"the values of {topic}"))
+        return publish(self.cluster.place, topic, values)
 
     def overrides(self) -> dict[str, Mapping[str, Any]]:
         """What operators have set: the last values of each topic. Takes three commands."""
@@ -172,7 +164,7 @@ class ScriptExecutionService:
 
         The holder may still run, for example on a node that was lost: look before. None if nobody has the slot.
         """
-        return release(self.cluster.place, _checked_name(slot, "slot"))
+        return release(self.cluster.place, checked_name(slot, "slot"))
 
     def __repr__(self) -> str:
         return f"<ScriptExecutionService on {self.cluster.url!r}>"
@@ -188,12 +180,6 @@ def _at(on: str | Cluster, directory: str | os.PathLike[str] | None) -> Cluster:
     moved = Cluster(str(url), root=directory, python=spec.python, setup=spec.setup, login_shell=spec.login_shell)
     moved.settings = on.settings
     return moved
-
-
-def _checked_name(name: str, what: str) -> str:
-    if not is_name(name):
-        raise ConfigurationError(f"{what}={name!r}: write letters, digits, '.', '_' and '-'")
-    return name
 
 
 def _seconds(number: float, name: str) -> float:
