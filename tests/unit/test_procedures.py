@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slurm.procedures import states
+from slurm.procedures import Script, ScriptExecutionService, states
 from slurm.procedures.event_file import EventFile
 from slurm.procedures.states import ProcedureState
 from slurm.protocol.outcomes import Outcome
@@ -17,6 +17,7 @@ from slurm.protocol.procedures import Plan, ProcedureRecord, ScriptRecord, abort
 from slurm.protocol.states import JobState
 from slurm.runner.procedures.events import EventLog
 from slurm.submission.status import JobStatus
+from slurm.testing import InlineCluster
 from slurm.transports.local import LocalTransport
 
 PLAN = Plan(script=ScriptRecord(kind="text", path="x.py", digest="", text=""), grace=1.0, kill_wait=2.0)
@@ -115,3 +116,12 @@ def test_events_that_cannot_be_written_are_written_later_and_whole(tmp_path: Pat
 def test_names_of_slots_and_topics_are_names_of_directories(text: str, valid: object) -> None:
     assert is_name(text) is valid
     assert abort_name("procedure/20261129T042500Z-1a2b3c4d") == "abort-procedure-20261129T042500Z-1a2b3c4d.json"
+
+
+def test_procedures_run_on_the_cluster_for_tests() -> None:
+    with InlineCluster() as cluster:
+        procedure = ScriptExecutionService(on=cluster).prepare(Script.text("def f(x): return x + 1\ndef main(): pass"))
+        procedure.wait("READY", 60)
+        assert procedure.run("f", 3) == 4
+        procedure.start()
+        assert procedure.wait(None, 60) == "COMPLETE"
