@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from projects import project
 from slurm import Cluster
+from slurm.environments import building
 from slurm.errors import EnvironmentInUse
 from slurm.procedures import (
     EmbeddedStringScript,
@@ -26,6 +29,8 @@ from slurm.procedures import (
     ScriptExecutionService,
     StartProcessCommand,
     StopProcessCommand,
+    listing,
+    preparing,
 )
 from waiting import until
 
@@ -127,6 +132,37 @@ def test_a_stop_while_the_environment_is_built(
     gate.touch()
     assert procedure.wait(None, 120) == "STOPPED"
     assert procedure.look().reason.startswith("stopped by ")
+
+
+def test_a_client_that_was_killed_while_it_built_the_environment(
+    service: ScriptExecutionService, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, gate = tmp_path / "began", tmp_path / "gate"
+    backend = repository / "backend.py"
+    waits = (
+        "def build_wheel(*arguments):\n    import pathlib, time\n"
+        f"    pathlib.Path({str(began)!r}).touch()\n"
+        f"    while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.05)\n    return build(*arguments)\n"
+    )
+    backend.write_text(f"{backend.read_text()}\n\nbuild = build_wheel\n\n{waits}")
+    commit(repository)
+    code = (
+        "import sys\nfrom slurm.procedures import Script, ScriptExecutionService\n"
+        "service = ScriptExecutionService(sys.argv[1], options={'time': '10'})\n"
+        "service.prepare(Script.git(sys.argv[2], 'scripts/observe.py'))\n"
+    )
+    argv = [sys.executable, "-c", code, str(service.cluster.place.url.root), str(repository)]
+    with subprocess.Popen(argv, start_new_session=True) as client:
+        until(began.exists)
+        os.killpg(client.pid, signal.SIGKILL)
+    gate.touch()
+    monkeypatch.setattr(listing, "ABANDONED_SECONDS", 5.0)
+    monkeypatch.setattr(preparing, "_BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(building, "STALE_SECONDS", 0.5)
+    until(lambda: service.summarise([1])[0].state == "READY")
+    [claim] = [name for name in os.listdir(f"{service.cluster.place.store.root}/procedures") if "claim" in name]
+    assert claim == "1.claim-1"
+    assert service.procedure(1).run("where")[0] == "north"
 
 
 def test_what_is_no_script_of_a_repository_is_refused(
