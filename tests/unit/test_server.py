@@ -15,6 +15,7 @@ from slurm import JobArray, task
 from slurm.errors import ConfigurationError, SchedulerError
 from slurm.server.overview import JobsOverview
 from slurm.server.serving import Address, listen, tokens
+from slurm.sweeps import Sweep, grid
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -28,6 +29,13 @@ def work(x: int) -> int:
     if x == 2:
         raise ValueError("two is too <b>much</b>")
     return x
+
+
+@task
+def score(lr: float, depth: int) -> dict[str, float]:
+    if lr > 0.25:
+        raise ValueError(f"{lr} is too large")
+    return {"loss": lr * depth}
 
 
 @task
@@ -242,6 +250,54 @@ def test_the_page_has_no_data_and_a_policy_with_a_new_nonce(client: Client, jobs
     for outside in ("http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert outside not in first.data.replace("http://www.w3.org/2000/svg", "")
     assert jobs.key not in first.data
+
+
+# Sweeps.
+
+
+@pytest.fixture(scope="module")
+def sweeps(inline: InlineCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A server with a sweep of six points, of which two failed, and a damaged one."""
+    directory = tmp_path_factory.mktemp("sweeps")
+    sweep = Sweep(score, grid(lr=[0.1, 0.2, 0.3], depth=[1, 2]), name="depths", directory=directory)
+    sweep.run(on=[(inline, 4)])
+    assert len(list(sweep.as_completed())) == 6
+    (directory / "damaged").mkdir()
+    (directory / "damaged" / "sweep.json").write_text("{")
+    with served(inline, sweeps=directory) as found:
+        yield found
+
+
+def test_sweeps_are_listed_with_their_states_or_what_is_wrong(sweeps: Client) -> None:
+    damaged, found = sweeps.get("/sweeps")
+    assert (damaged["name"], "sweep.json" in damaged["error"]) == ("damaged", True)
+    assert (found["name"], found["points"], found["counts"]) == ("depths", 6, {"done": 4, "failed": 2})
+
+
+def test_a_sweep_is_shown_with_its_failures_and_points(sweeps: Client) -> None:
+    found = sweeps.get("/sweeps/depths")
+    assert [(group["points"], "too large" in group["pattern"]) for group in found["errors"]] == [([4, 5], True)]
+    assert len(found["recent"]) == 6
+    points = sweeps.get("/sweeps/depths/points?state=done&limit=1&offset=1")
+    assert (points["count"], [point["point"] for point in points["points"]]) == (4, [1])
+    assert points["points"][0]["metrics"] == {"loss": 0.2}
+    assert "complete(failed=True)" in "".join(sweeps.get("/sweeps/depths/points/4")["lines"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/sweeps/none", 404),
+        ("/sweeps/..", 404),
+        ("/sweeps/%2e%2e%2fdepths", 404),
+        ("/sweeps/depths/points/6", 404),
+        ("/sweeps/depths/points?state=good", 422),
+        ("/sweeps/damaged", 500),
+    ],
+)
+def test_sweeps_that_do_not_exist_get_a_problem(sweeps: Client, path: str, status: int) -> None:
+    answer = sweeps.ask("GET", path)
+    assert (answer.status, answer.data["status"]) == (status, status)
 
 
 # How little it reads, and how it ends.

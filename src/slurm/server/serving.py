@@ -115,10 +115,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(place: Place, access: Access, *, everywhere: bool) -> Server:
+def server(place: Place, access: Access, *, everywhere: bool, sweeps: Path) -> Server:
     """The server of the jobs of a place; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
     config = uvicorn.Config(
-        application(place, access, everywhere=everywhere),
+        application(place, access, everywhere=everywhere, sweeps=sweeps),
         access_log=False,
         log_level="warning",
         server_header=False,
