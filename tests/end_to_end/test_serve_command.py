@@ -35,12 +35,12 @@ def serve(*words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
             process.kill()
 
 
-def test_a_server_that_was_killed_is_started_again_and_nothing_is_lost(local: Cluster) -> None:
+def test_a_server_that_was_killed_is_started_again_and_nothing_is_lost(cluster: Cluster) -> None:
     job = work(1)
     assert job.result(WAIT) == 1
     tokens = set()
     for how, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
-        with serve("--on", str(local.url)) as (process, lines):
+        with serve("--on", str(cluster.url)) as (process, lines):
             page = re.fullmatch(r"page: +http://127\.0\.0\.1:(\d+)/#(\S+)\n", lines[0])
             assert page, lines
             assert f"ssh -N -L {page[1]}:127.0.0.1:{page[1]} " in lines[2]

@@ -170,6 +170,16 @@ def test_an_answer_that_has_not_changed_is_not_sent_again(client: Client, jobs: 
     assert (again.status, again.data) == (304, "")
 
 
+def test_the_description_has_each_route_and_its_parameters(client: Client) -> None:
+    paths = client.get("/openapi.json")["paths"]
+    assert {"/overview", "/events", "/jobs/{key}", "/jobs/{key}/cancel", "/sweeps/{name}/points/{number}"} <= set(paths)
+    names = [parameter["name"] for parameter in paths["/jobs/{key}/logs"]["get"]["parameters"]]
+    assert names == ["key", "call", "rank", "stderr", "offset"]
+    retry = paths["/jobs/{key}/retry"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(retry["properties"]) == {"failed", "options"}
+    assert all(operation["summary"] for methods in paths.values() for operation in methods.values())
+
+
 # What is refused.
 
 REFUSED = [

@@ -10,10 +10,11 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from slurm.errors import SlurmError
-from slurm.server.endpoints import routes
+from slurm.server.endpoints import Endpoint, routes
 from slurm.server.events import EVENTS, Events
 from slurm.server.guard import Guard
 from slurm.server.jobs import JobRoutes
+from slurm.server.openapi import description
 from slurm.server.overview import JobsOverview
 from slurm.server.page import show_page
 from slurm.server.pool import ThreadPool
@@ -39,6 +40,8 @@ def application(place: Place, access: Access, *, everywhere: bool = False, sweep
     overview = JobsOverview(place, everywhere=everywhere)
     events = Events(overview, pool)
     endpoints = [*JobRoutes(overview).endpoints(), *SweepRoutes(sweeps).endpoints()]
+    document = description([*endpoints, EVENTS])
+    endpoints.append(Endpoint("GET", "/openapi.json", lambda _: document))
 
     app = Starlette(
         routes=[
