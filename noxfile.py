@@ -184,6 +184,29 @@ def tools(session: nox.Session) -> None:
     session.run("pytest", "-n", "2", "tests/tools", *session.posargs)
 
 
+PEERS = (
+    "dask-jobqueue>=0.9",
+    "executorlib[cache]>=1.11",
+    "hydra-submitit-launcher>=1.2",
+    "joblib>=1.4",
+    "submitit>=1.5",
+)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site below build/documentation; a link that leads nowhere is an error."""
+    session.install("-e", ".", "zensical>=0.0.73", "mkdocstrings[python]>=1")
+    session.run("python", "docs/build_site.py", *session.posargs)
+
+
+@nox.session
+def peers(session: nox.Session) -> None:
+    """The programs of the pages "Coming from …" on the libraries themselves, and Hydra's submitit launcher on ours."""
+    session.install("-e", ".[test]", *PEERS)
+    session.run("pytest", "-n", "2", "tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
+
+
 @nox.session
 def soak(session: nox.Session) -> None:
     """Kill clients, daemons and tasks 500 times: 250 times on local, as often on Slurm. Takes some ten minutes."""

@@ -1,7 +1,8 @@
 """Measure what the design promises: `python benchmarks/run.py [--quick] [--write]` prints a Markdown table.
 
 Everything is measured in a fresh virtual environment, which holds this project as it stands, cloudpickle, Paramiko,
-submitit if it is installed here, and the two modules in `installed/`: what else this Python has doesn't count.
+submitit and Optuna if they are installed here, and the two modules in `installed/`: what else this Python has
+doesn't count.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ PACKAGES = (
     *("slurm", "cloudpickle", "filelock", "submitit", "typing_extensions"),
     *("click", "yaml", "_yaml"),
     *("paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"),
+    *("optuna", "numpy", "colorlog", "packaging", "tqdm"),
 )
 DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "paramiko", "submitit")
 
@@ -58,8 +60,10 @@ def copy_package(name: str, site: Path) -> None:
     if found is None or found.origin is None:
         return
     if found.submodule_search_locations:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(found.origin).parent, site / name, ignore=ignored)
+        ignored, package = shutil.ignore_patterns("__pycache__"), Path(found.origin).parent
+        shutil.copytree(package, site / name, ignore=ignored)
+        if (libraries := package.with_name(f"{name}.libs")).is_dir():
+            shutil.copytree(libraries, site / libraries.name)
     else:
         shutil.copy(found.origin, site)
 

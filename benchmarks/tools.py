@@ -46,7 +46,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         count = cluster.command_counts()["submit"]
         yield judged(
             "commands that submit three stages of a tool",
-            f"{count} commands",
+            f"{count} command{'s' if count != 1 else ''}",
             budget=f"≤ {MOST_COMMANDS} commands",
             kept=count <= MOST_COMMANDS,
         )

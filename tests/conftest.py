@@ -25,7 +25,9 @@ from timing import set_timings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["testbed.fixtures"]
+    from slurm.testing import InlineCluster
+
+pytest_plugins = ["testbed.fixtures", "slurm.testing.plugin"]  # its entry point may not be installed yet
 
 
 MOST_WORKERS = 8
@@ -108,6 +110,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """An end without an outcome is believed after two seconds: the file systems here show new files at once."""
     set_timings(monkeypatch, unexplained_grace=2.0)
+
+
+@pytest.fixture
+def inline(slurm_inline: InlineCluster) -> InlineCluster:
+    """A cluster in this process, active, and the failures that it plays."""
+    return slurm_inline
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from slurm.protocol.states import JobState
     from slurm.runner.finished import Finished
     from slurm.runner.job_context import JobContext, current_job
+    from slurm.runner.pools.current_worker import current_worker
     from slurm.runner.workflow_context_builder import WorkflowContext, current_workflow
     from slurm.spaces.space import grid, paired
     from slurm.submission.status import JobStatus
@@ -96,6 +97,7 @@ _HOMES = {
     "slurm.options.retry": ("Retry",),
     "slurm.runner.finished": ("Finished",),
     "slurm.runner.job_context": ("JobContext", "current_job"),
+    "slurm.runner.pools.current_worker": ("current_worker",),
     "slurm.runner.workflow_context_builder": ("WorkflowContext", "current_workflow"),
     "slurm.protocol.states": ("JobState",),
     "slurm.tasks.command": ("command",),
@@ -146,6 +148,7 @@ __all__ = [
     "cancel",
     "command",
     "current_job",
+    "current_worker",
     "current_workflow",
     "fence",
     "gather",

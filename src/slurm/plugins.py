@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "schedulers": {
         "inline": "slurm.testing.inline.scheduler:InlineScheduler",
         "local": "slurm.schedulers.local:LocalScheduler",
+        "pbs": "slurm.schedulers.pbs:PBSScheduler",
         "sge": "slurm.schedulers.grid_engine:GridEngineScheduler",
         "slurm": "slurm.schedulers.slurm:SlurmScheduler",
     },

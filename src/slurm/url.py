@@ -83,7 +83,6 @@ class ClusterURL(NamedTuple):
 
 
 def _here() -> str:
-    """Return the scheduler of this machine: slurm if sbatch is on PATH, sge if qsub and qconf are, else local."""
-    if shutil.which("sbatch"):
-        return "slurm"
-    return "sge" if shutil.which("qsub") and shutil.which("qconf") else "local"
+    """Return the scheduler of this machine, by programs on PATH. Grid Engine and PBS both have a qsub."""
+    programs = {"slurm": ("sbatch",), "sge": ("qsub", "qconf"), "pbs": ("qsub", "qselect")}
+    return next((name for name, needed in programs.items() if all(map(shutil.which, needed))), "local")

@@ -117,6 +117,13 @@ def test_failures_page_has_every_test_of_a_fault(path: Path) -> None:
     assert f"`{path.name}`" in page or {name for name in named_tests(path) if f"`{name}`" not in page} == set()
 
 
+def test_the_site_has_every_page() -> None:
+    named = re.findall(r"[\w./-]+\.md", (PROJECT / "mkdocs.yml").read_text())
+    added = {"CHANGELOG.md", "reference/docstrings.md"}
+    assert sorted({*named} - added) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+    assert len(named) == len({*named})
+
+
 def test_options_page_has_every_option() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", text("reference/options.md"), flags=re.MULTILINE)
     assert sorted(rows) == sorted([*SBATCH, *OURS, *TAKEN, *MAPPINGS])

@@ -12,7 +12,7 @@ import pytest
 
 import slurm
 from errors_page import PAGE, page
-from slurm import errors, sweeps, tools
+from slurm import errors, procedures, sweeps, tools
 from slurm.cli.error_texts import error_class, explained_error, sections
 from slurm.cli.main import slurm as command
 from slurm.options import OURS, SBATCH
@@ -33,7 +33,7 @@ def public() -> set[str]:
     found = {
         name for name, kind in vars(errors).items() if isinstance(kind, type) and kind.__module__ == errors.__name__
     }
-    for module in (sweeps, tools):
+    for module in (procedures, sweeps, tools):
         found |= {
             name
             for name in module.__all__

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import slurm
+from public_api import listing
 from slurm import errors
 
 PROJECT = Path(__file__).parents[2]
@@ -35,6 +36,11 @@ def python(code: str) -> list[str]:
 def test_the_public_names_are_those_of_the_api_page() -> None:
     headings = re.findall(r"^### `(\w+)`", API.read_text(), flags=re.MULTILINE)
     assert sorted(headings) == sorted(slurm.__all__)
+
+
+def test_the_public_names_have_the_members_and_parameters_that_are_on_record() -> None:
+    """A change of these lines changes what users' programs rely on: see docs/explanation/compatibility.md."""
+    assert listing() == (PROJECT / "tests/data/public-api.txt").read_text(), "python tests/public_api.py writes them"
 
 
 def test_the_tree_at_the_top_of_the_errors_is_the_one_on_the_page_and_has_them_all() -> None:

@@ -22,7 +22,10 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 # behind.
 # A new one is a new number here, and its line says why.
 CATCH_ALLS = {
+    "sweeps/acting.py": 1,
+    "compat/submitit/debug.py": 2,
     "runner/debugger.py": 1,
+    "runner/pools/resolver.py": 1,
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/replay.py": 2,
@@ -55,6 +58,8 @@ CATCH_ALLS = {
     "runner/pools/workers.py": 1,
     "pools/answers.py": 1,
     "pools/pool_calls.py": 1,
+    "runner/procedures/child.py": 2,
+    "runner/procedures/script_process.py": 1,
     "runner/program.py": 1,
     "runner/pickling.py": 2,
     "runner/result_saver.py": 2,
@@ -78,6 +83,8 @@ LOOKS = {
     "protocol/freshness.py": 4,
     "runner/attempt_directory.py": 3,
     "runner/distributions.py": 1,
+    "runner/pools/process.py": 1,  # /proc
+    "runner/procedures/processes.py": 1,
     "runner/program.py": 3,
     "runner/ranks.py": 1,
 }

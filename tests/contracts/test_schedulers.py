@@ -12,6 +12,7 @@ from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import wire
+from slurm.schedulers.pbs import PBSScheduler
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.storage.runner_zip import bundle
 from slurm.testing.contracts import KEY, RunningSchedulerContract, SchedulerCommandsContract, SchedulerSamples
@@ -96,6 +97,16 @@ category     NONE
 end
 """
 
+# The form is that of OpenPBS 22.05; see tests/unit/test_pbs.py.
+_ELEMENT = '"42[{}].pbs01":{{"job_state":"{}","Variable_List":{{"SLURMTASKS_TAG":"{}"}}{}}}'
+_ELEMENTS = [
+    _ELEMENT.format("", "B", KEY, ""),
+    _ELEMENT.format(0, "X", KEY, ',"substate":92,"Exit_status":0'),
+    _ELEMENT.format(1, "R", KEY, ""),
+    *(_ELEMENT.format(task, "Q", KEY, "") for task in range(2, 8)),
+]
+_JOBS = '{"timestamp":1,"Jobs":{' + ",\n".join(_ELEMENTS) + "}}\n\nend\n"
+
 _LISTING = f"""\
 name=0123456789abcdef boot=17-22 host=box
 42|2-7|PENDING|||{KEY}
@@ -142,6 +153,19 @@ class TestGridEngineCommands(SchedulerCommandsContract):
         unknown_state_output=_QSTAT.replace("<state>r<", "<state>X<"),
         refusal='Unable to run job: Job was rejected because job requests unknown queue "nope"\nExiting.\n',
         unknown_id_message='denied: job "4711" does not exist\n',
+    )
+
+
+class TestPBSCommands(SchedulerCommandsContract):
+    scheduler_class = PBSScheduler
+    samples = SchedulerSamples(
+        id="42[].pbs01",
+        submit_output="42[].pbs01\n",
+        status_output=_JOBS,
+        states=_STATES,
+        unknown_state_output=_JOBS.replace('"R"', '"Z"'),
+        refusal="qsub: Unknown queue\n",
+        unknown_id_message="qstat: Unknown Job Id 42.pbs01\n",
     )
 
 

@@ -20,7 +20,7 @@ from terminals import at_terminal
 from waiting import until
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
-NO_JSON = {"completion", "mcp", "sweep init"}
+NO_JSON = {"completion", "mcp", "serve", "sweep init"}
 
 
 @task(time="5", mem="50M")
@@ -87,7 +87,7 @@ def words(array: str, running: str, file: Path) -> dict[str, list[str]]:
         "efficiency": ["efficiency", array],
         "explain": ["explain", array],
         "logs": ["logs", array],
-        "script": ["script", array],
+        "script batch": ["script", "batch", array],
         "fetch": ["fetch", array, "*.txt", "--to", "here"],
         "fetch with a list": ["fetch", array, "--list"],
         "connect": ["connect", running, "--", "hostname"],
@@ -130,11 +130,11 @@ def test_json_of_every_command_is_as_documented_and_all_that_is_printed(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages, table = documented(), words(*used(cluster, tmp_path, monkeypatch), tmp_path / "new")
-    others = {name for name in pages if name.startswith(("sweep ", "tool "))}
+    others = {name for name in pages if name.startswith(("sweep ", "tool ", "script "))} - table.keys()
     assert {name.partition(" of ")[0].partition(" with ")[0] for name in table} == set(pages) - others
     assert set(pages) == commands().keys() - NO_JSON
     for name, argv in table.items():
-        at = 2 if argv[0] in ("config", "envs") else 1
+        at = 2 if argv[0] in ("config", "envs", "script") else 1
         done = subprocess.run(
             [sys.executable, "-m", "slurm", *argv[:at], "--json", *argv[at:]],
             capture_output=True,
@@ -245,7 +245,7 @@ def test_what_every_command_shows_fits_the_terminal(
     local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     table = words(*used(local, tmp_path, monkeypatch), tmp_path / "Slurmfile")
-    for name in ("logs", "script", "graph", "result", "debug", "envs rm", "config init", "config trust"):  # texts
+    for name in ("logs", "script batch", "graph", "result", "debug", "envs rm", "config init", "config trust"):  # texts
         del table[name]
     for name, argv in table.items():
         lines = at_terminal(columns, *argv)

@@ -54,6 +54,17 @@ def test_a_missing_launcher_is_named(local: Cluster) -> None:
         job().result(90)
 
 
+def test_what_a_process_printed_is_kept_if_its_launcher_does_not_read_it(local: Cluster) -> None:
+    # mpiexec ends before it has read all, if a process calls MPI_Abort on a busy machine: here it reads nothing.
+    dies = command(
+        "sh -c 'kill -STOP $PPID; echo printed; echo told >&2; kill -KILL $PPID; exit 1'", launch="mpi", ntasks=1
+    )
+    error = dies().exception(90)
+    assert isinstance(error, CommandFailed)
+    assert "told" in error.stderr
+    assert Path(error.directory or "", "stdout.log").read_text() == "printed\n"
+
+
 def test_a_cancelled_program_leaves_no_process(cluster: Cluster, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     pids.mkdir()

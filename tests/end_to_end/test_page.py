@@ -157,6 +157,7 @@ def test_a_hidden_page_asks_for_nothing(page: Page) -> None:
 
 
 def test_a_token_that_may_only_read_has_no_buttons(chromium: Page, client: Client) -> None:
+    chromium.open(client.url)
     chromium.run("sessionStorage.clear()")
     chromium.open("about:blank")
     chromium.open(f"{client.url}/#{READING}")
@@ -168,6 +169,7 @@ def test_a_token_that_may_only_read_has_no_buttons(chromium: Page, client: Clien
 
 
 def test_without_a_token_the_page_asks_for_it(chromium: Page, client: Client) -> None:
+    chromium.open(client.url)
     chromium.run("sessionStorage.clear()")
     chromium.open("about:blank")
     chromium.open(client.url)

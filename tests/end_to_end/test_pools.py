@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,8 +15,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, JobArray, JobState, as_completed, current_job, task, workflow
-from slurm.errors import JobCancelled, JobTimedOut, OptionError, PoolEnded, PoolError, WorkerDied
+from slurm import Cluster, Job, JobArray, JobState, Retry, as_completed, current_job, current_worker, task, workflow
+from slurm.errors import (
+    ConfigurationError,
+    DependencyFailed,
+    JobCancelled,
+    JobTimedOut,
+    NoSuchJob,
+    NotPicklable,
+    OptionError,
+    PoolEnded,
+    PoolError,
+    SubmissionError,
+    WorkerDied,
+)
+from slurm.jobs.facts import all_facts_of
+from slurm.pools.blocks import Blocks
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -110,6 +125,55 @@ def test_a_worker_that_dies_takes_only_its_call(place: Cluster) -> None:
     assert "SIGKILL" in str(found[5])
 
 
+@task
+def fail_first(x: int, how: str, directory: Path) -> tuple[int, int]:
+    """Fail or die in the first attempt."""
+    first = directory / str(x)
+    if x % 4 == 1 and not first.exists():
+        first.touch()
+        if how == "raise":
+            raise ConnectionError(f"no {x}")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x, current_job().attempt
+
+
+def test_calls_that_fail_or_whose_workers_die_are_made_again(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=2, time="10:00") as pool:
+        for how, retry in (("raise", Retry(times=1, on=ConnectionError)), ("die", Retry(times=1))):
+            directory = tmp_path / how
+            directory.mkdir()
+            some = fail_first.with_options(retry=retry).on(pool).map(range(8), how=how, directory=directory)
+            assert some.results(SOON) == [(x, 2 if x % 4 == 1 else 1) for x in range(8)]
+            outcomes = [job.status().outcome for job in some[:2]]
+            assert [outcome and outcome.attempt for outcome in outcomes] == [1, 2]
+        with pytest.raises(WorkerDied):
+            die_at.with_options(retry=1).on(pool)(1, at=1).result(SOON)
+        with pytest.raises(PoolError, match="mem="):
+            square.with_options(mem="1G", retry=Retry(mem="x2")).on(pool)(1)
+
+
+@task
+def say_where_and_wait(x: int, directory: Path) -> int:
+    """Leave the number of the worker; end when there is a file. Return the attempt."""
+    (directory / f"{x}.new").write_text(str(current_worker().rank))
+    (directory / f"{x}.new").rename(directory / str(x))
+    while not (directory / "end").exists():
+        time.sleep(0.02)
+    return current_job().attempt
+
+
+def test_a_call_of_an_element_that_ends_is_made_by_another(place: Cluster, tmp_path: Path) -> None:
+    retry = Retry(times=1, on=JobCancelled)
+    with place.pool(nodes=2, workers=1, time="10:00") as pool:
+        jobs = say_where_and_wait.with_options(retry=retry).on(pool).map(range(2), directory=tmp_path)
+        until(lambda: all((tmp_path / str(x)).exists() for x in range(2)))
+        element = pool.jobs[int((tmp_path / "0").read_text())]
+        element.cancel()
+        until(element.done)
+        (tmp_path / "end").touch()
+        assert jobs.results(SOON) == [2, 1]
+
+
 def test_calls_of_an_element_that_was_cancelled_end_and_those_of_nobody(place: Cluster, tmp_path: Path) -> None:
     with place.pool(workers=1, time="10:00") as pool:
         begun = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
@@ -171,19 +235,22 @@ def test_calls_go_on_when_their_client_was_killed(local: Cluster, root: Path, tm
     until(elements.done)
 
 
-def test_cancel_ends_a_call_that_nobody_has_and_says_so_of_one_that_runs(local: Cluster, tmp_path: Path) -> None:
-    with local.pool(workers=1, time="10:00") as pool:
-        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+def test_cancel_ends_calls_that_wait_and_the_one_that_runs_and_no_other(place: Cluster, tmp_path: Path) -> None:
+    with place.pool(workers=1, time="10:00") as pool:
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
         until((tmp_path / "begun").exists)
-        waiting = square.on(pool)(3)
+        waiting, last = square.on(pool)(3), square.on(pool)(4)
         assert waiting.cancel()
         with pytest.raises(JobCancelled):
             waiting.result(SOON)
+        assert running.cancel()
+        with pytest.raises(JobCancelled):
+            running.result(SOON)
+        assert running.cancelled()
         assert waiting.cancelled()
-        with pytest.raises(PoolError, match="cannot be cancelled"):
-            running.cancel()
-        (tmp_path / "end").touch()
-        assert running.result(SOON) is None
+        assert running.status().state is JobState.CANCELLED
+        assert last.result(SOON) == 16
+        assert not last.cancel()
 
 
 def test_calls_that_were_made_before_the_pool_was_closed_are_finished(local: Cluster, tmp_path: Path) -> None:
@@ -213,17 +280,189 @@ def test_a_call_knows_its_job_and_large_values_and_functions_of_the_script_arriv
         ]
 
 
+@task
+def speak(x: int) -> int:
+    print("hello", x)
+    os.system(f"echo a program {x}")  # noqa: S605 - a program that prints to the same descriptor
+    if x == 2:
+        raise ValueError(f"no {x}")
+    return x
+
+
+@task
+def speak_and_wait(until_there: Path) -> None:
+    print("begun", flush=True)
+    while not until_there.exists():
+        time.sleep(0.02)
+    print("ended")
+
+
+def test_the_log_of_a_call_is_what_it_printed(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(workers=2, time="10:00") as pool:
+        jobs = speak.on(pool).map(range(5))
+        jobs.results(SOON, return_exceptions=True)
+        logs = jobs.logs()
+        assert [logs[x] for x in (0, 1, 3, 4)] == [f"hello {x}\na program {x}\n" for x in (0, 1, 3, 4)]
+        assert logs[2].startswith("hello 2\na program 2\nTraceback")
+        assert logs[2].endswith("ValueError: no 2\n")
+        assert Path(jobs[2].log_path).read_text().count(logs[2]) == 1
+        running = speak_and_wait.on(pool)(tmp_path / "end")
+        until(lambda: running.logs() == "begun\n")
+        followed = running.logs(follow=True)
+        assert next(followed) == "begun\n"
+        (tmp_path / "end").touch()
+        assert "".join(followed) == "ended\n"
+        assert list(speak.on(pool).map([7]).logs(follow=True)) == ["[6] hello 7\n", "[6] a program 7\n"]
+        with pytest.raises(ConfigurationError, match="one log"):
+            running.logs(stderr=True)
+        assert "hello 4\n" in "".join(pool.jobs[0].logs(rank="all"))
+
+
+@task
+def know_the_worker() -> tuple[int, int, int]:
+    worker = current_worker()
+    worker.state["calls"] = worker.state.get("calls", 0) + 1
+    return worker.rank, worker.world_size, worker.state["calls"]
+
+
+def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:
+    with local.pool(nodes=2, workers=2, time="10:00") as pool:
+        found = know_the_worker.on(pool).starmap([()] * 200).results(SOON)
+        assert {world_size for _, world_size, _ in found} == {4}
+        by_rank = {rank: sorted(calls for each, _, calls in found if each == rank) for rank, _, _ in found}
+        assert set(by_rank) <= {0, 1, 2, 3}
+        assert all(calls == list(range(1, len(calls) + 1)) for calls in by_rank.values())
+    with pytest.raises(RuntimeError, match="only in a pool"):
+        current_worker()
+
+
+@pytest.mark.parametrize("limit", [("most_calls", 4), ("most_bytes", 4000)])
+def test_a_submission_waits_while_too_much_is_unanswered(
+    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(Blocks, *limit)
+    with local.pool(workers=1, time="10:00") as pool, concurrent.futures.ThreadPoolExecutor(1) as thread:
+        first = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        lengths = thread.submit(task(len).on(pool).map, [b"x" * 1000] * 20)
+        until(lambda: all_facts_of(pool.jobs).get("pool", {}).get("waiting") in (3, 4))
+        assert not lengths.done()
+        (tmp_path / "end").touch()
+        assert lengths.result(SOON).results(SOON) == [1000] * 20
+        assert first.result(SOON) is None
+
+
+@task
+def add(*numbers: int) -> int:
+    return sum(numbers)
+
+
+@task
+def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def test_jobs_are_arguments_of_calls_of_a_pool_and_the_other_way_round(local: Cluster, tmp_path: Path) -> None:
+    with local, local.pool(workers=2, time="10:00") as pool:
+        queued, squares = square(5), square.on(pool).map(range(4))
+        large = task(lambda: b"x" * 2_000_000).on(pool)()
+        begun = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        after = square.after(begun).on(pool)(9)
+        assert after.status().reason == "it waits for other calls"
+        cancelled = square.after(begun).on(pool)(10)
+        assert cancelled.cancel()
+        with pytest.raises(JobCancelled):
+            cancelled.result(SOON)
+        assert add.on(pool)(squares[2], squares[3], 1).result(SOON) == 14
+        assert total.on(pool)(squares).result(SOON) == 14
+        assert task(len).on(pool)(large).result(SOON) == 2_000_000
+        assert square.on(pool).map([squares[1], 7, squares[2]]).results(SOON) == [1, 49, 16]
+        assert add.on(pool)(queued, 1).result(SOON) == 26
+        assert total(squares[1:]).result(SOON) == 14  # of the cluster
+        assert add(squares[3], queued).result(SOON) == 34
+        failed = fail.on(pool)(3)
+        with pytest.raises(DependencyFailed, match="ValueError: no 3"):
+            square.on(pool)(failed).result(SOON)
+        with pytest.raises(DependencyFailed, match="runs only if it fails"):
+            square.after(squares[0], on="failure").on(pool)(1).result(SOON)
+        assert square.after(failed, on="any").on(pool)(4).result(SOON) == 16
+        with pytest.raises(NotPicklable, match="no 3"):
+            square(failed)
+        with pytest.raises(SubmissionError, match="cannot wait for calls"):
+            square.after(failed)(1)
+        assert not after.done()
+        (tmp_path / "end").touch()
+        assert after.result(SOON) == 81
+
+
 def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster) -> None:
     with local.pool(workers=1, time="10:00") as pool:
         with pytest.raises(PoolError, match="workflow"):
             chain.on(pool)()
         with pytest.raises(PoolError, match="after"):
-            square.after(square.on(pool)(1)).on(pool)(2)
-        with pytest.raises(PoolError, match=r"pass job\.result"):
-            square.on(pool)(square.on(pool)(2))
+            square.after("1234").on(pool)(2)
         assert square.on(pool)(2).result(SOON) == 4
     with pytest.raises(OptionError, match="idle"):
         local.pool(idle="soon")
+
+
+def test_another_process_has_calls_of_its_own_and_reads_those_of_the_first(local: Cluster, tmp_path: Path) -> None:
+    program = textwrap.dedent("""
+        import pickle, sys
+        from slurm import Cluster, task
+        from slurm.errors import PoolError
+        url, key, running, waiting = sys.argv[1:]
+        with Cluster(url) as cluster:
+            first = cluster.job(f"{key}/clients/0")
+            print(first[:2].results(), repr(first[0].logs()), pickle.load(sys.stdin.buffer).result())
+            try:
+                cluster.job(running).cancel()
+            except PoolError as error:
+                print(cluster.job(running).status().state, error)
+            cluster.job(waiting).cancel()
+            with cluster.pool(key) as pool:
+                print(task(pow).on(pool)(2, 5).key == f"{key}/clients/1[0]")
+    """)
+    with local.pool(workers=1, time="10:00") as pool:
+        spoken = speak.on(pool).map([4, 5])
+        assert spoken.results(SOON) == [4, 5]
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        until((tmp_path / "begun").exists)
+        waiting = square.on(pool)(1)
+        argv = [sys.executable, "-c", program, local.url, pool.key, running.key, waiting.key]
+        done = subprocess.run(argv, input=pickle.dumps(spoken[1]), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr.decode()
+        results, refused, joined = done.stdout.decode().splitlines()
+        assert results == r"[4, 5] 'hello 4\na program 4\n' 5"
+        assert refused.startswith("RUNNING calls of")
+        assert joined == "True"
+        (tmp_path / "end").touch()
+        assert running.result(SOON) is None
+        with pytest.raises(JobCancelled):
+            waiting.result(SOON)
+        other = local.job(f"{pool.key}/clients/1[0]")
+        assert isinstance(other, Job)
+        assert other.result(SOON) == 32
+        with pytest.raises(NoSuchJob, match="has 1 calls"):
+            local.job(f"{pool.key}/clients/1[1]")
+        with pytest.raises(NoSuchJob, match="clients/2"):
+            local.job(f"{pool.key}/clients/2")
+        with pytest.raises(OptionError, match="leave out"):
+            local.pool(pool.key, mem="1G")
+    with pytest.raises(PoolError, match="is no pool"):
+        local.pool(square.on(local)(1).key)
+
+
+def test_show_tells_what_workers_do_and_how_many_calls_wait(local: Cluster, tmp_path: Path) -> None:
+    with local.pool(nodes=2, workers=1, time="10:00") as pool:
+        square.on(pool).map(range(10)).results(SOON)
+        jobs = touch_and_wait.on(pool).starmap([(tmp_path / str(x), tmp_path / "end") for x in range(7)])
+        expected = {"workers": 2, "busy": 2, "made": 10, "waiting": 5, "rate": 0.0}
+        until(lambda: {**all_facts_of(pool.jobs).get("pool", {}), "rate": 0.0} == expected)
+        argv = [sys.executable, "-m", "slurm", "show", pool.key, "--on", local.url]
+        shown = subprocess.run(argv, capture_output=True, text=True, check=True)
+        assert "2 of 2 workers busy; 10 calls made, 5 wait, " in shown.stdout
+        (tmp_path / "end").touch()
+        jobs.results(SOON)
 
 
 def test_a_pool_needs_the_files_of_the_nodes(root: Path) -> None:

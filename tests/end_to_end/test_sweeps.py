@@ -11,6 +11,7 @@ import sys
 import tempfile
 import textwrap
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -160,6 +161,30 @@ def place_of(x: int) -> str:
     if x == 7:
         raise ValueError("seven")
     return os.environ.get("SLURM_CLUSTER_NAME", "local")
+
+
+@task
+def large(x: int) -> bytes:
+    return bytes([x]) * (80 << 20 if x == 1 else 3 << 20)
+
+
+def test_large_results_come_home_and_outlive_the_place_without_much_memory(cluster: Cluster, tmp_path: Path) -> None:
+    sweep = Sweep(large, [{"x": x} for x in range(4)], name="large", directory=tmp_path).run(on=cluster, chunk=2)
+    tracemalloc.start()
+    try:
+        assert sweep.drive().counts == {State.DONE: 4}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 << 20
+    assert len(sweep.cleanup(execute=True)) == 1
+    points = Sweep.open("large", directory=tmp_path).points
+    assert [(len(found), found[:1]) for found in (point.result() for point in points)] == [
+        (3 << 20, b"\0"),
+        (80 << 20, b"\1"),
+        (3 << 20, b"\2"),
+        (3 << 20, b"\3"),
+    ]
 
 
 @pytest.mark.slurm

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from slurm import Cluster, Python, fence
+from slurm.errors import SubmissionRefused
 from slurm.schedulers.local_queue import client
 from slurm.tools import AlreadySubmitted, Run, Tool, ToolError
 from slurm.tools.jobs import has_submitted_stage, load_jobs_json
@@ -96,8 +97,9 @@ def tree(directory: Path) -> dict[str, str]:
 
 
 def test_a_submission_leaves_its_commands_its_jobs_and_links(cluster: Cluster, prepare: Callable[..., Run]) -> None:
-    run = prepare()
+    run, before = prepare(), cluster.command_counts().get("submit", 0)
     jobs = run.submit()
+    assert cluster.command_counts()["submit"] == before + 1
     assert jobs["report"].result().products
     found = load_jobs_json(run.directory)
     assert list(found["jobs"]) == found["stage"] == ["grow", "report"]
@@ -106,6 +108,7 @@ def test_a_submission_leaves_its_commands_its_jobs_and_links(cluster: Cluster, p
         assert (found["jobs"][stage]["key"], found["jobs"][stage]["job_id"]) == (job.key, job.job_id)
         (command,) = found["jobs"][stage]["commands"]
         assert job.directory in command
+    assert f"{jobs['grow'].job_id}".partition("_")[0] in command  # of the report, which runs after it
     assert has_submitted_stage(run.directory, "grow")
     output = run.directory / "output" / "report"
     if os.path.isdir(jobs["report"].directory):
@@ -254,7 +257,8 @@ def test_a_stage_whose_client_died_before_it_was_queued_is_submitted_again(
     local: Cluster, prepare: Callable[..., Run]
 ) -> None:
     run = prepare()
-    dies = "Cluster.submit_under = lambda *_, **__: os._exit(9); "  # when its record is written, and nothing is queued
+    # When its record is written, and nothing is queued.
+    dies = "from slurm.clusters.chain import Chain; Chain.submit = lambda _: os._exit(9); "
     died = in_another_process(local, dies + 'Grow.open(sys.argv[1]).submit("grow")', run.directory)
     assert died.returncode == 9
     (record,) = (json.loads(path.read_text()) for path in (run.directory / "submissions").iterdir())
@@ -292,12 +296,31 @@ def test_a_client_that_is_killed_while_it_queues_has_recorded_the_command(
         assert planned["key"] == record["stages"]["grow"]
         (command,) = planned["commands"]
         assert f"/{planned['key']}/script.sh" in command
-        assert len(list((run.directory / "submissions").iterdir())) == 2
+        names = sorted(path.name for path in (run.directory / "submissions").iterdir())
+        assert names == ["1.grow.commands.json", "1.json", "1.report.commands.json"]
         if queued:
             assert run.job("grow").result().products
             assert run.submit("report")["report"].result().products
         else:
             assert run.submit()["report"].result().products
+
+
+@pytest.mark.slurm
+def test_a_stage_that_slurm_refuses_leaves_those_before_it(
+    slurm_env: SlurmTestbed, root: Path, prepare: Callable[..., Run], tool: type[Tool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del slurm_env
+    with Cluster("slurm", root=root):
+        run, report = prepare(), tool.stages["report"]
+        monkeypatch.setattr(report, "options", {"partition": "nope"})
+        with pytest.raises(SubmissionRefused, match="invalid partition"):
+            run.submit()
+        assert list(load_jobs_json(run.directory)["jobs"]) == ["grow", "report"]
+        assert run.status()["report"].state == "REFUSED"  # type: ignore[union-attr]
+        with pytest.raises(AlreadySubmitted, match=r"grow of .* was submitted already"):
+            run.submit()
+        monkeypatch.setattr(report, "options", {})
+        assert run.submit("report")["report"].result().products
 
 
 def test_an_upstream_that_was_removed_is_told(local: Cluster, prepare: Callable[..., Run]) -> None:

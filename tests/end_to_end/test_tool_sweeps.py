@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from end_to_end.test_tools import REPORT, SOLVE
-from slurm import CommandFailed, Modules
+from slurm import Cluster, CommandFailed, Modules
 from slurm.errors import ConfigurationError
 from slurm.sweeps import Sweep, grid
 from slurm.tools import Diagnosis, Stage, Tool, ToolError
 
 if TYPE_CHECKING:
-    from slurm import Cluster
+    from pathlib import Path
 
 CASE = """\
 # A case
@@ -151,11 +151,8 @@ def test_what_a_tool_does_not_take_is_an_error_of_the_sweep(solver: type[Tool], 
 
     class Two(solver):  # type: ignore[misc, valid-type]
         templates = solver.templates_directory()
-        report = Stage("python3 config/report.py {solve}/field.txt x", launch="mpi")
-        other = Stage("true", environment=Modules("gcc"))
+        report = Stage("python3 config/report.py {solve}/field.txt x")
 
-    with pytest.raises(ToolError, match="report of solver starts ranks of MPI"):
-        Two.at(site="north", template="small", stage="report")
     with pytest.raises(ToolError, match=r"no stage 'repot': did you mean 'report'"):
         Two.at(site="north", template="small", stage="repot")
 
@@ -165,6 +162,14 @@ def test_what_a_tool_does_not_take_is_an_error_of_the_sweep(solver: type[Tool], 
 
     with pytest.raises(ToolError, match="solve, other of solver have different environments"):
         Different.at(site="north", template="small")
+
+    class Kinds(solver):  # type: ignore[misc, valid-type]
+        templates = solver.templates_directory()
+        one = Stage("true", launch="mpi", mpi="pmi2")
+        two = Stage("true", launch="mpi")
+
+    with pytest.raises(ToolError, match=r"one \(pmi2\), two \(the default\) of solver start ranks by different kinds"):
+        Kinds.at(site="north", template="small")
 
 
 def test_a_point_runs_all_stages_in_order(cluster: Cluster, several: type[Tool], tmp_path: Path) -> None:
@@ -212,3 +217,62 @@ def test_a_stage_is_run_after_those_that_it_needs_only(local: Cluster, several: 
     sweep.drive()
     run = several.open(sweep.points[0])
     assert (list(run.jobs), (run.directory / "field.txt").read_text()) == (["solve"], "4")
+
+
+WORLD = """\
+import os, sys
+from mpi4py import MPI
+world = MPI.COMM_WORLD
+total = world.reduce(world.rank + 1)
+if world.rank == 0:
+    open(sys.argv[1], "w").write(f"{total} of {world.size} {os.environ['TOOL_STAGE']} {' '.join(sys.argv[2:])}")
+"""
+
+
+def of_ranks(solver: type[Tool], **options: Any) -> type[Tool]:
+    """A tool with a stage of one process between two that are worlds of MPI, of different sizes."""
+    (solver.templates_directory() / "small" / "world.py").write_text(WORLD)
+
+    class Ranks(Tool):
+        name, config, templates = "ranks", "case.yaml", solver.templates_directory()
+        world = Stage(f"{sys.executable} config/world.py sum", products="sum", launch="mpi", ntasks=3, **options)
+        plain = Stage("cp {world}/sum copy", products="copy", ntasks=1)
+        smaller = Stage(
+            f"{sys.executable} config/world.py sum {{plain}}", products="sum", launch="mpi", ntasks=2, **options
+        )
+
+    return Ranks
+
+
+def test_stages_of_a_point_are_worlds_of_the_size_that_each_asks_for(
+    cluster: Cluster, solver: type[Tool], tmp_path: Path
+) -> None:
+    tool = of_ranks(solver, mpi="pmi2")
+    unit = tool.at(template="small")
+    assert {name: unit.terms.options.get(name) for name in ("launch", "mpi", "ntasks")} == {
+        "launch": "mpi", "mpi": "pmi2", "ntasks": "3",
+    }  # fmt: skip
+    sweep = Sweep(unit, [{"steps": 2}], name="ranks", directory=tmp_path / "sweeps").run()
+    sweep.drive()
+    (point,) = sweep.points
+    assert point.exception() is None
+    run = tool.open(point)
+    output = run.directory / "output"
+    assert (output / "world/sum").read_text().strip() == "6 of 3 world"
+    assert (output / "plain/copy").read_text().strip() == "6 of 3 world"
+    assert (output / "smaller/sum").read_text() == f"3 of 2 smaller {output}/plain"
+    assert all(health.ok for health in run.verify())
+
+
+@pytest.mark.slurm
+def test_a_point_whose_stage_is_worlds_of_one_is_told(
+    slurm_env: object, root: Path, solver: type[Tool], tmp_path: Path
+) -> None:
+    del slurm_env
+    with Cluster("slurm", root=root):
+        unit = of_ranks(solver).at(template="small")
+        sweep = Sweep(unit, [{"steps": 2}], name="ranks", directory=tmp_path / "sweeps").run()
+        sweep.drive()
+        error = str(sweep.points[0].exception())
+    assert "worlds of MPI have another size, and so many processes were started: 1 3" in error
+    assert "stage world ended" in error

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import command
+from slurm import Cluster, command
 from slurm.errors import DependencyFailed
 from slurm.tools.errors import RunDirectoryError, TemplateError, ToolError
 from slurm.tools.stage import Stage
@@ -171,9 +171,25 @@ def test_all_of_a_run_can_be_submitted_again_at_another_place(
     assert waits["report"].result().products
     with pytest.raises(ToolError, match=r"solve of .* was submitted to .* one place: submit all of them there"):
         run.submit("report", again=True, on=other)
+    found = tree(run.directory)
     assert list(run.plan(again=True, on=other)) == ["solve", "report"]
-    jobs = run.submit(again=True, on=other)
+    assert tree(run.directory) == found
+    elsewhere = Cluster(other, options={"env": {"WHERE": "other"}, "cpus_per_task": 2})
+    jobs = run.submit(again=True, on=elsewhere)
     assert jobs["report"].result().products
+    assert tree(run.directory)["stages/solve.sh"] == found["stages/solve.sh"]
+    moved = run.directory / "stages/solve.2.sh"
+    assert f", at {other}." in moved.read_text()
+    assert "#SBATCH --cpus-per-task=2" in moved.read_text()
+    assert moved.read_text() == (Path(jobs["solve"].directory) / "work/0/attempt-1/stages/solve.sh").read_text()
+    by_hand = tmp_path / "by hand"
+    by_hand.mkdir()
+    done = subprocess.run(
+        ["bash", "-x", run.directory / "stages/solve.sh"], cwd=by_hand, check=True, capture_output=True, text=True
+    )
+    assert "solve.last.sh" in done.stderr
+    assert "export WHERE=other" in moved.read_text()
+    assert (by_hand / "field.txt").read_text() == "9"
     assert jobs["report"].directory.startswith(f"{tmp_path}/other/")
     opened = solver.open(run.directory)
     assert {str(status.state) for status in opened.status().values() if status} == {"COMPLETED"}

@@ -286,3 +286,29 @@ def test_a_client_that_waits_for_an_environment_sees_its_lock_its_beats_and_its_
     assert seen() == ["held 2"]
     do("echo record > $key.json")
     assert seen() == ["ready", "record"]
+
+
+def test_a_procedure_hears_its_commands_and_is_heard(on_client: Run) -> None:
+    found = on_client("""
+from slurm.procedures import Script, ScriptExecutionService
+
+SCRIPT = (
+    "from slurm.procedures import procedure\\n"
+    "def listen():\\n"
+    "    while not procedure.flag('go'):\\n"
+    "        procedure.sleep(200)\\n"
+    "    while not (found := procedure.messages()):\\n"
+    "        procedure.sleep(200)\\n"
+    "    return found"
+)
+service = ScriptExecutionService(ROOT, on="slurm", exclusive="slot")
+first = service.prepare(Script.text(SCRIPT))
+first.wait("READY", 100)
+command = first.start("listen")
+service.publish("go", enabled=True)
+first.send("hello")
+heard = first.value_of(command)
+print(json.dumps([heard, first.stop(), [str(state) for state in first.history.states]]))
+""")
+    states = ["CREATING", "IDLE", "LOADING", "IDLE", "READY", "RUNNING", "READY", "STOPPED"]
+    assert found == [["hello"], "STOPPED", states]

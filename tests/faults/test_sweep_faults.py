@@ -23,11 +23,13 @@ import pytest
 from faults.conftest import Start
 from faults.test_nodes import Skewed
 from slurm import Cluster, task
+from slurm.schedulers.base import Target
 from slurm.schedulers.local_queue import client
 from slurm.sweeps import driver
 from slurm.sweeps.directory import SweepDirectory
 from slurm.sweeps.health import Health
-from slurm.sweeps.moving import held_elements, release, waiting_calls
+from slurm.sweeps.holds import held_elements
+from slurm.sweeps.moving import waiting_calls
 from slurm.sweeps.rebalancing import Move, take
 from slurm.sweeps.snapshot import Point, State
 from slurm.sweeps.sources import sources_of
@@ -169,7 +171,9 @@ def test_sources_whose_limits_and_clocks_differ_compute_one_sweep(
     sweep.running.sources = sources_of([(far, 2), (near, 1)])
     waiting = waiting_calls(snapshot := sweep.snapshot(), sweep.reader)
     to = sweep.running.sources[1]
-    moved = take(Move(far.url, to, 12, "test"), snapshot, sweep.reader, sweep.places, waiting)
+    moved = take(
+        Move(far.url, to, 12, "test"), snapshot, sweep.reader, sweep.places, waiting, directory=sweep.directory
+    )
     assert len(moved) == 12  # of several arrays
     sweep.running.resubmit(moved, why="test", sources=[to], look=False)
     (tmp_path / "gate").touch()
@@ -196,13 +200,13 @@ KILLED = textwrap.dedent(
     snapshot = sweep.snapshot()
     source, = sources_of([(Cluster(url), 1)])
     take(Move(source.name, source, 3, "test"), snapshot, sweep.reader, sweep.places,
-         moving.waiting_calls(snapshot, sweep.reader))
+         moving.waiting_calls(snapshot, sweep.reader), directory=sweep.directory)
     """
 )
 
 
 @pytest.mark.parametrize("url", ["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def test_elements_that_a_killed_driver_held_are_released_by_the_next(
+def test_elements_that_a_killed_driver_held_are_released_by_the_next_and_those_of_their_user_stay(
     url: str,
     request: pytest.FixtureRequest,
     root: Path,
@@ -214,15 +218,23 @@ def test_elements_that_a_killed_driver_held_are_released_by_the_next(
         request.getfixturevalue("slurm_env")
     set_timings(monkeypatch, abandoned_claim=1.0)
     cluster = Cluster(url, root=root)
-    sweep = Sweep(begin, points(4, trace), name="held", directory=tmp_path).run(on=[(cluster, 1)])
+    sweep = Sweep(begin, points(5, trace), name="held", directory=tmp_path).run(on=[(cluster, 1)])
     until(lambda: begun(trace))
+    job_id = sweep.points[4].job.job_id
+    assert job_id is not None
+    of_user = Target(job_id.partition("_")[0], [4], sweep.directory.shards()[1].key)
+    cluster.place.queue.client.hold([of_user])  # scontrol uhold
     killed = subprocess.run([sys.executable, "-c", KILLED, cluster.url, str(tmp_path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     looked = Sweep.open("held", directory=tmp_path).snapshot()
-    assert [point.reason for point in looked.points][1:] == ["JobHeldUser"] * 3
+    assert [point.reason for point in looked.points][1:] == ["JobHeldUser"] * 4
     (tmp_path / "gate").touch()
-    assert sweep.drive().counts == {State.DONE: 4}
-    assert begun(trace) == dict.fromkeys(range(4), 1)
+    with driven(sweep, Health()) as ended:
+        until(lambda: begun(trace).keys() == {0, 1, 2, 3} and not sweep.directory.holds())
+        assert Sweep.open("held", directory=tmp_path).points[4].known.reason == "JobHeldUser"
+        cluster.place.queue.client.hold([of_user], release=True)
+        assert {point.state for point in ended.result(200)} == {State.DONE}
+    assert begun(trace) == dict.fromkeys(range(5), 1)
 
 
 @pytest.mark.slurm
@@ -231,10 +243,8 @@ def test_points_that_their_user_holds_stay_held(root: Path, trace: Path, tmp_pat
     sweep = Sweep(begin, points(2, trace), name="user", directory=tmp_path)
     sweep.run(on=[(Cluster("slurm", root=root), 1)], hold=True)
     snapshot = sweep.snapshot()
-    held = held_elements(snapshot, sweep.reader)
-    assert held == {(1, 0), (1, 1)}
-    release(snapshot, sweep.reader, sweep.places, held)
-    assert [point.reason for point in sweep.snapshot().points] == ["JobHeldUser"] * 2
+    assert held_elements(snapshot) == {(1, 0), (1, 1)}
+    assert not waiting_calls(snapshot, sweep.reader)  # so they do not move either
     sweep.cancel()
     assert not begun(trace)
 

@@ -9,11 +9,14 @@ Load it with `pytest_plugins = ["testbed.fixtures"]` in the top conftest.py, or 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from testbed import pbs_fake
 from testbed.apptainer import apptainer_options, apptainer_path, missing_apptainer
 from testbed.caches import CachedFiles, cannot_mount, missing_caches
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
@@ -84,6 +87,16 @@ def grid_engine(grid_engine_testbed: GridEngineTestbed, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     yield grid_engine_testbed
     grid_engine_testbed.cancel_all()
+
+
+@pytest.fixture(params=["openpbs", "torque"])
+def fake_pbs(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Point this process at a fake PBS, and give its dialect; jobs that it leaves behind are deleted."""
+    for name, value in pbs_fake.install(tmp_path / "fake pbs", dialect=request.param).items():
+        monkeypatch.setenv(name, value)
+    yield request.param
+    left = subprocess.run(["qselect", "-u", "me"], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(["qdel", *left], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")

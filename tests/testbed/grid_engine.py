@@ -47,6 +47,8 @@ scheduler_threads 1
 _CONFIGURATION = {
     "execd_spool_dir": "{root}/execd",
     "mailer": "/bin/true",
+    # A login shell runs the profile of this user, and a job that is cancelled there can leave a lock of pyenv's behind.
+    "login_shells": "none",
     "min_uid": "0",
     "min_gid": "0",
     "load_report_time": "00:00:01",
@@ -100,10 +102,14 @@ class GridEngineTestbed:
         return done.stdout
 
     def cancel_all(self) -> None:
-        """Cancel all jobs, and wait until they are gone."""
+        """Cancel all jobs, and wait until they are gone. A job may be submitted meanwhile, by one that goes on."""
         env = os.environ | self.env
-        subprocess.run(["qdel", "-u", "*"], env=env, capture_output=True, check=False, timeout=_START_SECONDS)
-        self._until(lambda: not self.run("qstat", "-u", "*"), "its jobs do not end")
+
+        def gone() -> bool:
+            subprocess.run(["qdel", "-u", "*"], env=env, capture_output=True, check=False, timeout=_START_SECONDS)
+            return not self.run("qstat", "-u", "*")
+
+        self._until(gone, "its jobs do not end")
 
     def _launch(self) -> None:
         self._lay_out()

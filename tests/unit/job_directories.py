@@ -14,6 +14,7 @@ from slurm.protocol.outcomes import Outcome
 from slurm.runner.job_context import JobContext
 from slurm.serialization.pickling import Function, Pickled, Placeholder, Reference, pickle_calls
 from slurm.storage.job_store import JobStore
+from slurm.storage.new_submission import NewSubmission
 from slurm.storage.runner_zip import bundle
 from slurm.submission.origins import Here
 from slurm.submission.registry import SubmissionRegistry
@@ -123,7 +124,7 @@ class Directory(NamedTuple):
     def create(self, calls: Pickled) -> Directory:
         """Make the directory with its files."""
         submission = asked(self.key, len(calls.references))
-        self.store.create(submission, calls.calls, {SCRIPT: ""})
+        self.store.create(NewSubmission(submission, calls.calls, {SCRIPT: ""}))
         return self
 
     def job(self, index: int = 0, environ: Mapping[str, str] | None = None) -> JobContext:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna import create_study
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
 
 from slurm import Cluster, task
 from slurm.errors import ConfigurationError
 from slurm.spaces.ranges import choice, integer, range_of, uniform
 from slurm.sweeps import State, Sweep, grid
+from slurm.sweeps.adaptive.sampling import Sampling
 from slurm.sweeps.adaptive.settings import Search
 from slurm.sweeps.adaptive.trials import Ending, Trials
 from slurm.testing import InlineCluster
 from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from slurm.sweeps.adaptive.settings import SearchOptions
@@ -39,12 +47,6 @@ def fails_above(x: float) -> dict[str, float]:
     if x > 0.5:
         raise ValueError("too large")
     return {"loss": x}
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 ENDINGS = st.one_of(
@@ -75,6 +77,48 @@ def test_a_new_process_chooses_what_the_old_one_would_have_chosen(data: st.DataO
     for number in data.draw(st.permutations(list(endings))):
         new.tell(number, endings[number])
     assert [new.ask() for _ in range(3)] == [old.ask() for _ in range(3)]
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data(), direction=st.sampled_from(["minimize", "maximize"]), seed=st.integers(0, 9))
+def test_the_sampler_chooses_what_a_study_of_optuna_would(data: st.DataObject, direction: str, seed: int) -> None:
+    ranges = {"b": uniform(1e-5, 0.1, log=True), "a": integer(1, 10), "c": choice(["x", "y"]), "one": integer(3, 3)}
+    spaces = {
+        "b": FloatDistribution(1e-5, 0.1, log=True),
+        "a": IntDistribution(1, 10),
+        "c": CategoricalDistribution([0, 1]),
+        "one": IntDistribution(3, 3),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler = TPESampler(seed=seed, multivariate=True, constant_liar=True)
+    study = create_study(direction=StudyDirection[direction.upper()], sampler=sampler)
+    sampling = Sampling(Search(ranges, "loss", "tpe", direction))
+    for number in range(data.draw(st.integers(0, 30))):
+        point = {"b": 0.1 / (number + 1), "a": number % 10 + 1, "c": number % 2, "one": 3}
+        value, step = data.draw(ENDINGS | st.none()) or (None, 0)
+        sampling.add(point | {"c": "xy"[number % 2]})
+        made = create_trial(state=TrialState.RUNNING, params=point, distributions=spaces)
+        if step != 0:
+            sampling.tell(number, value, step)
+            made.state = TrialState.FAIL if value is None else TrialState.PRUNED if step else TrialState.COMPLETE
+            made.intermediate_values = {step: value} if step and value is not None else {}
+            made.value, made.datetime_complete = value, datetime.now(tz=timezone.utc)
+        study.add_trial(made)
+    chosen = study.ask(spaces).params
+    assert sampling.choose(seed) == chosen | {"c": "xy"[chosen["c"]]}
+
+
+def test_a_sampler_is_shown_the_best_trials_of_many_and_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.sweeps.adaptive.sampling.SHOWN", 60)
+    trials = Trials(Search({"x": uniform(0, 1), "n": integer(0, 1_000_000)}, "loss"))
+    for number in range(200):
+        trials.add({"x": abs(0.3 - number / 200), "n": number})
+        if number < 190:
+            trials.tell(number, Ending(abs(0.3 - number / 200)))
+    points = [trials.ask() or {} for _ in range(20)]
+    assert sum(point["x"] < 0.15 for point in points) > 10
+    assert all(isinstance(point["n"], int) and 0 <= point["n"] <= 1_000_000 for point in points)
 
 
 def test_each_point_of_a_finite_space_is_chosen_once() -> None:

@@ -14,7 +14,7 @@ from slurm.storage.keys import name_of_batch, of_task, tasks_of
 from slurm.testing import InlineCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from slurm.callbacks import CompletedEvent
@@ -54,12 +54,6 @@ def sums(count: int) -> list[int]:
 @workflow
 def twice(x: int) -> int:
     return add(x, x).result()
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 def keys(cluster: Cluster) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,6 @@ WORDS = {"R": "RUNNING", "P": "PENDING", "C": "COMPLETED", "F": "FAILED", "X": "
 @task
 def square(x: int) -> int:
     return x * x
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 class Client:

@@ -129,11 +129,11 @@ def test_an_answer_that_was_cut_off_is_no_answer(scheduler: GridEngineScheduler)
     assert scheduler.parse_status("<?xml version='1.0'?>\n<job_info>\n") is None
 
 
-def test_auto_finds_grid_engine_by_qsub_and_qconf(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_tells_grid_engine_from_pbs_by_their_programs(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     found = []
-    for name in ("qsub", "qconf", "sbatch"):
+    for name in ("qsub", "qselect", "qconf", "sbatch"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
         found.append(ClusterURL.parse("auto").scheduler)
-    assert found == ["local", "sge", "slurm"]
+    assert found == ["local", "pbs", "sge", "slurm"]

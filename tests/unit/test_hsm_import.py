@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,6 +13,9 @@ from click.testing import CliRunner, Result
 from slurm import slurmfile
 from slurm.cli.main import slurm
 from slurm.sweeps.config import SweepConfig, SweepConfigError
+
+if TYPE_CHECKING:
+    from slurm import Cluster
 
 SWEEP = """\
 defaults:
@@ -170,3 +175,39 @@ def test_existing_files_are_not_changed_and_a_dry_run_writes_nothing(project: Pa
 
 def test_a_directory_without_files_of_the_manager_is_an_error(tmp_path: Path) -> None:
     assert "hsm_config.yaml" in str(imported(tmp_path).exception)
+
+
+def sweep_command(*words: str) -> Result:
+    return CliRunner().invoke(slurm, ["sweep", *words])
+
+
+def test_an_unchanged_sweep_runs_the_script_of_its_project(
+    tmp_path: Path, local: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sweeps").mkdir()
+    Path("sweeps/sweep.yaml").write_text("sweep:\n  grid:\n    seed: [1, 2]\n")
+    Path("hsm_config.yaml").write_text(f"paths: {{python_interpreter: {sys.executable}, training_script: train.py}}\n")
+    Path("train.py").write_text("import sys\nprint('trained with', *sys.argv[1:])\n")
+    valid = sweep_command("validate", "sweeps/sweep.yaml")
+    command = f"{sys.executable} {tmp_path}/train.py {{overrides}}"
+    assert f"note: sweeps/sweep.yaml: its script is that of {tmp_path}/hsm_config.yaml" in valid.stderr
+    assert f"it has command: {command}. Clusters" in valid.stderr
+    ran = sweep_command("run", "sweeps/sweep.yaml", "--on", local.url, "--json")
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["counts"] == {"done": 2}
+    assert "trained with seed=2" in sweep_command("logs", "sweep", "1").stdout
+    assert SweepConfig.load("sweeps/outputs/sweep/sweep_config.yaml").command == command
+
+
+def test_a_sweep_that_names_nothing_to_run_says_what_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sweep.yaml").write_text(SWEEP)
+    assert "paths: {training_script: …} into an hsm_config.yaml" in sweep_command("run", "--dry-run").output
+    Path("hsm_config.yaml").write_text("paths: {training_script: null}\n")
+    refused = sweep_command("run", "--dry-run")
+    assert (refused.exit_code, "hsm_config.yaml names no script for sweep.yaml" in refused.output) == (2, True)
+    assert sweep_command("run", "--count-only").stdout == "12\n"
+    Path("sweep.yaml").write_text(f"{SWEEP}command: echo {{overrides}}\n")
+    Path("hsm_config.yaml").write_text("paths: [")
+    assert sweep_command("validate").stdout.startswith("sweep.yaml is valid: 12 points")  # the other file is not read

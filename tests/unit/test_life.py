@@ -29,8 +29,6 @@ from slurm.testing import REQUEUE, Answer, InlineCluster
 from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from slurm import Job
     from slurm.callbacks import CompleteEvent
 
@@ -67,12 +65,6 @@ def negative(x: int) -> int:
     if x < 0:
         raise ValueError(x)
     return x
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 def ends(jobs: JobArray[int]) -> list[object]:

@@ -49,6 +49,6 @@ def test_a_call_that_runs_once_in_several_tasks_gathers_nothing(launch: str | No
 )
 def test_a_program_runs_only_in_a_world_of_all_tasks(variables: dict[str, str], runs: bool, tmp_path: Path) -> None:
     environ = {"PATH": "/usr/bin:/bin", "SLURM_NTASKS": "2", **variables}
-    subprocess.run(mpi.launched(["env"], ["touch", "ran"]), cwd=tmp_path, env=environ, check=runs)
+    subprocess.run(mpi.launched(["env"], ["touch", "ran"], ""), cwd=tmp_path, env=environ, check=runs)
     assert (tmp_path / "ran").exists() is runs
     assert bool(mpi.problem(["srun"], environ, str(tmp_path), 1)) is not runs

@@ -18,7 +18,6 @@ from slurm.testing import InlineCluster
 from slurm.views import overview
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 WAIT = 60.0
@@ -34,12 +33,6 @@ def below(x: int, limit: int) -> int:
 @pytest.fixture(autouse=True)
 def _large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overview, "LARGE", 4)
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 def ended(limit: int = 2, count: int = 6, **options: int) -> JobArray[int]:

@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(runner_zip, "_cached", {""})  # so the zip would be written there
     return Cluster("local", root=tmp_path / "root")
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 @pytest.fixture

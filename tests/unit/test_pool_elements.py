@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from pickle import loads
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,10 @@ import pytest
 from slurm.protocol import CALLS, CLIENTS, INDEX
 from slurm.protocol.claims import claimant, prepare
 from slurm.protocol.frames import (
+    BEGUN,
     BLOCK,
+    CANCEL,
+    CANCELLED,
     CLOSED,
     FAILURE,
     HERE,
@@ -90,6 +94,10 @@ class Pool:
             self._blocks += 1
             self._calls += len(some)
 
+    def cancel(self, calls: range) -> None:
+        """Write that calls are cancelled."""
+        self._write(Head(CANCEL, self._blocks, first=calls.start, calls=len(calls)))
+
     def close(self) -> None:
         """Write that no more calls follow."""
         self._write(Head(CLOSED, self._blocks))
@@ -102,7 +110,7 @@ class Pool:
     def read(self) -> int:
         """Read the new answers; return how many there are."""
         for outbox in self._outboxes:
-            self.answers += (frame for frame in outbox.frames() if frame.head.kind != HERE)
+            self.answers += (frame for frame in outbox.frames() if frame.head.kind not in (HERE, BEGUN))
         return len(self.answers)
 
     def wait(self, element: int) -> int:
@@ -269,3 +277,41 @@ def test_an_element_leaves_when_idle_and_makes_no_call_after_that(
     pool.send(note, [(str(tmp_path / "marks"), 0)])
     assert pool.read() == 0
     assert claimant(pool.directory, 0) is None
+
+
+def wait_for_a_child(path: str, number: int) -> int:
+    """A call that has a program wait, unless its number is even."""
+    note(path, number)
+    if number % 2:
+        child = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
+        Path(f"{path}.{number}").write_text(str(child))
+        os.waitpid(child, 0)
+    return number
+
+
+def begun_child(path: Path, number: int) -> int:
+    """The program that a call has started; 0 before it has."""
+    child = path.with_name(f"{path.name}.{number}")
+    return int((child.exists() and child.read_text()) or 0)
+
+
+def test_a_cancelled_call_is_killed_with_its_programs_and_others_are_not(
+    pool_of: Callable[[int], Pool], tmp_path: Path
+) -> None:
+    pool, path = pool_of(1), tmp_path / "marks"
+    pool.start(0, workers=1)
+    pool.send(wait_for_a_child, [(str(path), n) for n in range(12)], size=12)
+    until(partial(begun_child, path, 1))
+    child = begun_child(path, 1)
+    pool.cancel(range(3, 6))  # they have not begun, and never do
+    pool.cancel(range(1, 2))
+    until(lambda: not alive(child))
+    for number in (7, 9, 11):
+        until(partial(begun_child, path, number))
+        pool.cancel(range(number, number + 1))
+    pool.close()
+    assert pool.wait(0) == 0
+    assert pool.read() == 12
+    assert pool.results() == {n: n for n in (0, 2, 6, 8, 10)}
+    assert {each.head.number for each in pool.answers if each.head.kind == CANCELLED} == {1, 3, 4, 5, 7, 9, 11}
+    assert marks(path) == [0, 1, 2, 6, 7, 8, 9, 10, 11]

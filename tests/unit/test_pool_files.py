@@ -103,7 +103,8 @@ def test_frames_are_cut_out_of_what_a_pipe_brings(bodies: list[bytes], sizes: li
 
 @given(st.binary(min_size=32, max_size=32), st.lists(st.binary(max_size=30), max_size=20))
 def test_a_block_gives_back_its_calls(digest: bytes, calls: list[bytes]) -> None:
-    assert unpack(pack(digest, calls)) == (digest.hex(), calls)
+    assert unpack(pack(digest, calls)) == (digest.hex(), calls, b"")
+    assert unpack(pack(digest, calls, b"{}")) == (digest.hex(), calls, b"{}")
     assert head_at(encode(Head(BLOCK, 3, first=9, calls=len(calls)), pack(digest, calls))[:-1]) is not None
 
 

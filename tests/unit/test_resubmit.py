@@ -260,7 +260,7 @@ def test_an_abandoned_claim_is_submitted_as_it_was_written(inline: InlineCluster
     assert tasks(inline) == [[0, 1, 2], [0, 2]]
     assert [jobs[index].part.state.block(index) is None for index in range(3)] == [False] * 3
     (name,) = {inline.queue.elements([id_])[0][0].environ["SLURM_JOB_NAME"] for id_ in inline.queue.ids[-2:]} - {
-        "square"
+        "square-caretaker"
     }
     assert name == "theirs"
 

@@ -27,7 +27,7 @@ from waiting import remove
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from slurm.protocol import Submission
+    from slurm.storage.new_submission import NewSubmission
 
 
 FACTOR = 10
@@ -324,8 +324,8 @@ def test_a_record_without_a_directory_is_waited_for_and_then_fenced(
     class DiedError(BaseException):
         pass
 
-    def die(place: Place, submission: Any, *_: object) -> str:
-        keys.append(submission.key)
+    def die(place: Place, new: NewSubmission) -> None:
+        keys.append(new.submission.key)
         raise DiedError
 
     with monkeypatch.context() as patch:
@@ -582,11 +582,11 @@ def test_a_child_that_was_recorded_and_never_submitted_is_submitted_anew(
     """As if the workflow's node had died there: the directory of the child is not made in the first attempt."""
     create, lost = Place.create, list[str]()
 
-    def die(place: Place, submission: Submission, *arguments: Any) -> str:
-        if submission.task == "scaled" and not lost:
-            lost.append(submission.key)
+    def die(place: Place, new: NewSubmission) -> None:
+        if new.submission.task == "scaled" and not lost:
+            lost.append(new.submission.key)
             raise RuntimeError("the node is gone")
-        return create(place, submission, *arguments)
+        create(place, new)
 
     monkeypatch.setattr(Place, "create", die)
     monkeypatch.setattr(Place, "timings", Place.timings._replace(abandoned_claim=0.5, abandoned_child=0.5))

@@ -23,6 +23,7 @@ from slurm.runner.argument_loader import ArgumentLoader
 from slurm.serialization import installed
 from slurm.serialization.pickling import Calls, packed, unpacked
 from slurm.serialization.sharing import LEAST_BYTES
+from slurm.storage.new_submission import NewSubmission
 from unit.job_directories import Directory, Stand, asked, pickled, run_on_a_node
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ def test_resubmitted_calls_have_their_shared_objects(directory: Directory) -> No
     shared = [bytes(LEAST_BYTES), "shared"]
     directory.create(pickled(nothing, *((number, shared) for number in range(5))))
     again = Directory(directory.root, "again/20260101T000000Z-00000000")
-    again.store.create(asked(again.key), directory.store.calls(directory.key, [3]), {SCRIPT: ""})
+    again.store.create(NewSubmission(asked(again.key), directory.store.calls(directory.key, [3]), {SCRIPT: ""}))
     assert ArgumentLoader(again.path, lambda reference: reference).load(0).args == (3, shared)
 
 
@@ -275,7 +276,7 @@ def test_resubmitted_calls_have_their_shared_objects(directory: Directory) -> No
 def test_calls_of_earlier_versions_load(directory: Directory, more: tuple[bool, ...]) -> None:
     head, call = pickle.dumps((len, None, (), *more)), pickle.dumps((([1, 2],), {}))
     calls = Calls(head + call, packed([0, len(head), len(head) + len(call)]))
-    directory.store.create(asked(directory.key), calls, {SCRIPT: ""})
+    directory.store.create(NewSubmission(asked(directory.key), calls, {SCRIPT: ""}))
     loaded = ArgumentLoader(directory.path, lambda reference: reference).load(0)
     assert (loaded.make(None), loaded.workflow) == (2, bool(more))
 

@@ -22,7 +22,7 @@ from slurm.tracking.attempts import Claim, write_claims
 from slurm.transports.local import LocalTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
 KEY = "task/20260101T000000Z-00000000"
@@ -46,12 +46,6 @@ def outcomes(tmp_path: Path) -> Path:
 @pytest.fixture
 def store(tmp_path: Path, outcomes: Path) -> JobStore:
     return JobStore(LocalTransport(), str(tmp_path))
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 def done(store: JobStore) -> list[int]:

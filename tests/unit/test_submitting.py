@@ -10,20 +10,26 @@ import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
 import slurm.schedulers.client
-from slurm.errors import SchedulerError, SubmissionRefused
+from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused
 from slurm.options import NONE
 from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
-from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, tag
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, id_of_link, tag
 from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.schedulers.submit_and_record import Link
 from slurm.transports.local import LocalTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.transports.base import Completed
 
 KEY = "f/20260101T000000Z-00000000"
 FAILED = "sbatch: error: Batch job submission failed: "
@@ -292,6 +298,47 @@ def test_later_blocks_and_retry_job_go_to_the_cluster_of_the_previous_block(fake
     names = [block.id.partition(";")[0] for block in submitted.blocks]
     after = [words.partition("--dependency=afterany:")[2].split()[0] for words in waiting]
     assert sorted(set(after)) == sorted(names)
+
+
+@pytest.mark.parametrize("reached", [1, 2])
+def test_links_of_a_chain_whose_answer_is_lost_are_looked_for(fakes: Fakes, reached: int) -> None:
+    keys = [f"{name}/20260101T000000Z-00000000" for name in ("f", "g")]
+    block, first = Block(first=0, count=1), (Dependency("afterok", (id_of_link(0),)),)
+    requests = [
+        replace(fakes.request(block), comment=key, dependencies=after)
+        for key, after in zip(keys, ((), first), strict=True)
+    ]
+    records = [str(fakes.directory / f"{number}.json") for number in (1, 2)]
+    links = [Link(*each, None) for each in zip(records, keys, requests, strict=True)]
+    # As if the connection broke when so many jobs were queued.
+    marks = f"case $n in 1) key={keys[0]} ;; *) key={keys[1]} ;; esac"
+    lists = f'[ $n -gt {reached} ] || echo "4$n|$key|/bin/x" >> queue'
+    fakes.write("sbatch", f"n=$(wc -l < sbatch.count); {marks}; {lists}; echo 4$n")
+    client = SchedulerClient(SlurmScheduler(Site("python3", "")), BreakingTransport())
+    queued, answers = client.submit_chain(links)
+    assert (queued, len(answers)) == ([], 2)
+    fakes.write("sbatch", "echo 99")
+    found = client.submit(records[0], keys[0], requests[:1], answer=answers[0])
+    assert [each.id for each in found.blocks] == ["41"]
+    assert "--dependency=afterok:41 " in fakes.calls("sbatch")[1]
+    if reached == 2:
+        found = client.submit(records[1], keys[1], requests[1:], answer=answers[1])
+        assert [each.id for each in found.blocks] == ["42"]
+    else:
+        with pytest.raises(SubmissionRefused) as caught:
+            client.submit(records[1], keys[1], requests[1:], answer=answers[1])
+        assert not caught.value.certain
+    assert len(fakes.calls("sbatch")) == 2
+
+
+class BreakingTransport(LocalTransport):
+    """Loses the connection when a script has run."""
+
+    def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        done = super().run(argv, **options)
+        if argv == ["sh", "-s"]:
+            raise ConnectionLost("the connection broke")
+        return done
 
 
 def test_no_cluster_is_requested_if_the_id_names_none(fakes: Fakes) -> None:

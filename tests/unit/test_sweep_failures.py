@@ -59,6 +59,13 @@ def test_what_differs_between_errors_of_a_kind_does_not_count(one: str, other: s
     assert normalised(one) == normalised(other)
 
 
+def test_the_host_of_a_failure_does_not_count() -> None:
+    texts = {"gpu-a.site.org": "gpu-a:80 of gpu-ab refuses gpu-a.site.org", "bob": "bob:80 of gpu-ab refuses bob"}
+    ended = [STOPPED._replace(error="OSError", message=text, host=host) for host, text in texts.items()]
+    (group,) = grouped([failure(point, each) for point, each in enumerate(ended)])
+    assert group.pattern == "OSError: …:# of gpu-ab refuses …"
+
+
 @pytest.mark.parametrize(("one", "other"), [("no column 'lr'", "no column 'depth'"), ("x > 3", "x < 3")])
 def test_words_count(one: str, other: str) -> None:
     assert normalised(one) != normalised(other)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,11 @@ from click.testing import CliRunner
 from slurm import Cluster, task
 from slurm.cli.main import slurm
 from slurm.protocol.states import JobState
-from slurm.sweeps import Sweep, grid
+from slurm.sweeps import Sweep, choice, grid, integer, uniform
+from slurm.sweeps.adaptive.progress import SearchStatus, Trial
+from slurm.sweeps.adaptive.settings import Search
 from slurm.sweeps.records import Ended
+from slurm.sweeps.reports import charts
 from slurm.sweeps.reports.compare import compared
 from slurm.sweeps.reports.files import NAMES, write_reports
 from slurm.sweeps.reports.levels import MOST, levels_of
@@ -26,6 +30,8 @@ from slurm.sweeps.views import errors_of, status_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from slurm.sweeps.reports.numbers import Completion
 
 EVIL = "<script>alert('x')</script>"
 
@@ -96,6 +102,7 @@ def pages(found: Snapshot, directory: Path, name: str = "ten") -> dict[str, Pars
 def test_alike_failures_are_groups_with_what_their_points_have_in_common() -> None:
     found = failures_of(ten())
     assert [len(one.group.points) for one in found] == [4, 2, 1, 1]
+    assert all(one.group.suggestion for one in found)
     assert found[0].common == {"depth": 7}
     assert found[1].common == {"depth": None}
     assert found[2].common == {}
@@ -125,6 +132,17 @@ def test_a_page_needs_nothing_else_and_runs_nothing(tmp_path: Path) -> None:
         assert page.elements["style"] == 1
         assert any(EVIL in text for text in page.texts)
         assert not any("\x1b" in text for text in page.texts)
+
+
+def test_the_metric_and_the_parameters_of_a_search_are_shown_as_text(tmp_path: Path) -> None:
+    ended = done(0).ended
+    assert ended
+    point = done(0, n=EVIL)._replace(ended=ended._replace(metrics={EVIL: 1.0}))
+    written = write_reports("search", snapshot([point]), tmp_path, Search({"n": choice([EVIL])}, EVIL))
+    page = Parsed(written[0].read_text())
+    assert not page.elements["script"]
+    assert f"best {EVIL}" in page.texts
+    assert f"n={EVIL}" in page.texts
 
 
 @pytest.mark.parametrize("points", [[], [Point(0, {"n": 1}, State.MISSING)], [failed(0)], [done(0, n=1)]])
@@ -213,6 +231,39 @@ def test_a_comparison_is_right_minus_left() -> None:
     assert found.only_right == (1,)
 
 
+def searched(points: Sequence[Point], **more: Any) -> Completion:
+    """The completion of a sweep with a search for the least loss."""
+    return completion_of(snapshot(points), {}, Search({"n": integer(0, 9)}, "loss", **more))
+
+
+def test_a_pruned_point_has_a_value_and_is_not_the_best() -> None:
+    points = [done(0, n=0), failed(1), done(2, n=2), done(3, n=3)]
+    stopped = points[2].ended
+    assert stopped
+    points[2] = points[2]._replace(ended=stopped._replace(metrics={"loss": -9.0, "pruned": 1}))
+    found = searched(points, prune="median", trials=5)
+    assert [(each.point, each.value, each.pruned, each.best) for each in found.trials] == [
+        (0, 1.0, False, 1.0),
+        (2, -9.0, True, 1.0),
+        (3, 0.25, False, 0.25),
+    ]
+    assert str(found.status.search) == "search by tpe: 4 of 5 trials ended, 1 pruned; best loss 0.25, at point 3"
+    assert searched(points, direction="maximize").status.search == SearchStatus(
+        "tpe", "maximize", None, 4, 0, "loss", 1.0, 0
+    )
+
+
+@pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [1e308, -1e308, 5.0], [1e-300, 2e-300], [1.0] * 50 + [1e9]])
+def test_any_values_of_a_search_are_drawn_within_the_chart(values: Sequence[float]) -> None:
+    for largest in (False, True):
+        some = [Trial(number, {}, value, pruned=False, best=value) for number, value in enumerate(values)]
+        drawn = charts.trials(some, largest=largest, label="values")
+        places = re.findall(r"M([\d.]+),([\d.]+)h0", drawn)
+        assert len(places) == len(values)
+        assert all(0 <= float(x) <= 640 and 0 <= float(y) <= 200 for x, y in places)
+        assert "nan" not in drawn
+
+
 @task
 def train(x: int, rate: float) -> dict[str, float]:
     return {"loss": x * rate}
@@ -245,3 +296,29 @@ def test_the_command_writes_reports_and_compares(tmp_path: Path, monkeypatch: py
     assert [row["loss"] for row in rows] == [0.0, 0.0, 0.0]
     wrong = CliRunner().invoke(slurm, ["sweep", "compare", "one", "two", "--metric", "los", "--directory", "sweeps"])
     assert "there is no metric 'los': did you mean 'loss'" in str(wrong.exception) + wrong.output
+
+
+def test_the_report_of_a_search_has_the_numbers_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Cluster("inline"):
+        ranges = {"x": integer(1, 9), "rate": uniform(0, 1)}
+        made = Sweep(train, ranges, name="search", directory="sweeps", sampler="tpe", metric="loss", trials=12)
+        made.run()
+        made.drive()
+
+    def run(*words: str) -> Any:
+        return json.loads(CliRunner().invoke(slurm, ["sweep", *words, "--directory", "sweeps", "--json"]).stdout)
+
+    (status,), rows, completion = run("status", "search"), run("table", "search"), run("report", "search")["completion"]
+    assert completion["search"] == status["search"]
+    assert {each["point"]: each["value"] for each in completion["trials"]} == {
+        row["point"]: row["loss"] for row in rows
+    }
+    texts = Parsed(made.report()[0].read_text()).texts
+    best = min(rows, key=lambda row: row["loss"])
+    for number, what in (("12 of 12", "trials ended"), (f"{best['loss']:.6g}", "best loss"), ("0", "pruned")):
+        assert texts[texts.index(what) - 1] == number
+    last = texts[texts.index("parameters") + 1 : texts.index("Sources")]
+    assert last[-3:] == [str(best["point"]), f"{best['loss']:.6g}", f"x={best['x']} rate={best['rate']:.6g}"]

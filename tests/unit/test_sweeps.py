@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,7 +33,6 @@ from slurm.testing import InlineCluster
 from waiting import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -46,12 +46,6 @@ def fails_at_three(x: int) -> int:
     if x == 3:
         raise ValueError(f"bad number {x}")
     return x
-
-
-@pytest.fixture
-def inline() -> Iterator[InlineCluster]:
-    with InlineCluster() as cluster:
-        yield cluster
 
 
 def points(count: int) -> list[dict[str, int]]:
@@ -136,6 +130,11 @@ def leave_files(x: int, size: int, ctx: JobContext | None = None) -> int:
     return x
 
 
+@task
+def large(x: int, size: int) -> bytes:
+    return bytes([x]) * size
+
+
 def test_files_and_logs_of_points_come_home_and_outlive_the_place(local: Cluster, tmp_path: Path) -> None:
     space = [{"x": x, "size": 5_000_000 if x == 3 else 10} for x in range(4)]
     sweep = Sweep(leave_files, space, name="files", directory=tmp_path / "sweeps").run(on=local, chunk=2)
@@ -190,7 +189,7 @@ def test_what_a_silent_source_has_kept_comes_home_by_collect(inline: InlineClust
     inline.jobs()[0].results()  # type: ignore[union-attr]
     sweep.snapshot()
     silent = [shard.url for shard in sweep.directory.shards().values()]
-    collecting.collect(sweep.directory, sweep.places, sweep.reader.fresh, silent=silent)
+    assert sum(collecting.collect(sweep.directory, sweep.places, sweep.reader.fresh, silent=silent)) == 3
     assert not list((tmp_path / "silent" / "collected").glob("*.tar"))
     opened = Sweep.open("silent", directory=tmp_path)
     assert opened.points[0].result() == 10  # at its source
@@ -201,6 +200,29 @@ def test_what_a_silent_source_has_kept_comes_home_by_collect(inline: InlineClust
     points = Sweep.open("silent", directory=tmp_path).points
     assert [len(point.files()) for point in points] == [3] * 3
     assert [point.logs() for point in points] == [f"computing {x}\n" for x in range(10, 13)]
+
+
+def test_a_result_that_is_damaged_stays_at_its_source_until_it_is_in_order(
+    inline: InlineCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "_MOST_BYTES", 6 << 20)  # so that a file holds the results of one element
+    sweep = Sweep(large, [{"x": x, "size": 3 << 20} for x in range(6)], name="large", directory=tmp_path)
+    sweep.run(on=inline, chunk=2)
+    inline.jobs()[0].results()  # type: ignore[union-attr]
+    source = Path(sweep.points[2].job.directory) / "results" / "1.pkl"
+    saved = source.read_bytes()
+    source.write_bytes(saved[:-9] + bytes(9))
+    assert sweep.collect() == 6
+    collected = tmp_path / "large" / "collected"
+    assert "its SHA-256 differs" in caplog.text
+    assert sorted(path.stat().st_size > 3 << 20 for path in collected.glob("*.pkl")) == [True, True]
+    assert not list(collected.glob(".*"))
+    source.write_bytes(saved)
+    assert Sweep.open("large", directory=tmp_path).collect() == 0  # all outcomes are home
+    remove(inline.place.store.root)
+    assert [point.result() for point in Sweep.open("large", directory=tmp_path).points] == [
+        bytes([x]) * (3 << 20) for x in range(6)
+    ]
 
 
 def test_files_are_split_when_they_do_not_fit_into_one_tar(
@@ -243,8 +265,6 @@ def test_a_snapshot_writes_nothing(inline: InlineCluster, tmp_path: Path) -> Non
 
 
 def tree(directory: Any) -> dict[str, str]:
-    from pathlib import Path
-
     files = [path for path in Path(directory).rglob("*") if path.is_file()]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 

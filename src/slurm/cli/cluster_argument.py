@@ -11,8 +11,8 @@ import click
 from slurm import slurmfile
 from slurm.clusters import named
 from slurm.clusters.named import cluster_named
+from slurm.clusters.opening import find_job_or_call
 from slurm.errors import ConfigurationError, SlurmError, SlurmfileError
-from slurm.jobs.find import find_job
 from slurm.protocol.shell import program
 from slurm.sanitize.redaction import redacted
 from slurm.slurmfile.sources import search
@@ -44,7 +44,7 @@ def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
 
     It is then looked for under the root of the default cluster. Raises as `cluster_of` does, and NoSuchJob.
     """
-    return find_job(cluster_of(cluster).place, key, everywhere=cluster is None)
+    return find_job_or_call(cluster_of(cluster).place, key, everywhere=cluster is None)
 
 
 def slurmfile_of(text: str | None) -> Source | None:

@@ -43,10 +43,11 @@ def near_names(text: str) -> list[str]:
 
 
 def error_class(name: str) -> type[BaseException]:
-    """The class with this name: of `slurm.errors`, `slurm.tools` or `slurm.sweeps`."""
-    from slurm import sweeps, tools  # noqa: PLC0415 - a job is explained without them
+    """The class with this name: of `slurm.errors`, `slurm.tools`, `slurm.sweeps` or `slurm.procedures`."""
+    from slurm import procedures, sweeps, tools  # noqa: PLC0415 - a job is explained without them
 
-    found: type[BaseException] = next(getattr(m, name) for m in (errors, tools, sweeps) if hasattr(m, name))
+    homes = (errors, tools, sweeps, procedures)
+    found: type[BaseException] = next(getattr(home, name) for home in homes if hasattr(home, name))
     return found
 
 

@@ -12,7 +12,7 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
-from slurm.jobs.facts import all_facts_of
+from slurm.jobs.facts import all_facts_of, pool_text
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
 from slurm.views.status import statuses
@@ -123,7 +123,8 @@ def _shown(facts: dict[str, Any]) -> dict[str, str]:
         "states": counts_of(facts),
         "submitted": time_of(facts["submitted"]),
         "labels": " ".join(f"{name}={value}" for name, value in facts["labels"].items()),
-        "progress": "\n".join(reported),
+        "pool": pool_text(facts.get("pool", {})),
+        "progress": "" if facts.get("pool") else "\n".join(reported),
         "metrics": " ".join(f"{name}={number}" for name, number in facts.get("metrics", {}).items()),
         "seconds": "" if seconds is None else duration(seconds),
         "memory": "" if peak is None else memory(peak),

@@ -36,7 +36,7 @@ COMMANDS = {
     "connect": ("slurm.cli.connect:connect", "Open a shell, or run a command, beside a running job."),
     "graph": ("slurm.cli.graph:graph", "Show what a job waits for, and what it has submitted."),
     "debug": ("slurm.cli.debug:debug", "Print the stacks of a running call."),
-    "script": ("slurm.cli.script:script", "Print the batch script of a job."),
+    "script": ("slurm.cli.script:script", "Run scripts as procedures; print the batch script of a job."),
     "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),
     "send": ("slurm.cli.jobs:send", "Send a message to a running job."),
     "du": ("slurm.cli.space:du", "Show how much space jobs and environments take."),
@@ -57,7 +57,7 @@ def slurm() -> None:
 
     CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
     default cluster of the Slurmfile. Without one, it is auto: slurm if sbatch is on PATH, sge if qsub and
-    qconf are, else local. Commands with a KEY find the cluster in the record of the job.
+    qconf are, pbs if qsub and qselect are, else local. Commands with a KEY find the cluster in the record of the job.
     """
 
 

@@ -15,7 +15,7 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json
-from slurm.cli.sweep_unit import unit_of
+from slurm.cli.sweep_unit import read_file, unit_of
 from slurm.errors import ConfigurationError
 from slurm.sweeps.config import SweepConfig
 from slurm.sweeps.directory import OUTPUTS, names
@@ -145,11 +145,10 @@ def init(file: str, task: str | None) -> None:
 @json_option
 def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check FILE: its form, its points, and whether the function takes the parameters. Submits and writes nothing."""
-    config = SweepConfig.load(file)
+    config = read_file(file)
     found = points_of(config.space, most=MOST_POINTS)
     if config.task or config.command:
         _sweep_of(config, found.values())
-    _show_notes(config)
     if config.search:
         names_here = list(config.search.ranges)
         trials = config.search.options.get("trials")
@@ -194,8 +193,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     Run again, the command computes only what is missing. Ctrl-C ends the command; what is queued goes on.
     """
     size = _chunk(chunk, detach=detach)
-    config = SweepConfig.load(file)
-    _show_notes(config)
+    config = read_file(file)
     points = points_of(config.space, most=max_points)
     if count_only:
         count = trials or config.search.options.get("trials") if config.search else len(points)
@@ -207,7 +205,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
         name=name or config.name or _stem(file),
         directory=directory,
         max_points=max_points,
-        config=Path(file).read_text(encoding="utf-8"),
+        config=config.dumps(),
     )
     sources = _sources(on)
     if dry_run:
@@ -246,7 +244,7 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Run what is missing of the sweep NAME, at any clusters. What waits or runs is left alone."""
-    opened = Sweep.open(name, unit_of(SweepConfig.load(file)) if file else None, directory=directory)
+    opened = Sweep.open(name, unit_of(read_file(file)) if file else None, directory=directory)
     opened.complete(
         _sources(on),
         failed=failed,
@@ -320,11 +318,6 @@ def _sweep_of(file: SweepConfig, points: Iterable[Mapping[str, Any]], **more: An
     if file.search:
         return Sweep(unit_of(file), file.search.ranges, **file.search.options, **more)
     return Sweep(unit_of(file), points, **more)
-
-
-def _show_notes(config: SweepConfig) -> None:
-    for note in config.notes:
-        output.show(f"note: {note}", err=True)
 
 
 def _stem(file: str) -> str:

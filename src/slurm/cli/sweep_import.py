@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,10 +12,7 @@ from slurm.cli import output
 from slurm.cli.output import json_option, show_json
 from slurm.errors import ConfigurationError
 from slurm.sweeps.config import SweepConfig
-from slurm.sweeps.hsm.project import NAMES, files_of, project_of
-
-if TYPE_CHECKING:
-    from slurm.sweeps.hsm.project import Project
+from slurm.sweeps.hsm.project import NAMES, files_of, read_project
 
 _CONFIGS = {Path(name).name for name in NAMES}
 
@@ -50,47 +47,22 @@ def _imported(path: Path) -> tuple[dict[str, str], list[str]]:
     project, notes = None, list[str]()
     for file in found:
         if file.name in _CONFIGS:
-            project, notes = _project(file)
+            project = read_project(file)
+            notes = project.notes
     sweep = next((SweepConfig.load(file) for file in found if file.name not in _CONFIGS), None)
     texts: dict[str, str] = {}
     if sweep is not None:
-        texts["sweep.yaml"] = _yaml(_sweep(sweep, project))
+        values = project.completed(sweep) if project else dict(sweep.values)
         notes += sweep.notes
-        if isinstance(sweep.values.get("defaults"), list):
+        if isinstance(values.get("defaults"), list):
+            del values["defaults"]
             notes.append("defaults: this list is for Hydra, and is left out: your program composes its own config")
+        texts["sweep.yaml"] = _yaml(values)
     if project is not None:
         texts["Slurmfile"] = _yaml({"default": list(project.clusters)[-1], "clusters": project.clusters})
         sources = " ".join(f"--on {name}:{project.slots[name]}" for name in project.slots)
         notes.append(f"compute.max_concurrent_…: name slots at each run: slurm sweep run sweep.yaml {sources}".strip())
     return texts, notes
-
-
-def _project(file: Path) -> tuple[Project, list[str]]:
-    from slurm.sweeps.yaml_values import read  # noqa: PLC0415 - it imports yaml
-
-    found = read(file.read_text(encoding="utf-8"))
-    if found.problems or not isinstance(found.value, Mapping):
-        problems = [f"{file}, line {each.line}: {each.message}" for each in found.problems]
-        raise ConfigurationError("\n".join(problems) or f"{file}: expected a mapping of sections")
-    try:
-        project = project_of(found.value)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{file}: {error}") from None
-    return project, [
-        f"{file}, line {found.lines[each.key]}: {each.key}: {each.why}"
-        if each.key in found.lines
-        else f"{file}: {each.key}: {each.why}"
-        for each in project.left
-    ]
-
-
-def _sweep(sweep: SweepConfig, project: Project | None) -> dict[str, Any]:
-    """The values of a sweep with the command and the options of its project."""
-    values = {name: value for name, value in sweep.values.items() if name != "defaults" or isinstance(value, Mapping)}
-    if project is not None and not (sweep.command or sweep.task):
-        values |= {"command": project.command} if project.command else {}
-        values |= {"options": {**project.options, **sweep.options}} if project.options or sweep.options else {}
-    return values
 
 
 def _write(to: Path, texts: Mapping[str, str]) -> None:

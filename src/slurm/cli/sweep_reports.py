@@ -35,7 +35,8 @@ def report(name: str, path: str | None, directory: str, as_json: bool) -> None: 
     if as_json:
         snapshot = made.snapshot()
         levels = parameter_levels(snapshot)
-        completion, performance = completion_of(snapshot, levels), performance_of(snapshot, levels)
+        completion = completion_of(snapshot, levels, made.search.settings if made.search else None)
+        performance = performance_of(snapshot, levels)
         facts: dict[str, Any] = {"completion": completion.to_json(), "performance": performance.to_json()}
         show_json({"name": name, **facts, "errors": [group.to_json() for group in failures_of(snapshot)]})
         return

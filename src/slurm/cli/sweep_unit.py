@@ -1,18 +1,44 @@
-"""The task or command that a file of a sweep names."""
+"""The file of a sweep, and the task or command that it names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
+from slurm.cli import output
 from slurm.cli.target import load
+from slurm.sweeps.config import SweepConfig
+from slurm.sweeps.hsm.project import config_of, read_project
 from slurm.tasks.command import command
 from slurm.tasks.decorators import task
 from slurm.tasks.task import Task
 
-if TYPE_CHECKING:
-    from slurm.sweeps.config import SweepConfig
+
+def read_file(path: str) -> SweepConfig:
+    """Read the file of a sweep, and show its notes: what may be meant otherwise.
+
+    A file that names nothing to run, as those of HPC Sweep Manager, has the script of the hsm_config.yaml of its
+    project. Raises SweepConfigError for the file, and ConfigurationError for the other.
+    """
+    config = SweepConfig.load(path)
+    found = None if config.command or config.task else config_of(Path(path))
+    if found:
+        project, notes = read_project(found), config.notes
+        if project.command is not None:
+            config = SweepConfig(project.completed(config), where=path)
+            options = "".join(f", {name}: {value}" for name, value in config.options.items())
+            note = (
+                f"{path}: its script is that of {found}, so it has command: {config.command}{options}. Clusters and a "
+                "conda environment in that file are not used: slurm sweep import makes a Slurmfile of them"
+            )
+            config.notes = (*notes, note)
+        else:
+            config.notes = (*notes, f"{found} names no script for {path}: it has no paths.training_script")
+    for note in config.notes:
+        output.show(f"note: {note}", err=True)
+    return config
 
 
 def unit_of(config: SweepConfig) -> Task[..., Any]:
@@ -22,7 +48,10 @@ def unit_of(config: SweepConfig) -> Task[..., Any]:
         made: Task[..., Any] = command(config.command, **given, **config.options)
         return made
     if config.task is None:
-        raise click.UsageError("the file names nothing to run: write task: FILE.py:FUNCTION, or command: …")
+        raise click.UsageError(
+            "the file names nothing to run: write a line task: FILE.py:FUNCTION or command: … into it, or paths: "
+            "{training_script: …} into an hsm_config.yaml beside it."
+        )
     found = load(config.task)
     unit: Task[..., Any] = found if isinstance(found, Task) else task(found)
     return unit.with_options(**config.options) if config.options else unit

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from slurm.callbacks.base import Callback
     from slurm.clusters.batch import Batch
+    from slurm.clusters.chain import Chain
     from slurm.clusters.pool import Duration, Pool
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
@@ -48,7 +49,7 @@ R = TypeVar("R")
 class Cluster(KnownAttributes):
     """Where tasks run: `Cluster()` is this machine, `Cluster("slurm")` the Slurm of this machine, and
     `Cluster("slurm+ssh://login")` the Slurm of another host. `Cluster("auto")` is the Slurm of this machine if sbatch
-    is on PATH, its Grid Engine if qsub and qconf are, else this machine.
+    is on PATH, its Grid Engine if qsub and qconf are, its PBS if qsub and qselect are, else this machine.
 
     The URL is `scheduler[+transport]://[user@]host[:port][/root]`. The default is `local`; then the first submission
     logs a warning if `sbatch` is on PATH, because jobs would run on the login node. `root` is the directory of all job
@@ -201,8 +202,7 @@ class Cluster(KnownAttributes):
         from slurm.jobs.reuse import submit_unknown
 
         jobs, own = submit_unknown(self.place, wanted)
-        if self._mine is not None:
-            self._mine.append(own)
+        self._note_jobs([own])
         return jobs
 
     def batch(self) -> Batch:
@@ -217,17 +217,11 @@ class Cluster(KnownAttributes):
 
         return Batch(self)
 
-    def submit_under(
-        self, key: str, of: Task[P, R, Any], call: Arguments, *, record: Callable[[str, Sequence[str]], None]
-    ) -> Job[R]:
-        """Submit a bound call with a key that the caller has recorded, so that other processes find the job by it.
+    def chain(self) -> Chain:
+        """Collect single calls, of which later ones may run after earlier ones, to submit them by one command."""
+        from slurm.clusters.chain import Chain
 
-        `record` is called with the key and the commands just before they run.
-        """
-        from slurm.jobs.submit import Wanted, submit
-
-        wanted = Wanted(of, [call], False, *self._prepare(of), self.settings, key)
-        return self._jobs_of(submit(self.place, wanted, record=record))[0]
+        return Chain(self)
 
     @only_iterable_calls
     def plan(
@@ -252,9 +246,13 @@ class Cluster(KnownAttributes):
         from slurm.jobs.job import JobArray
 
         jobs: JobArray[Any] = JobArray(self.place, watched, range(watched.count))
-        if self._mine is not None:
-            self._mine.append(jobs)
+        self._note_jobs([jobs])
         return jobs
+
+    def _note_jobs(self, several: Iterable[JobArray[Any]]) -> None:
+        """Keep jobs for `cancel_on_exit`."""
+        if self._mine is not None:
+            self._mine += several
 
     @ends_at_the_caller
     def executor(
@@ -280,14 +278,16 @@ class Cluster(KnownAttributes):
         return made
 
     @ends_at_the_caller
-    def pool(self, *, nodes: int = 1, workers: int = 1, idle: Duration = "5:00", **options: Any) -> Pool:
-        """Start `nodes` elements of `workers` processes, for calls of milliseconds: `task.on(pool)(3)`. Experimental.
+    def pool(
+        self, key: str | None = None, *, nodes: int = 1, workers: int = 1, idle: Duration = "5:00", **options: Any
+    ) -> Pool:
+        """Start `nodes` elements of `workers` processes for `task.on(pool)(3)`, or join the pool with this key.
 
-        An element ends after `idle` without a call. The options are those of a task. Raises PoolError.
+        An element ends after `idle` without a call. The options are those of a task. Experimental. Raises PoolError.
         """
-        from slurm.clusters.pool import make_pool
+        from slurm.clusters.pool import pool
 
-        return make_pool(self, nodes=nodes, workers=workers, idle=idle, keywords=options)
+        return pool(self, key, nodes=nodes, workers=workers, idle=idle, options=options)
 
     @ends_at_the_caller
     def put(self, value: Any) -> Put:
@@ -307,9 +307,9 @@ class Cluster(KnownAttributes):
         its random part; the scheduler's id, such as "1234" or "1234_7"; a label, as "sweep=depths", if one submission
         has it; "last" for the newest submission. Raises NoSuchJob, also if a text names several submissions.
         """
-        from slurm.jobs.find import find_job
+        from slurm.clusters.opening import find_job_or_call
 
-        found = find_job(self.place, name)
+        found = find_job_or_call(self.place, name)
         for part in found.parts if self.settings.callbacks else ():
             self.place.subscriptions.attach(part.state, self.settings.callbacks)
         return found
@@ -331,8 +331,7 @@ class Cluster(KnownAttributes):
         from slurm.jobs.search import newest_first
         from slurm.options.labels import parse as parse_labels
 
-        if limit is not None:
-            whole(limit, "limit")
+        limit = None if limit is None else whole(limit, "limit")
         wanted = parse_labels(labels or {})
         keys, found = self.place.store.keys(task), Listing()
         for some in newest_first(self.place, keys, at_once=limit or len(keys), labels=wanted):

@@ -9,18 +9,22 @@ import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
 
+from slurm.clusters.opening import open_call
 from slurm.errors import OptionError, PoolError, SlurmError
 from slurm.jobs.executor import ClusterExecutor
+from slurm.jobs.handle import by_reference
 from slurm.jobs.job import JobArray
 from slurm.jobs.launching import is_command
-from slurm.jobs.submit import Wanted, head_of, submit
+from slurm.jobs.submit import Wanted, describe, head_of, submit_draft
 from slurm.options import values
+from slurm.options.retry import of_options
 from slurm.pools.client_files import ClientFiles
+from slurm.pools.held_calls import jobs_among
 from slurm.pools.pool_calls import PoolCalls
 from slurm.protocol import CLIENTS
 from slurm.protocol.directories import make_private
-from slurm.protocol.pools import client_key
-from slurm.runner.pools.element import pool as serve
+from slurm.protocol.pools import POOL, client_key
+from slurm.runner.pools import element
 from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import pickle_calls, unpacked
 from slurm.storage.keys import new_key
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
     from slurm.jobs.plan import Plan
     from slurm.places.place import Place
     from slurm.protocol import ResolvedEnvironment
-    from slurm.serialization.pickling import Arguments
+    from slurm.serialization.pickling import Arguments, Reference
     from slurm.submission.submission_state import SubmissionState
 
 Duration = Union[float, str, "timedelta"]
@@ -73,7 +77,8 @@ class Pool:
     ) -> None:
         self._place, self._state, self._files, self._environment = place, state, files, environment
         self._workers = workers * state.elements
-        self._calls = PoolCalls(place, client_key(state.key, 0), state)
+        self._calls = PoolCalls(place, client_key(state.key, files.number), state, files)
+        self._calls.state.opener = open_call
         self._lock, self._pid, self._closed = threading.Lock(), os.getpid(), False
 
     @property
@@ -92,14 +97,21 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None:
+            self._calls.cancel(self._calls.held.numbers)
         self.close()
 
     def close(self) -> None:
-        """Take no more calls. The workers end once they have made those that were submitted."""
+        """Take no more calls. The workers end once they have made those that were submitted.
+
+        Waits for the jobs that calls of the pool wait for.
+        """
         with self._lock:
             if self._closed:
                 return
             self._closed = True
+        self._calls.held.wait()
+        with self._lock:
             try:
                 self._files.close()
                 ends_by_itself = self._calls.unanswered or self._calls.none_left
@@ -113,24 +125,25 @@ class Pool:
         del mapped
         self._refuse(of)
         uploads = Uploads()
-        pickled = pickle_calls(head_of(of, uploads), calls, reducers=REDUCERS, there=self._environment.modules)
-        if any(reference.kind != "put" for reference in frozenset().union(*pickled.references)):
-            raise PoolError(f"{of.name} on a pool takes no jobs as arguments yet: pass job.result()")
+        token = by_reference.set(True)
+        try:
+            pickled = pickle_calls(head_of(of, uploads), calls, reducers=REDUCERS, there=self._environment.modules)
+        finally:
+            by_reference.reset(token)
+        needs = [jobs_among(some) if some else some for some in pickled.references]
+        after = tuple((each.reference, on) for each, on in of.upstreams if not isinstance(each, str))
+        self._refuse_foreign({*pickled.references, frozenset(reference for reference, _ in after)})
+        text, retry = of.terms.options.get("retry"), of_options(of.terms.options.get)
         data, (head, *bounds) = pickled.calls.data, unpacked(pickled.calls.offsets)
         calls_data = [data[begin:end] for begin, end in pairwise(bounds)]
         with self._lock:
             self._refuse_after_the_end()
             try:
-                digest = self._files.add_function(data[: bounds[0]], head)
+                digest = self._files.add_function(data[: bounds[0]], head, str(text or ""))
             except OSError as error:
                 raise PoolError(f"{of.name} cannot be written for the workers of the pool: {error}") from error
-            indices = self._calls.state.grow(len(calls_data))
             size = max(1, min(_MOST_CALLS, len(calls_data) // (_BLOCKS_OF_A_WORKER * self._workers)))
-            for at in range(0, len(calls_data), size):
-                some = indices[at : at + size]
-                self._calls.add(self._files.next_block, some)
-                self._files.add_block(digest, some.start, calls_data[at : at + size])
-        self._calls.follow()
+            indices = self._calls.submit(digest, calls_data, needs=needs, after=after, retry=retry, size=size)
         return JobArray(self._place, self._calls.state, indices)
 
     def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
@@ -155,16 +168,24 @@ class Pool:
             if of.is_workflow
             else "runs a program, which runs as a job of its own"
             if is_command(of)
-            else "waits for other jobs (after), which calls of a pool cannot yet"
-            if of.upstreams
+            else "waits for a job by its id (after), which only a job of its own can"
+            if any(isinstance(upstream, str) for upstream, _ in of.upstreams)
             else "has an environment of its own: give it to cluster.pool(environment=…)"
             if terms.environment
-            else "has a Retry, which calls of a pool cannot have yet"
-            if terms.options.get("retry")
+            else "has a Retry that changes mem=, time= or the nodes, which the pool has given"
+            if (retry := of_options(terms.options.get)) and (retry.mem or retry.time or retry.exclude_failed_node)
             else ""
         )
         if what:
             raise PoolError(f"{of.name} cannot run on a pool: it {what}")
+
+    def _refuse_foreign(self, references: Iterable[frozenset[Reference]]) -> None:
+        for reference in frozenset().union(*references):
+            if reference.home != str(self._place.url):
+                raise PoolError(
+                    f"{reference.key} is on {reference.home}, and the pool on {self._place.url}, which cannot read its "
+                    "result: pass job.result() instead"
+                )
 
     def _refuse_after_the_end(self) -> None:
         if self._pid != os.getpid():
@@ -182,31 +203,46 @@ class Pool:
         return f"<Pool {self.key} of {self._workers} workers on {self._place.url}>"
 
 
-def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, keywords: Mapping[str, Any]) -> Pool:
-    """Submit the elements of a pool. Raises PoolError where this machine does not see the files of the nodes."""
+def pool(
+    cluster: Cluster, key: str | None, *, nodes: int, workers: int, idle: Duration, options: Mapping[str, Any]
+) -> Pool:
+    """Submit the elements of a pool, or join the one with this key.
+
+    Raises PoolError where this machine does not see the files of the nodes.
+    """
     nodes, workers = whole(nodes, "nodes", least=1), whole(workers, "workers", least=1)
-    place = cluster.place
-    if not place.transport.shares_files:
+    if not cluster.place.transport.shares_files:
         raise PoolError(
             f"a pool on {cluster.url} is not possible yet: its client must see the files of the nodes. Run the "
             "program on the login node with Cluster('slurm'), or make a pool on Cluster('local')"
         )
+    if key is None:
+        return _make(cluster, nodes=nodes, workers=workers, idle=idle, options=options)
+    if options or (nodes, workers) != (1, 1):
+        raise OptionError(f"cluster.pool({key!r}) joins a pool that has its options: leave out all but the key")
+    return _join(cluster.place, key)
+
+
+def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options: Mapping[str, Any]) -> Pool:
+    place = cluster.place
     try:
         seconds = float(values.lead(idle))
     except ValueError as error:
         raise OptionError(f"idle={idle!r}: write {error}") from None
-    own = {"cpus_per_task": workers, **keywords, "no_requeue": True, "reuse": False}
-    task = Task(serve, Settings.parse(own))
+    own = {"cpus_per_task": workers, **options, "no_requeue": True, "reuse": False, "retry": None}
+    task = Task(element.pool, Settings.parse(own))
     settings, environment = cluster._prepare(task)  # noqa: SLF001 - of this package
     limit = values.seconds(str(settings.options.get("time"))) if settings.options.get("time") else None
     end = None if limit is None else limit - min(_LEAD, _LEAD_SHARE * limit)
-    key = new_key("pool")
+    key = new_key(POOL)
     directory = place.store.directory(key)
     make_private(f"{directory}/{CLIENTS}")
     try:
-        files = ClientFiles.create(directory, 0, nodes)
-        calls: list[Arguments] = [((element, nodes, workers, seconds, end), {}) for element in range(nodes)]
-        state = submit(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
+        files = ClientFiles.create(directory, nodes)
+        calls: list[Arguments] = [((number, nodes, workers, seconds, end), {}) for number in range(nodes)]
+        draft = describe(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
+        submission = draft.submission.replace(pool={"workers": workers})
+        state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)
     except (SlurmError, OSError):
         with contextlib.suppress(OSError):
             shutil.rmtree(directory)
@@ -215,3 +251,16 @@ def make_pool(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, key
     if cluster._mine is not None:  # noqa: SLF001 - as above
         cluster._mine.append(pool.jobs)  # noqa: SLF001
     return pool
+
+
+def _join(place: Place, key: str) -> Pool:
+    records = place.store.records(key)
+    submission = records.submission
+    if submission.pool is None:
+        raise PoolError(f"{key} is no pool: pass the key of one, which is pool.key")
+    state = place.registry.add(*records)
+    try:
+        files = ClientFiles.create(place.store.directory(key), submission.elements)
+    except OSError as error:
+        raise PoolError(f"the pool {key} cannot be joined: {error}") from error
+    return Pool(place, state, files, environment=submission.environment, workers=int(submission.pool["workers"]))

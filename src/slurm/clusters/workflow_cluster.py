@@ -81,9 +81,9 @@ class WorkflowCluster(Cluster):
         cluster._journal = journal
         return cluster
 
-    def pool(self, **options: Any) -> NoReturn:
+    def pool(self, key: str | None = None, **options: Any) -> NoReturn:
         """Raise PoolError: the node has no code for the client of a pool."""
-        del options
+        del key, options
         raise PoolError(
             "a workflow cannot make a pool yet: make the pool where the workflow is called from, or call its tasks as "
             "jobs, with chunk_size= if they are short"

@@ -11,8 +11,14 @@ from slurm.views.overview import overviews
 from slurm.views.status import error_of, progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slurm.callbacks.events import ProgressEvent
     from slurm.jobs.job import Job, JobArray
     from slurm.views.overview import Overview
+
+_OF_A_POOL = {"workers", "busy", "written", "rate"}
+"""What elements of pools report."""
 
 
 def facts_of(job: Job[Any] | JobArray[Any], found: Overview) -> dict[str, Any]:
@@ -39,6 +45,7 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
     running = progress(job.part, found.calls) if found.calls else {}
     reported = {f"{index}": progress_text(event) for index, event in running.items()}
     facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
+    facts |= {"pool": pool} if (pool := pool_of(running)) else {}
     if job.is_array:
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
         of = job.part.state.functions
@@ -55,3 +62,22 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
         facts["metrics"] = dict((status.outcome and status.outcome.metrics) or {})
     facts["directory"] = job.directory
     return facts
+
+
+def pool_of(running: Mapping[int, ProgressEvent]) -> dict[str, float]:
+    """What the elements of a pool do that run, from their progress; empty for other jobs."""
+    each = [event.metrics for event in running.values()]
+    if not each or not all(metrics.keys() >= _OF_A_POOL for metrics in each):
+        return {}
+    workers, busy, rate = (sum(metrics[name] for metrics in each) for name in ("workers", "busy", "rate"))
+    made = sum(event.done for event in running.values())
+    waiting = max(0, max(metrics["written"] for metrics in each) - made - busy)
+    return {"workers": workers, "busy": busy, "made": made, "waiting": waiting, "rate": round(rate, 1)}
+
+
+def pool_text(pool: Mapping[str, float]) -> str:
+    """The same as text."""
+    if not pool:
+        return ""
+    calls = f"{pool['made']:,} calls made, {pool['waiting']:,} wait, {pool['rate']:,} a second"
+    return f"{pool['busy']} of {pool['workers']} workers busy; {calls}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import operator
 import sys
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from slurm.errors import JobEnded
@@ -26,6 +29,11 @@ if TYPE_CHECKING:
     from slurm.views.status import Part
 
 
+_log = logging.getLogger(__name__)
+
+by_reference: ContextVar[bool] = ContextVar("by_reference", default=False)
+"""Whether calls of a pool are pickled as references, because a call of a pool can read their results."""
+_SOON = 5.0
 _MOST_READ = 64
 """The most calls whose results are read in one go when they are wanted one by one, unless an element makes more."""
 
@@ -52,6 +60,23 @@ class Handle(NoOperators, Placeholder):
     def part(self) -> Part:
         """The calls as a part of their submission."""
         raise NotImplementedError
+
+    @property
+    def by_value(self) -> bool:
+        """Whether the results themselves are sent to a call: those of a pool, to a call that is not of a pool."""
+        return self._watched.server is not None and not by_reference.get()
+
+    def reduced(self) -> tuple[Any, ...]:
+        """How it is pickled without a reference: as what is its result. Waits for that, and raises its exception."""
+        if not self.by_value:
+            return super().reduced()
+        try:
+            self._wait(self.part.indices, _SOON)
+        except completion.TimeoutError:
+            keys = self._watched.key
+            _log.warning("waiting for calls of the pool %s: their results are arguments of another call", keys)
+        result: Any = self.results() if self.is_array else self.result()  # type: ignore[attr-defined] # of subclasses
+        return operator.getitem, ((result,), 0)
 
     @property
     def parts(self) -> list[Part]:

@@ -203,7 +203,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return lambda: watched.remove_callback(index, callback)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_job, (self._place.spec._asdict(), self._watched.key, self.index)
+        return self._watched.opener or open_job, (self._place.spec._asdict(), self._watched.key, self.index)
 
 
 class JobArray(ArrayTable, ArrayLogs, Generic[R]):
@@ -376,7 +376,7 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
         return array_html(self.part)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_job, (self._place.spec._asdict(), self.key, self._range)
+        return self._watched.opener or open_job, (self._place.spec._asdict(), self.key, self._range)
 
 
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from slurm.jobs.handle import Handle
-from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
+from slurm.jobs.rank_logs import ALL, check_alone, check_separate, checked, rank_logs
 from slurm.storage.program_logs import with_programs
 
 if TYPE_CHECKING:
@@ -81,6 +81,10 @@ def _read(parts: Sequence[Part], rank: Rank, *, stderr: bool) -> list[Any]:
     found: list[Any] = []
     for part in parts:
         place, state, indices = part
+        if state.server is not None:
+            check_alone(part, rank, stderr=stderr)
+            found += [state.server.output(index).decode(errors="replace") for index in indices]
+            continue
         logs = rank_logs(part, rank, indices, stderr=stderr)
         calls = [index for index, ranks in zip(indices, logs, strict=True) for _ in ranks]
         directory = place.store.directory(state.key)

@@ -9,7 +9,7 @@ from codecs import getincrementaldecoder
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SchedulerError, TransportError
-from slurm.jobs.rank_logs import ALL, rank_logs
+from slurm.jobs.rank_logs import ALL, check_alone, rank_logs
 from slurm.protocol import LOGS
 from slurm.storage.log_growth import MOST, growth
 from slurm.storage.program_logs import MARK, output_paths
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from slurm.jobs.rank_logs import Rank
+    from slurm.submission.status import Server
     from slurm.views.status import Part
 
 _log = logging.getLogger(__name__)
@@ -53,7 +54,9 @@ def follow(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator[Adde
     If a reading fails, it is logged and tried again; after the end for 30 seconds, then TransportError is raised.
     """
     place, state, indices = part
-    logs, ended = _Logs(part, rank, stderr=stderr), threading.Event()
+    check_alone(part, rank, stderr=stderr)
+    logs = _Logs(part, rank, stderr=stderr) if state.server is None else _CallLogs(part, state.server)
+    ended = threading.Event()
     for index in indices:
         place.tracker.when_finished(state, index, ended.set)
     try:
@@ -92,7 +95,7 @@ def follow_lines(part: Part, rank: Rank = 0, *, stderr: bool = False, indexed: b
     yield from (f"{name}{rest}\n" for (name, _), rest in began.items())
 
 
-def _additions(part: Part, logs: _Logs, ended: threading.Event) -> Iterator[Added]:
+def _additions(part: Part, logs: _Logs | _CallLogs, ended: threading.Event) -> Iterator[Added]:
     pause, over, trouble = _SHORTEST, None, False
     while True:
         ended.clear()
@@ -187,3 +190,28 @@ class _Logs:
                 for output in output_paths(index, end.decode(errors="replace")):
                     self._add(output, index, self._ranks[path])
         return Added(calls, path, data, self._ranks[path])
+
+
+class _CallLogs:
+    """The output of calls of a pool, as its server reads it, and how far that of each has been read."""
+
+    def __init__(self, part: Part, server: Server) -> None:
+        self._server, self._finished = server, part.state.finished
+        self._offsets = dict.fromkeys(part.indices, 0)
+
+    def read_all(self) -> Iterator[Added]:
+        """Yield what was printed so far."""
+        yield from self.read_more(everything=True)
+
+    def read_more(self, *, everything: bool) -> list[Added]:
+        """Read what was added since."""
+        del everything  # what each call has printed ends with it
+        found = []
+        for index, offset in list(self._offsets.items()):
+            finished = self._finished(index)
+            if data := self._server.output(index, offset):
+                found.append(Added((index,), f"{LOGS}/{index}", data))
+                self._offsets[index] += len(data)
+            if finished:
+                del self._offsets[index]
+        return found

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from slurm.environments.base import UNKNOWN_PYTHON, is_made
 from slurm.errors import SchedulerError, SubmissionError, SubmissionRefused
 from slurm.jobs.chunking import AUTO
-from slurm.protocol import BLOBS, CALLBACKS, CALLS, CARETAKER, INDEX, JOBS, SCRIPT, SUBMISSION
+from slurm.protocol import BLOBS, CARETAKER, SCRIPT
 from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, Site
 from slurm.storage.job_store import JobStore
+from slurm.storage.new_submission import NewSubmission
 from slurm.storage.runner_zip import bundle
 from slurm.storage.uploads import size_of
 from slurm.submission import external_jobs
@@ -175,12 +176,10 @@ class _Text:
 
     def files(self, draft: Draft, scripts: Mapping[str, str]) -> dict[str, int]:
         """The sizes of the files that would be written, by their paths under the root."""
-        submission, calls = draft.submission, draft.calls
-        if not submission.count:
+        if not draft.submission.count:
             return {}
-        own = {CALLS: calls.data, INDEX: calls.offsets, CALLBACKS: calls.callbacks, SUBMISSION: submission.dumps()}
-        own |= {name: text.encode() for name, text in scripts.items()}
-        found = {f"{JOBS}/{submission.key}/{name}": len(data) for name, data in own.items() if data}
+        new = NewSubmission(draft.submission, draft.calls, scripts)
+        found = {f"{new.directory}/{name}": len(data) for name, data in new.files.items() if data}
         sent = self._blobs.missing(draft.uploads) if self._blobs else draft.uploads.contents
         found |= {f"{BLOBS}/{name}": size_of(content) for name, content in sent.items()}
         return found if self._blob_is_there else {**found, f"{BLOBS}/{bundle().name}": len(bundle().data)}

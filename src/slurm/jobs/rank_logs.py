@@ -49,9 +49,17 @@ def rank_logs(part: Part, rank: Rank, indices: Iterable[int], *, stderr: bool = 
 
 def check_separate(parts: Sequence[Part]) -> None:
     """Raise ConfigurationError if the standard error of a submission goes to its log. Reads the record of each."""
-    for place, state, _ in parts:
+    for part in parts:
+        place, state, _ = part
+        check_alone(part, 0, stderr=True)
         if not place.store.records(state.key).submission.options.get("separate_stderr"):
             raise ConfigurationError(
                 f"the standard error of {state.key} is in its log, which logs() reads: to have it in one of its own, "
                 "submit with separate_stderr=True"
             )
+
+
+def check_alone(part: Part, rank: Rank, *, stderr: bool) -> None:
+    """Raise ConfigurationError for a rank or standard error of calls of a pool: all that one prints is in one log."""
+    if part.state.server is not None and (rank or stderr):
+        raise ConfigurationError(f"a call of a pool, such as {part.state.key}, has one log: leave out rank and stderr")

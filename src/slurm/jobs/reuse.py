@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from slurm.errors import NotReusable
 from slurm.jobs.job import JobArray
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.jobs.submit import NumberTaken, describe, head_of, submit_draft
+from slurm.jobs.queueing import NumberTaken
+from slurm.jobs.submit import describe, head_of, submit_draft
 from slurm.reuse.calls import call_digests
 from slurm.reuse.digests import Digester
 from slurm.reuse.lookup import Known, look_up

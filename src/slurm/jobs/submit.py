@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import shlex
 import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.errors import (
-    NoSuchJob,
-    OptionError,
-    SchedulerError,
-    SubmissionError,
-    SubmissionRefused,
-    TransportError,
-)
+from slurm.errors import OptionError, SubmissionError
 from slurm.jobs.launching import check_ranks
 from slurm.jobs.plan import Draft
+from slurm.jobs.queueing import queue
 from slurm.options import Options
 from slurm.options.retry import of_options
-from slurm.protocol import CARETAKER, SCRIPT, SUBMITTED, Functions, Refused, Retried, Submission
+from slurm.protocol import CLIENTS, Functions, Retried, Submission
 from slurm.protocol.ranges import in_order
 from slurm.serialization.pickling import Function, Pickled, pickle_callbacks, pickle_calls
 from slurm.storage.keys import name_of_batch, new_key
@@ -36,14 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from slurm.callbacks.base import Callback
+    from slurm.jobs.queueing import Record
     from slurm.places.place import Place
     from slurm.protocol import Edge, ExternalJob, ResolvedEnvironment
     from slurm.serialization.pickling import Arguments, Calls, Reference
     from slurm.tasks.task import Task
-
-    Record = Callable[[str, Sequence[str]], None]
-
-_log = logging.getLogger(__name__)
 
 
 class Wanted(NamedTuple):
@@ -91,10 +79,6 @@ def submit(place: Place, wanted: Wanted, *, record: Record | None = None) -> Sub
     return submit_draft(place, describe(place, wanted), wanted.settings.callbacks, record=record)
 
 
-class NumberTaken(Exception):
-    """Another client has written a record of reuse, which may be of the same calls: nothing was submitted."""
-
-
 def submit_draft(
     place: Place,
     draft: Draft,
@@ -112,7 +96,7 @@ def submit_draft(
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
     place.blobs.send(draft.uploads)
-    return _queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up, record=record)
+    return queue(place, draft.submission, draft.calls, draft.options, callbacks, looked_up=looked_up, record=record)
 
 
 def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uploads: Uploads | None = None) -> Draft:
@@ -224,7 +208,7 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
     options = Options.parse(submission.options)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
     calls = place.store.calls(key, indices)
-    return _queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
+    return queue(place, _followed(place, submission, options), calls, options, place.subscriptions.callbacks(key))
 
 
 def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tuple[ExternalJob, ...] | None:
@@ -251,91 +235,6 @@ def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[s
         "options": defaults.to_json(),
         "setup": list(place.spec.setup),
     }
-
-
-def _queue(
-    place: Place,
-    submission: Submission,
-    calls: Calls,
-    options: Options,
-    callbacks: Sequence[Callback],
-    *,
-    looked_up: bool = False,
-    record: Record | None = None,
-) -> SubmissionState:
-    """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
-    submission = submission.replace(callbacks=bool(calls.callbacks))
-    journal = place.on_node.journal if place.on_node else None
-    if journal is None:
-        return _queue_new(place, submission, calls, options, callbacks, record)
-    name, key = journal.claim(submission, calls, alone=looked_up)
-    earlier = None if key == submission.key else _found(place, key)
-    if earlier is not None:
-        if callbacks:
-            place.subscriptions.attach(earlier, callbacks)
-        return earlier
-    try:
-        return _queue_new(place, submission.replace(key=key, parent=journal.parent), calls, options, callbacks, record)
-    except (SubmissionError, NumberTaken) as error:
-        if not isinstance(error, SubmissionRefused) or error.certain:  # else the next attempt looks for the same key
-            journal.withdraw(name)
-        raise
-
-
-def _found(place: Place, key: str) -> SubmissionState | None:
-    """The submission of an earlier attempt under a key; None if that attempt died before it was submitted.
-
-    Waits for one that is being submitted: on a node that Slurm has given up, that attempt may still run.
-    """
-    end = time.monotonic() + place.timings.abandoned_child
-    while True:
-        with contextlib.suppress(NoSuchJob):
-            watched = place.registry.get(key)
-            if watched.submitted is None and time.monotonic() > end:
-                place.recovery.complete([watched])
-            if watched.submitted is not None:
-                return watched
-        if time.monotonic() > end:
-            return None
-        time.sleep(0.2)
-
-
-def _queue_new(
-    place: Place,
-    submission: Submission,
-    calls: Calls,
-    options: Options,
-    callbacks: Sequence[Callback],
-    record_before: Record | None,
-) -> SubmissionState:
-    wanted = place.requests.blocks(submission, options)
-    commands = tuple(shlex.join(place.scheduler.submit_command(request)) for request in wanted)
-    if record_before:
-        record_before(submission.key, commands)
-    scripts = {SCRIPT: place.requests.script(submission, options)}
-    if submission.continues:
-        scripts[CARETAKER] = place.requests.retry_job_script(submission, options)
-    directory = place.create(submission, calls, scripts)
-    retry_job = place.requests.retry_job(submission) if submission.continues else None
-    try:
-        record = f"{directory}/{SUBMITTED}"
-        submitted = place.queue.client.submit(record, submission.key, wanted, retry_job=retry_job)
-    except SubmissionRefused as error:
-        if error.certain and not submission.parent:  # another attempt of a workflow may queue it under the same key
-            with contextlib.suppress(TransportError):
-                place.store.refuse(submission.key, Refused(scheduler=place.scheduler.name, words=error.output))
-        raise
-    watched = place.registry.add(submission, submitted)
-    watched.queued_here = commands or ("",)
-    if callbacks:
-        place.subscriptions.attach(watched, callbacks, submitted=submission)
-    if watched.unqueued:
-        try:
-            place.deferred.advance(watched)
-        except (SchedulerError, TransportError) as error:
-            _log.warning("%s waits for room in the queue: %s; trying again", submission.key, error)
-        place.tracker.follow(watched)
-    return watched
 
 
 def describe_without_calls(
@@ -385,6 +284,8 @@ def _describe(
 def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) -> None:
     here = str(place.url)
     for reference in frozenset().union(*references):
+        if f"/{CLIENTS}/" in reference.key:
+            raise SubmissionError(f"a job cannot wait for calls of the pool {reference.key}: wait for them before")
         if reference.home != here:
             what = "what was put" if reference.kind == "put" else "job"
             message = (

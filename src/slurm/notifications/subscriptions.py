@@ -73,7 +73,7 @@ class Subscriptions:
         `submitted` is the record of a new submission, whose callbacks get a SubmitEvent.
         """
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
-        if not wanted:
+        if not wanted or state.server is not None:  # calls of a pool report to no callbacks yet
             return
         subscription = self._by_key.get(state.key)
         if subscription is not None:

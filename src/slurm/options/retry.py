@@ -27,6 +27,7 @@ _BY_PHASE = {
     SETUP: "SetupFailed",
 }
 _NODE_FAILURES = ("JobNotStarted", "JobPreempted", "NodeFailed")
+_ENDS_OF_WORKERS = ("JobOutOfMemory", "JobTimedOut", "TaskExited", *_NODE_FAILURES)
 MAX_RESTARTS = 100
 """The default of `max_restarts`: the number of attempts that may follow a stop at a checkpoint."""
 _MEMORY, _TIME = ("mem", "mem_per_cpu", "mem_per_gpu"), ("time",)
@@ -105,6 +106,13 @@ class Retry(Record):
             return frozenset(self.on)
         growing = ((_OUT_OF_MEMORY, self.mem), (_TIMED_OUT, self.time))
         return frozenset((*_NODE_FAILURES, *(name for name, factor in growing if factor)))
+
+    def allows(self, failure: frozenset[str], attempt: int) -> bool:
+        """Whether a call of a pool is made again after the failure of an attempt. Raises nothing.
+
+        Without `on`, that is if its worker or its element has ended.
+        """
+        return attempt <= self.times and not failure.isdisjoint(_ENDS_OF_WORKERS if self.on is None else self.on)
 
     def check(self, get: Get) -> None:
         """Raise OptionError if `mem` or `time` multiplies an option that is not set."""

@@ -33,12 +33,12 @@ from slurm.tracking.tracker import Tracker
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from slurm.protocol import ResolvedEnvironment, Submission
+    from slurm.protocol import ResolvedEnvironment
     from slurm.schedulers.base import Scheduler
-    from slurm.serialization.pickling import Calls
     from slurm.storage.job_store import Records
+    from slurm.storage.new_submission import NewSubmission
     from slurm.storage.runner_zip import RunnerZip
     from slurm.submission.submission_state import SubmissionState
     from slurm.tracking.workflow_journal import WorkflowJournal
@@ -270,11 +270,10 @@ class Place:
 
     # Writing.
 
-    def create(self, submission: Submission, calls: Calls, scripts: Mapping[str, str]) -> str:
-        """Write a new submission, and the runner's zip if it is not there yet; returns the submission's directory."""
-        directory = self.store.create(submission, calls, scripts, blob=self._undelivered())
+    def create(self, *new: NewSubmission) -> None:
+        """Write new submissions, and the runner's zip if it is not there yet."""
+        self.store.create(*new, blob=self._undelivered())
         self._delivered = True
-        return directory
 
     def _connect(self) -> SchedulerClient:
         """Send the runner's zip if it is not there yet, because it may hold the scheduler's commands."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
-from slurm.protocol import FAILED, RESULTS, SAVE, SUCCEEDED
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
 from slurm.protocol.checking import read as read_record
 from slurm.protocol.files import open_own
-from slurm.protocol.frames import FAILURE, HERE, LARGE, FrameReader, read_frame
+from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, FrameReader, read_frame
 from slurm.protocol.outcomes import CallFailure, Outcome, ResultRecord
 from slurm.protocol.pools import OUT, outbox_name
+from slurm.protocol.states import JobState
 from slurm.serialization.unpickling import SignalWatch, load
 from slurm.storage.job_store import Outcomes
 from slurm.storage.results import FetchedResults
@@ -21,14 +22,28 @@ from slurm.storage.results import FetchedResults
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from slurm.protocol.frames import Frame
+    from slurm.protocol.frames import Frame, Head
+
+
+_READ_BYTES = 1 << 20
 
 
 class _Place(NamedTuple):
-    """Where the answer to a call is."""
+    """Where the answer to a call is, and who gave it."""
 
     element: int
+    worker: int
     offset: int
+
+
+class Output(NamedTuple):
+    """Where the output of a call is: in the log of a worker of an element."""
+
+    element: int
+    worker: int
+    begin: int
+    end: int | None
+    """None if the call has not ended."""
 
 
 class Answers:
@@ -41,6 +56,8 @@ class Answers:
         self._directory = directory
         self._outboxes = [FrameReader(f"{directory}/{OUT}/{outbox_name(element)}") for element in range(elements)]
         self._places: dict[int, _Place] = {}
+        self._begun: dict[int, tuple[int, Head]] = {}  # with their elements; long calls that have no answer
+        self._attempts: dict[int, int] = {}  # of calls that were written more than once, the last
         self._unread: dict[int, Frame] = {}  # whose results nobody has asked for yet
         self._concluded: dict[int, Outcome] = {}
         self._hosts: dict[int, list[str]] = {}
@@ -64,22 +81,52 @@ class Answers:
             number = frame.head.number
             if frame.head.kind == HERE:
                 self._hosts[element] = frame.body.decode().split("\n")
-            elif number not in self._places and number not in self._concluded:
+            elif self.has(number):
+                continue
+            elif frame.head.attempt >= self._attempts.get(number, 1):
+                if frame.head.kind == BEGUN:
+                    self._begun[number] = element, frame.head
+                    continue
+                self._begun.pop(number, None)
                 self._unread[number] = frame
-                self._places[number] = _Place(element, frame.offset)
+                self._places[number] = _Place(element, frame.head.worker, frame.offset)
                 yield number
+
+    def expect(self, numbers: range, attempt: int) -> None:
+        """Take only answers of this attempt or a later one. Call it before that is written."""
+        self._attempts.update(dict.fromkeys(numbers, attempt))
+
+    def has(self, number: int) -> bool:
+        """Whether a call is known to have ended."""
+        return number in self._places or number in self._concluded
 
     def conclude(self, number: int, outcome: Outcome) -> bool:
         """Note the outcome of a call that has no answer; False if it has ended already."""
-        if number in self._places or number in self._concluded:
+        if self.has(number):
             return False
         self._concluded[number] = outcome
         return True
 
-    def element_of(self, number: int) -> int:
-        """The element that has answered a call; 0 if none has."""
+    def place_of(self, number: int) -> tuple[str, int] | None:
+        """The name of the outbox that has the answer to a call, and its offset; None if there is none."""
         place = self._places.get(number)
-        return place.element if place else 0
+        return (outbox_name(place.element), place.offset) if place else None
+
+    def worker_of(self, number: int) -> tuple[int, int]:
+        """The element that makes or has made a call, as far as is known, and its worker; else zeros."""
+        if place := self._places.get(number):
+            return place.element, place.worker
+        element, head = self._begun.get(number, (0, None))
+        return element, head.worker if head else 0
+
+    def output(self, number: int) -> Output | None:
+        """Where the output of a call is; None before it is known to have begun. Raises SlurmError."""
+        element, worker = self.worker_of(number)
+        if frame := self._frame(number):
+            head = frame.head
+            return Output(element, worker, head.first, head.first + head.calls)
+        begun = self._begun.get(number)
+        return Output(element, worker, begun[1].first, None) if begun else None
 
     def host(self, element: int) -> str:
         """The host of an element; empty before it has begun to serve."""
@@ -117,7 +164,7 @@ class Answers:
     def _add_result(self, results: dict[int, Any], number: int) -> Outcome | None:
         """Add the result of a call; return its outcome if it has none."""
         frame = self._frame(number)
-        if frame is None or frame.head.kind == FAILURE:
+        if frame is None or frame.head.kind in (FAILURE, CANCELLED):
             return self._outcome(number, frame)
         results[number] = self._large(frame) if frame.head.kind == LARGE else load(io.BytesIO(frame.body))
         self._unread.pop(number, None)
@@ -126,10 +173,17 @@ class Answers:
     def _large(self, frame: Frame) -> Any:
         record = read_record(ResultRecord, json.loads(frame.body))
         path = f"{self._directory}/{RESULTS}/{record.file}"
-        data = _bytes(path)
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise ProtocolError(f"{path} is not the result that was saved: its size or SHA-256 differs")
-        return load(io.BytesIO(data))
+        try:
+            file = open_own(path)
+        except FileNotFoundError as error:
+            raise ProtocolError(f"{path} is not the result that was saved: the file is missing") from error
+        except OSError as error:
+            raise TransportError(f"{path} cannot be read: {error}") from error
+        with file:
+            if _digest(file, path) != record.sha256:
+                raise ProtocolError(f"{path} is not the result that was saved: its size or SHA-256 differs")
+            file.seek(0)
+            return load(file)
 
     def _frame(self, number: int) -> Frame | None:
         """The answer to a call; None if there is none."""
@@ -151,9 +205,11 @@ class Answers:
         frame = frame or self._frame(number)
         if frame is None:
             return None
-        host, job_id = self._hosts.get(self.element_of(number), ("", ""))
+        host, job_id = self._hosts.get(self.worker_of(number)[0], ("", ""))
         fields: dict[str, Any] = {"host": host or None, "job_id": job_id or None, "attempt": frame.head.attempt}
         fields |= {"started": frame.head.began or None, "ended": frame.head.ended or None}
+        if frame.head.kind == CANCELLED:
+            return Outcome(status=FAILED, phase=PROCESS, exit_code=1, state=JobState.CANCELLED.value, **fields)
         if frame.head.kind != FAILURE:
             return Outcome(status=SUCCEEDED, phase=SAVE, **fields)
         failure = read_record(CallFailure, json.loads(frame.body))
@@ -161,11 +217,12 @@ class Answers:
         return Outcome(status=FAILED, **fields)
 
 
-def _bytes(path: str) -> bytes:
+def _digest(file: IO[bytes], path: str) -> str:
+    """The SHA-256 of a file, which may be larger than what memory has room for twice."""
+    digest = hashlib.sha256()
     try:
-        with open_own(path) as file:
-            return file.read()
-    except FileNotFoundError as error:
-        raise ProtocolError(f"{path} is not the result that was saved: the file is missing") from error
+        while data := file.read(_READ_BYTES):
+            digest.update(data)
     except OSError as error:
         raise TransportError(f"{path} cannot be read: {error}") from error
+    return digest.hexdigest()

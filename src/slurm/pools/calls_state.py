@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 class CallsState(SubmissionState):
     """A submission of which there are ever more calls, and whose calls the elements of another one make.
 
-    `element_of` returns the element that has answered a call, or 0.
+    `worker_of` returns the element that has answered a call, and the number of its worker, or zeros.
     """
 
-    def __init__(self, key: str, pool: SubmissionState, element_of: Callable[[int], int]) -> None:
+    def __init__(self, key: str, pool: SubmissionState, worker_of: Callable[[int], tuple[int, int]]) -> None:
         super().__init__(key, 0, Submitted(scheduler=pool.scheduler, blocks=()), mapped=True, created=time.time())
-        self._pool, self._element_of = pool, element_of
+        self._pool, self._worker_of = pool, worker_of
         self.queued_here = ("",)
 
     def grow(self, count: int) -> range:
@@ -36,5 +36,6 @@ class CallsState(SubmissionState):
         return self._pool.array_id(0)
 
     def log(self, index: int, rank: int = 0) -> str:
-        """The log of the element that has answered a call."""
-        return f"../../{self._pool.log(self._element_of(index), rank)}"
+        """The log of the worker that makes or has made a call; that of an element, if none is known."""
+        del rank
+        return f"../../{self._pool.log(*self._worker_of(index))}"

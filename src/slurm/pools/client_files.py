@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
+import threading
 import time
 from typing import TYPE_CHECKING
 
-from slurm.errors import PoolError
+from slurm.errors import PoolError, ProtocolError
 from slurm.protocol import CALLS, CLIENTS, INDEX, RESULTS
 from slurm.protocol.claims import TAKEN, prepare
 from slurm.protocol.directories import make_private
-from slurm.protocol.frames import BLOCK, CLOSED, Head, encode, write_at
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
+from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, Head, encode, read_frame, write_at
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, RETRY, outbox_name, pack, unpack
 from slurm.serialization.pickling import packed
 
 if TYPE_CHECKING:
@@ -25,63 +27,98 @@ _LONGEST_PAUSE = 5.0
 
 
 class ClientFiles:
-    """Writes the functions and blocks of a client. Not for several threads."""
+    """Writes the functions and blocks of a client. `lock` is held while something is written."""
 
-    def __init__(self, directory: str) -> None:
-        self.directory = directory
+    def __init__(self, directory: str, number: int) -> None:
+        self.directory, self.number = directory, number
         self.next_block = 0
-        self._offset = 0
+        self.offset = 0
+        """At which the next frame will be in `calls`."""
         self._functions: set[bytes] = set()
         self._interrupted = False
+        self.lock = threading.RLock()
 
     @classmethod
-    def create(cls, pool: str, number: int, elements: int) -> ClientFiles:
-        """Make the directory of a client in that of a pool. Elements see it whole or not at all. Raises OSError."""
-        directory = f"{pool}/{CLIENTS}/{number}"
-        hidden = f"{pool}/{CLIENTS}/.{number}.{os.urandom(6).hex()}"
+    def create(cls, pool: str, elements: int) -> ClientFiles:
+        """Make the directory of another client of a pool. Elements see it whole or not at all. Raises OSError."""
+        hidden = f"{pool}/{CLIENTS}/.{os.urandom(6).hex()}"
         for name in (FUNCTIONS, OUT, RESULTS, TAKEN):
             make_private(f"{hidden}/{name}")
         for name in (BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
             write_at(f"{hidden}/{name}", 0, b"")  # a file that was looked for in vain may stay absent for a while
-        os.rename(hidden, directory)
-        return cls(directory)
+        number = sum(name.isdecimal() for name in os.listdir(f"{pool}/{CLIENTS}"))
+        while True:
+            try:
+                os.rename(hidden, f"{pool}/{CLIENTS}/{number}")
+                return cls(f"{pool}/{CLIENTS}/{number}", number)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                number += 1  # another client has taken it
 
-    def add_function(self, data: bytes, head: int) -> bytes:
-        """Write what calls share, unless it is there: `calls.pkl` without calls. Return its digest. Raises OSError."""
-        digest = hashlib.sha256(packed([head]) + data).digest()
+    def add_function(self, data: bytes, head: int, retry: str = "") -> bytes:
+        """Write what calls share, unless it is there: `calls.pkl` without calls, and the text of their `Retry`.
+
+        Return its digest. Raises OSError.
+        """
+        digest = hashlib.sha256(packed([head, len(data)]) + data + retry.encode()).digest()
         if digest not in self._functions:
             hidden = f"{self.directory}/{FUNCTIONS}/.{digest.hex()}.{os.urandom(6).hex()}"
             make_private(hidden)
             write_at(f"{hidden}/{CALLS}", 0, data)
             write_at(f"{hidden}/{INDEX}", 0, packed([head, len(data)]))
+            if retry:
+                write_at(f"{hidden}/{RETRY}", 0, retry.encode())
             os.rename(hidden, f"{self.directory}/{FUNCTIONS}/{digest.hex()}")
             self._functions.add(digest)
         return digest
 
-    def add_block(self, digest: bytes, first: int, calls: Sequence[bytes]) -> None:
+    def add_block(
+        self, digest: bytes, first: int, calls: Sequence[bytes], *, places: bytes = b"", attempt: int = 1
+    ) -> None:
         """Write a block of calls, the first of which has the number `first`. Waits while the disk is full.
 
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
-        self._write(encode(Head(BLOCK, self.next_block, first=first, calls=len(calls)), pack(digest, calls)))
+        with self.lock:
+            head = Head(BLOCK, self.next_block, first=first, calls=len(calls), attempt=attempt)
+            self._write(encode(head, pack(digest, calls, places)))
+            self.next_block += 1
+
+    def read_block(self, offset: int) -> tuple[bytes, int, list[bytes], bytes]:
+        """Read a block that was written: its function, its first call, its calls, and the places of results.
+
+        Raises OSError and SlurmError.
+        """
+        frame = read_frame(f"{self.directory}/{BLOCKS}", offset)
+        if frame is None:
+            raise ProtocolError(f"{self.directory}/{BLOCKS} is damaged: it has no block at {offset}")
+        digest, calls, places = unpack(frame.body)
+        return bytes.fromhex(digest), frame.head.first, calls, places
+
+    def cancel(self, calls: range) -> None:
+        """Write that some calls are cancelled. Raises as `add_block` does."""
+        self._write(encode(Head(CANCEL, self.next_block, first=calls.start, calls=len(calls))))
 
     def close(self) -> None:
         """Write that no more calls follow."""
         self._write(encode(Head(CLOSED, self.next_block)))
 
     def _write(self, frame: bytes) -> None:
-        if self._interrupted:
-            raise PoolError("a call was interrupted while it was written, so this pool takes no more: make a new one")
-        self._interrupted, pause = True, 0.1
-        while True:
-            try:
-                prepare(self.directory, self.next_block)
-                write_at(f"{self.directory}/{BLOCKS}", self._offset, frame)
-                break
-            except OSError as error:  # nothing else may be written there: elements may have seen a part of it
-                _log.warning("calls of a pool cannot be written, trying again: %s", error)
-                time.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
-        self._offset += len(frame)
-        self.next_block += 1
-        self._interrupted = False
+        with self.lock:
+            if self._interrupted:
+                raise PoolError(
+                    "a call was interrupted while it was written, so this pool takes no more: make a new one"
+                )
+            self._interrupted, pause = True, 0.1
+            while True:
+                try:
+                    prepare(self.directory, self.next_block)
+                    write_at(f"{self.directory}/{BLOCKS}", self.offset, frame)
+                    break
+                except OSError as error:  # nothing else may be written there: elements may have seen a part of it
+                    _log.warning("calls of a pool cannot be written, trying again: %s", error)
+                    time.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE)
+            self.offset += len(frame)
+            self._interrupted = False

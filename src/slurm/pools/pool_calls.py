@@ -8,19 +8,26 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.errors import PoolError, TransportError
+from slurm.errors import PoolError, SlurmError, TransportError
 from slurm.pools.answers import Answers
+from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
+from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.verdicts import Verdicts, cancelled
-from slurm.protocol.claims import Claims, claimant
+from slurm.protocol.claims import Claims, claimant, element_of
+from slurm.protocol.frames import BLOCK, FrameReader
+from slurm.protocol.pools import BLOCKS
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from slurm.options.retry import Retry
     from slurm.places.place import Place
+    from slurm.pools.client_files import ClientFiles
     from slurm.protocol.outcomes import Outcome
+    from slurm.serialization.pickling import Reference
     from slurm.storage.job_store import Outcomes
     from slurm.storage.results import FetchedResults
     from slurm.submission.submission_state import SubmissionState
@@ -33,49 +40,115 @@ _EAGERNESS = 0.05
 _LINGER = 5.0
 """Seconds that the thread waits for more calls."""
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
-_CLIENT = "client"
-
-
-class _Block:
-    """A block, and its calls that have not ended."""
-
-    __slots__ = ("left", "number")
-
-    def __init__(self, number: int, calls: range) -> None:
-        self.number, self.left = number, set(calls)
+_CANCELLED_SECONDS, _FEW = 5.0, 64
+"""So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_BLOCK_BYTES = 1 << 20
+"""A block of several calls has no more bytes."""
+_CANCELLED, _ENDED = "cancelled", "ended"
+"""The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
 
 
 class PoolCalls:
-    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission."""
+    """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission.
 
-    def __init__(self, place: Place, key: str, pool: SubmissionState) -> None:
-        self._place, self._pool = place, pool
+    Without `files`, those of another process, which writes them.
+    """
+
+    def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
+        self._place, self._pool, self._files = place, pool, files
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
+        self._heads = FrameReader(f"{self._directory}/{BLOCKS}")
         self._answers = Answers(self._directory, pool.elements)
-        self.state = CallsState(key, pool, self._answers.element_of)
+        self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server = self
-        self._verdicts, self._claims = Verdicts(place, pool), Claims(self._directory, _CLIENT)
-        self._blocks: dict[int, _Block] = {}  # with calls that have not ended, in order
-        self._block_of: dict[int, _Block] = {}
+        self._verdicts = Verdicts(place, pool)
+        self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
         self._ended: set[int] = set()  # elements
+        self.held = HeldCalls(place, self._state_of, self.follow)
         self._changed, self._reading = threading.Condition(), threading.RLock()
+        self._blocks = Blocks(self._changed)
         self._thread: threading.Thread | None = None
         self._concluded_at = self._added_at = self._warned_at = 0.0
         for element in range(pool.elements):
             place.tracker.when_finished(pool, element, partial(self._element_ended, element))
         place.outcomes.add(key, self)
 
-    def add(self, number: int, calls: range) -> None:
-        """Expect answers to the calls of a block. Call it before the block is written."""
-        block = _Block(number, calls)
-        with self._changed:
-            self._blocks[number] = block
-            self._block_of.update(dict.fromkeys(calls, block))
+    def submit(
+        self,
+        digest: bytes,
+        calls: Sequence[bytes],
+        *,
+        needs: Sequence[frozenset[Reference]],
+        after: tuple[tuple[Reference, str], ...],
+        retry: Retry | None,
+        size: int,
+    ) -> range:
+        """Write calls in blocks of at most `size`, but for those that wait for jobs; return their numbers.
+
+        Waits while too many have no answer. Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
+        """
+        waits = [bool(some) or bool(after) for some in needs]
+        for key in {each.key for each in (*frozenset().union(*needs), *(each for each, _ in after))}:
+            self._state_of(key)
+        numbers, at = self.state.grow(len(calls)), 0
+        while at < len(calls):
+            end, written = at + 1, len(calls[at])
+            if waits[at]:
+                self.held.add(Held(numbers[at], digest, calls[at], retry, needs[at], after))
+            else:
+                while end < min(at + size, len(calls)) and not waits[end] and written + len(calls[end]) <= _BLOCK_BYTES:
+                    written += len(calls[end])
+                    end += 1
+                if not self._blocks.has_room:
+                    self.follow()
+                    self._blocks.wait_for_room()
+                self.add(digest, numbers[at], calls[at:end], retry=retry)
+            at = end
+        self.follow()
+        return numbers
+
+    def add(
+        self,
+        digest: bytes,
+        first: int,
+        calls: Sequence[bytes],
+        *,
+        retry: Retry | None,
+        places: bytes = b"",
+        attempt: int = 1,
+    ) -> None:
+        """Write a block of calls, and expect answers to them. Raises PoolError."""
+        files = self._own_files
+        with files.lock:
+            numbers = range(first, first + len(calls))
+            size = sum(map(len, calls))
+            self._blocks.add(Block(files.next_block, numbers, files.offset, size, retry, attempt))
+            files.add_block(digest, first, calls, places=places, attempt=attempt)
+
+    def find(self) -> None:
+        """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""
+        with self._reading:
+            for head, offset in self._heads.heads():
+                if head.kind == BLOCK:
+                    numbers = range(head.first, head.first + head.calls)
+                    self.state.grow(max(0, numbers.stop - self.state.count))
+                    if head.attempt > 1:
+                        self._answers.expect(numbers, head.attempt)
+                        self._blocks.end(numbers)
+                    block = Block(head.number, numbers, offset, head.length, None, head.attempt)
+                    block.left = {number for number in numbers if not self._answers.has(number)}
+                    self._blocks.add(block)
+
+    @property
+    def _own_files(self) -> ClientFiles:
+        if self._files is None:
+            raise PoolError(f"calls of {self.state.key} can be added and ended only by the process that makes them")
+        return self._files
 
     @property
     def unanswered(self) -> bool:
         """Whether any call has not ended."""
-        return bool(self._blocks)
+        return bool(self._blocks or self.held)
 
     @property
     def none_left(self) -> bool:
@@ -95,30 +168,50 @@ class PoolCalls:
         with self._changed:
             self._added_at = time.monotonic()
             self._changed.notify_all()
-            if self._blocks and (self._thread is None or not self._thread.is_alive()):
+            if self._busy and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="slurm-pool", daemon=True)
                 self._thread.start()
 
     def query(self) -> None:
         """Report which unfinished calls have been claimed: they run, or will run soon."""
         reports: dict[int, Report] = {}
-        for block in self._unfinished_blocks():
+        for block in self._blocks.all():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(_element(name)) if name and name != _CLIENT else ""
+            host = self._answers.host(element_of(name)) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
+        waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
+        reports.update(dict.fromkeys(self.held.numbers, waits))
         self.state.add_reports(reports)
 
     def cancel(self, indices: Collection[int]) -> None:
-        """End the calls of blocks that no element has claimed. Raises PoolError if others have not ended."""
-        wanted = set(indices)
-        for block in self._unfinished_blocks():
-            if block.left <= wanted and self._claims.claim(block.number):
-                self._conclude(block, cancelled())
-        if left := [index for index in wanted if not self.state.finished(index)]:
-            name = self.state.name(min(left))
-            raise PoolError(f"{len(left)} calls, such as {name}, cannot be cancelled: an element of the pool has them")
+        """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
+        wanted, left = set(indices), list[int]()
+        self._conclude(self.held.take(wanted), cancelled())
+        for block in self._blocks.all():
+            if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
+                self._conclude(block.left, cancelled())
+            else:
+                left += wanted & block.left
+        for calls in ranges(left):
+            self._own_files.cancel(calls)
+        self.follow()
+
+    def output(self, index: int, begin: int = 0) -> bytes:
+        """Read what a call has printed so far, from a byte on. Raises TransportError."""
+        where = self._answers.output(index)
+        if where is None:
+            return b""
+        path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
+        try:
+            with open(path, "rb") as log:
+                log.seek(where.begin + begin)
+                return log.read() if where.end is None else log.read(max(0, where.end - log.tell()))
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise TransportError(f"{path} cannot be read: {error}") from error
 
     # The thread.
 
@@ -127,17 +220,19 @@ class PoolCalls:
             self._ended.add(element)
             self._concluded_at = 0.0
             self._changed.notify_all()
+        self.follow()
 
     def _run(self) -> None:
         last = time.monotonic()
         while True:
             with self._changed:
-                if not self._changed.wait_for(lambda: self._blocks, _LINGER):
+                if not self._changed.wait_for(lambda: self._busy, _LINGER):
                     self._thread = None
                     return
             begin = time.monotonic()
             found = False
             try:
+                self._write_held()
                 found = self._look()
             except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
                 if begin - self._warned_at > _WARN_SECONDS:
@@ -149,17 +244,17 @@ class PoolCalls:
                 took = 0.0 if found else min(now - begin, 0.005)
                 shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._pool.elements)
                 eager = _EAGERNESS * (now - max(last, self._added_at))
-                if self._blocks:
+                if self._busy:
                     self._changed.wait(max(shortest, min(eager, _LONGEST_PAUSE)))
 
     def _look(self) -> bool:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
         ended = frozenset(self._ended)  # before reading: all that these have answered is there
         found = self._read()
-        if ended and time.monotonic() - self._concluded_at > _CONCLUDE_SECONDS:
+        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._unfinished_blocks():
-                self._conclude_if_ended(block, ended)
+            for block in self._blocks.all()[: None if ended else _FEW]:
+                self._conclude_if_over(block, ended)
         return bool(found)
 
     def _read(self) -> frozenset[int]:
@@ -167,41 +262,78 @@ class PoolCalls:
         found: set[int] = set()
         try:
             with self._reading:
+                if self._files is None:
+                    self.find()
                 try:
                     self._answers.read(found)
                 finally:
-                    self._forget(found)
+                    self._blocks.end(found)
         finally:  # what other elements have answered must not wait for the one whose answers cannot be read
             if found:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_ended(self, block: _Block, ended: frozenset[int]) -> None:
-        """Conclude calls that an ended element has claimed, or, if no element is left, that nobody has."""
-        name = claimant(self._directory, block.number)
-        if name is None and len(ended) == self._pool.elements and self._claims.claim(block.number):
-            self._conclude(block, self._verdicts.pool_ended(ended))
-        elif name and name != _CLIENT and _element(name) in ended:
-            self._conclude(block, self._verdicts.of_element(_element(name)))
+    def _conclude_if_over(self, block: Block, ended: frozenset[int]) -> None:
+        """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
+        name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
+        if name is None and not others and self._claims[_ENDED].claim(block.number):
+            name = _ENDED
+        if name == _CANCELLED:
+            self._conclude(block.left, cancelled())
+        elif name == _ENDED:
+            if not others:
+                self._conclude(block.left, self._verdicts.pool_ended(ended))
+        elif name and element_of(name) in ended:
+            outcome = self._verdicts.of_element(element_of(name))
+            if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
+                self._conclude(block.left, outcome)
+                return
+            try:
+                self._write_again(block)
+            except (OSError, SlurmError) as error:
+                _log.warning("calls of %s are not made again: %s", self.state.key, error)
+                self._conclude(block.left, outcome)
 
-    def _conclude(self, block: _Block, outcome: Outcome) -> None:
+    def _write_again(self, block: Block) -> None:
+        """Write the calls of a block that have no answers once more, as the next attempt."""
+        digest, first, calls, places = self._own_files.read_block(block.offset)
         with self._reading:
-            concluded = [number for number in sorted(block.left) if self._answers.conclude(number, outcome)]
-            self._forget(concluded)
+            for numbers in ranges(block.left):
+                self._answers.expect(numbers, block.attempt + 1)
+                some = [calls[number - first] for number in numbers]
+                attempt = block.attempt + 1
+                self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
+            self._blocks.drop(block)
+
+    def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
+        with self._reading:
+            concluded = [number for number in sorted(numbers) if self._answers.conclude(number, outcome)]
+            self._blocks.end(concluded)
         self._place.tracker.learn(self.state, concluded)
 
-    def _forget(self, numbers: Iterable[int]) -> None:
-        """Drop calls that have ended from their blocks."""
-        with self._changed:
-            for number in numbers:
-                block = self._block_of.pop(number)
-                block.left.discard(number)
-                if not block.left:
-                    del self._blocks[block.number]
+    def _write_held(self) -> None:
+        """Write the calls that have waited for others, or conclude them. Raises SlurmError."""
+        for held, outcome in self.held.ready():
+            if outcome is not None:
+                self._conclude([held.number], outcome)
+            else:
+                where = places(held.needs, self._place_of)
+                self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
+        if self.none_left and self.held:
+            self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
 
-    def _unfinished_blocks(self) -> list[_Block]:
-        with self._changed:
-            return list(self._blocks.values())
+    def _place_of(self, key: str, index: int) -> tuple[str, int] | None:
+        source = self._place.outcomes.own(key)
+        return source._answers.place_of(index) if isinstance(source, PoolCalls) else None  # noqa: SLF001 - another one
+
+    def _state_of(self, key: str) -> SubmissionState:
+        source = self._place.outcomes.own(key)
+        return source.state if isinstance(source, PoolCalls) else self._place.registry.get(key)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether there is anything to do for the thread."""
+        return bool(self._blocks) or self.held.any_ready or bool(self.held and self.none_left)
 
     # The OutcomeSource.
 
@@ -228,8 +360,3 @@ class PoolCalls:
         """Read results, and the outcomes of calls that have failed."""
         del key, chunk
         return self._answers.results(indices)
-
-
-def _element(name: str) -> int:
-    """The number of the element that has claimed a block with this name."""
-    return int(name.partition(".")[0])

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from slurm.protocol import FAILED, PROCESS, QUEUE
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
+from slurm.submission.status import FinalStatus
 from slurm.tracking import exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from slurm.options.retry import Retry
     from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
 
@@ -34,6 +36,11 @@ class Verdicts:
         outcome = self.of_element(max(elements))
         why = outcome.error.message if outcome.error else outcome.state or f"status {outcome.exit_code}"
         return _ended(f"no element of its pool is left; the last one ended: {why}")
+
+    def allows(self, retry: Retry, outcome: Outcome, attempt: int) -> bool:
+        """Whether a call with this outcome, which an ended element had claimed, is made again by another element."""
+        status = FinalStatus(JobState.parse(outcome.state) if outcome.state else JobState.FAILED, None)
+        return retry.allows(exceptions.failures_of(outcome, status), attempt)
 
     def _of_element(self, element: int) -> Outcome:
         outcome = self._place.outcomes.outcomes(self._pool.key, [element], chunk=1).get(element)

@@ -218,6 +218,8 @@ class Submission(Document):
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None
     """For a workflow, the class and data of its cluster on the node; see `slurm.clusters.workflow_cluster`."""
+    pool: Mapping[str, Any] | None = None
+    """For a pool: `workers`, the number of worker processes of each element."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float

@@ -32,6 +32,11 @@ def claimant(directory: str, block: int) -> str | None:
         return None
 
 
+def element_of(name: str) -> int:
+    """Return the number of the element that has claimed a block with this name."""
+    return int(name.partition(".")[0])
+
+
 class Claims:
     """The claims of one process in a client's directory. `name` says who it is."""
 

@@ -8,6 +8,7 @@ reader never takes a part of one frame for the begin of another. A frame is ther
 from __future__ import annotations
 
 import os
+import time
 from struct import Struct
 from typing import NamedTuple
 from zlib import crc32
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-BLOCK, CLOSED = 1, 2
-"""The kinds of frames in `calls`: calls to make, and that no more follow."""
-RESULT, FAILURE, LARGE, HERE, BEGUN = 11, 12, 13, 14, 15
+BLOCK, CLOSED, CANCEL = 1, 2, 3
+"""The kinds of frames in `calls`: calls to make; that no more follow; and calls to cancel, from `first` on."""
+RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED = 11, 12, 13, 14, 15, 16
 """The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
-own; the host and the job id of the element; and, only from a worker to its parent, that a call has begun."""
+own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; and that
+a call was cancelled."""
 
 _MAGIC = b"slf"
 _HEAD = Struct("<3sBQQIIddIQI")
@@ -39,14 +41,15 @@ class Head(NamedTuple):
     number: int
     """Of a block, its number; of an answer, that of the call."""
     first: int = 0
-    """The first call of a block."""
-    calls: int = 1
-    """The number of calls of a block."""
+    """Of a block, its first call; of an answer, the offset of the call's output in the log of the worker."""
+    calls: int = 0
+    """Of a block, the number of its calls; of an answer, that of the bytes that the call has printed."""
     attempt: int = 1
     began: float = 0.0
     ended: float = 0.0
     """Seconds since the epoch, by the node's clock."""
     worker: int = 0
+    """The number of the worker in its element, from 1."""
     length: int = 0
     """The number of bytes of the body."""
     checksum: int = 0
@@ -138,6 +141,19 @@ def read_frame(path: str, offset: int) -> Frame | None:
         head = head_at(os.pread(file.fileno(), HEAD_BYTES, offset))
         body = _read(file, head.length, offset + HEAD_BYTES) if head else b""
     return Frame(head, offset, body) if head and head.fits(body) else None
+
+
+def wait_for_frame(path: str, offset: int, seconds: float) -> Frame:
+    """Read a frame of which at least a part is there. The rest may come late.
+
+    Network file systems show the parts of a file in any order. Raises OSError if it is not complete after some seconds.
+    """
+    end = time.monotonic() + seconds
+    while (frame := read_frame(path, offset)) is None:
+        if time.monotonic() > end:
+            raise OSError(f"{path}: what is written at {offset} is damaged")
+        time.sleep(0.02)
+    return frame
 
 
 def _read(file: IO[bytes], length: int, offset: int) -> bytes:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any
 
-    _Member = Mapping[str, tuple[tuple[str, ...], bytes]]
+    _Member = tuple[bytes, Mapping[str, tuple[tuple[str, ...], bytes]]]
+    """The dictionary of the compression, and of each directory the names of its files and their compressed contents."""
 
 SOURCES = "packed-sources"
 """The member with the files as they are. It serves tracebacks, shell programs, and other versions of Python."""
@@ -28,6 +29,8 @@ CODES = f"packed-{sys.implementation.cache_tag}"
 NODE_CODES = f"{CODES}-node"
 """The member with those of `NODE`. A command needs no others, and the rest is eight times as large."""
 NODE = ("slurm/protocol/", "slurm/runner/")
+_DICTIONARY_BYTES = 16_384
+"""Names and code are alike in all directories: the beginning of the longest text is the dictionary of zlib for all."""
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
@@ -37,18 +40,20 @@ def pack(files: Mapping[str, bytes]) -> bytes:
         directory, _, name = path.rpartition("/")
         groups.setdefault(directory, {})[name] = data
     texts = {directory: marshal.dumps(tuple(group.values()), 2) for directory, group in groups.items()}
-    return marshal.dumps({name: (tuple(groups[name]), _compressed(text)) for name, text in texts.items()}, 2)
+    dictionary = max(texts.values(), key=len, default=b"")[:_DICTIONARY_BYTES]
+    members = {name: (tuple(groups[name]), _compressed(text, dictionary)) for name, text in texts.items()}
+    return marshal.dumps((_compressed(dictionary), members), 2)
 
 
-def _compressed(data: bytes) -> bytes:
-    compressor = zlib.compressobj(9, memLevel=9)
+def _compressed(data: bytes, dictionary: bytes = b"") -> bytes:
+    compressor = zlib.compressobj(9, memLevel=9, zdict=dictionary)
     return compressor.compress(data) + compressor.flush()
 
 
 def packed_names(data: bytes) -> list[str]:
     """The paths of the files of such a member."""
-    directories = marshal.loads(data).items()  # noqa: S302 - of a zip that was checked
-    return [f"{directory}/{name}" for directory, (names, _) in directories for name in names]
+    _, directories = marshal.loads(data)  # noqa: S302 - of a zip that was checked
+    return [f"{directory}/{name}" for directory, (names, _) in directories.items() for name in names]
 
 
 def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
@@ -98,7 +103,7 @@ class PackedLoader:
 
 def _has(member: _Member, path: str) -> bool:
     directory, _, name = path.rpartition("/")
-    return directory in member and name in member[directory][0]
+    return name in member[1].get(directory, ((), b""))[0]
 
 
 def _unpacked(archive: str, name: str, path: str) -> bytes | None:
@@ -107,13 +112,14 @@ def _unpacked(archive: str, name: str, path: str) -> bytes | None:
     if not _has(member, path):
         return None
     directory, _, file = path.rpartition("/")
-    return _group(archive, name, directory)[member[directory][0].index(file)]
+    return _group(archive, name, directory)[member[1][directory][0].index(file)]
 
 
 @lru_cache(maxsize=16)
 def _group(archive: str, name: str, directory: str) -> tuple[bytes, ...]:
     """The files of a directory, in the order of their names in the member."""
-    data = zlib.decompress(_member(archive, name)[directory][1])
+    dictionary, directories = _member(archive, name)
+    data = zlib.decompressobj(zdict=zlib.decompress(dictionary)).decompress(directories[directory][1])
     found: tuple[bytes, ...] = marshal.loads(data)  # noqa: S302 - as above
     return found
 
@@ -123,7 +129,7 @@ def _member(archive: str, name: str) -> _Member:
     try:
         found: _Member = marshal.loads(_read(f"{archive}/{name}"))  # noqa: S302 - as above
     except OSError:  # the client has another version of Python
-        return {}
+        return b"", {}
     return found
 
 

@@ -1,27 +1,37 @@
 """Pools: the files of a pool's clients. Each client has a directory `clients/<n>/` in the directory of the pool.
 
 calls                     client       frames: blocks of calls
-functions/<digest>/       client       calls.pkl and calls.idx, without calls: a function, and what calls share
+functions/<digest>/       client       calls.pkl and calls.idx, without calls: a function, and what calls share;
+                                       retry, the `Retry` of its calls as JSON, if they have one
 taken/<b // 4096>/<b>     elements     claims of blocks, see `slurm.protocol.claims`
 out/<e>.<attempt>         element e    frames: answers
-results/<n>.pkl           a worker     the result of call n, if it is large
+results/<n>-<e>.<a>-<b>.pkl  a worker  the result of attempt b of call n, if it is large
+
+In `logs/` of the pool, `<e>.<w>.log` is the log of worker w, from 1, of element e.
 """
 
 from __future__ import annotations
 
-from slurm.protocol import CLIENTS
+from slurm.protocol import CLIENTS, LOGS, log_name
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCKS, OUT, FUNCTIONS = "calls", "out", "functions"
+BLOCKS, OUT, FUNCTIONS, RETRY = "calls", "out", "functions", "retry"
 
+POOL = "pool"
+"""The name of the task that the elements of pools run."""
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 4
 _COUNT_BYTES = 4
+
+
+def is_pool(key: str) -> bool:
+    """Whether a key is that of a pool, or else of a task with that name."""
+    return key.partition("/")[0] == POOL and CLIENTS not in key.split("/")
 
 
 def client_key(pool: str, number: int) -> str:
@@ -34,14 +44,28 @@ def outbox_name(element: int, attempt: int = 1) -> str:
     return f"{element}.{attempt}"
 
 
-def pack(digest: bytes, calls: Sequence[bytes]) -> bytes:
-    """Return the body of a block: calls of the function with this digest, as pickled arguments."""
+def worker_log(element: int, task: int, worker: int) -> str:
+    """Return the path of a worker's log in the pool's directory. `task` is the scheduler's number of the element."""
+    return f"{LOGS}/{log_name(element - task, f'{task}.{worker}')}"
+
+
+def pack(digest: bytes, calls: Sequence[bytes], places: bytes = b"") -> bytes:
+    """Return the body of a block: calls of the function with this digest, as pickled arguments.
+
+    `places` says where the results of calls are that the arguments refer to, as JSON: for the key of each client, and
+    the number of each call, the name of an outbox and an offset in it.
+    """
     lengths = (len(call).to_bytes(_LENGTH_BYTES, "little") for call in calls)
-    return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls))
+    return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls, places))
 
 
-def unpack(body: bytes) -> tuple[str, list[bytes]]:
-    """Return the digest of the function, in hexadecimal, and the pickled arguments of the calls of a block."""
+def digest_of(body: bytes) -> str:
+    """Return the digest of the function of a block, in hexadecimal."""
+    return body[:_DIGEST_BYTES].hex()
+
+
+def unpack(body: bytes) -> tuple[str, list[bytes], bytes]:
+    """Return the digest of the function, in hexadecimal, the pickled arguments of calls, and the places of a block."""
     at = _DIGEST_BYTES + _COUNT_BYTES
     count = int.from_bytes(body[_DIGEST_BYTES:at], "little")
     lengths = [int.from_bytes(body[i : i + _LENGTH_BYTES], "little") for i in range(at, at + count * _LENGTH_BYTES, 4)]
@@ -50,4 +74,4 @@ def unpack(body: bytes) -> tuple[str, list[bytes]]:
     for length in lengths:
         calls.append(body[at : at + length])
         at += length
-    return body[:_DIGEST_BYTES].hex(), calls
+    return digest_of(body), calls, body[at:]

@@ -125,7 +125,7 @@ class Command(Record):
 
             environ = mpi.without_world(environ)
         started = [*_prefix(), *argv]
-        started = mpi.launched(launcher, started) if launcher else started
+        started = mpi.launched(launcher, started, directory.path) if launcher else started
         ended = _run(started, environ, directory, self._input(values))
         given = [file.name for file in self.files]
         paths, missing = directory.find(self.products, given) if ended.status == 0 else ([], [])

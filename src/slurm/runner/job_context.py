@@ -37,6 +37,10 @@ class Stopped(BaseException):
     """The task has saved a checkpoint and must end: unwinds the task up to the runner."""
 
 
+class Ended(BaseException):
+    """The call ends because its user has asked it to: its outcome has the state CANCELLED, with this as the reason."""
+
+
 class JobContext(Record):
     """The job that a task runs in: give a parameter this annotation, or call `slurm.current_job()`.
 
@@ -242,6 +246,12 @@ def _expanded(nodes: str) -> tuple[str, ...]:
     return expand(nodes)
 
 
+def forget_progress(key: str, index: int) -> None:
+    """Forget what a call that has ended has reported."""
+    _reported.pop((key, index), None)
+    pruned.pop((key, index), None)
+
+
 def drop_checkpoints(context: JobContext, index: int) -> None:
     """Remove the checkpoints of a call that has its result."""
     if "slurm.runner.checkpoint" in sys.modules:  # otherwise the task has neither saved nor read one
@@ -309,7 +319,7 @@ def defer_stop() -> None:
 
 def set_current(context: JobContext) -> None:
     """Make `current_job()` return `context` in this process."""
-    _current.append(context)
+    _current[:] = [context]
 
 
 def set_current_index(index: int) -> None:

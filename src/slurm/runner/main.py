@@ -9,7 +9,7 @@ from slurm.protocol import DEBUG_SIGNAL, DUMP_SIGNAL, LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag, pop_metrics_flag
-from slurm.runner.job_context import JobContext, Stopped, accept_stops, request_stop, set_current
+from slurm.runner.job_context import Ended, JobContext, Stopped, accept_stops, request_stop, set_current
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 
@@ -116,6 +116,8 @@ def run(job: JobContext, saver: ResultSaver, tag: str, callbacks: CallbackRunner
         return saver.failure(RESOLVE, error)
     except Stopped as error:
         return saver.stopped(str(error))
+    except Ended as error:
+        return saver.cancelled(str(error))
     except BaseException as error:  # noqa: BLE001 - the user's code: SystemExit and KeyboardInterrupt are outcomes too
         return saver.failure(phase, error)
 

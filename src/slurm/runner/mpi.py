@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
+import os
+
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.attempt_directory import STDERR, STDOUT
+from slurm.runner.program import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WORLD = ".world"
 """A file in the attempt's directory that a process writes when its world has the wrong size: the size."""
-_VARIABLES = ("PMI_SIZE", "PMI_UNIVERSE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
+VARIABLES = ("PMI_SIZE", "PMI_UNIVERSE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
 """Variables that launchers set for MPI libraries. A runner may inherit those of a world that it belongs to."""
 _CHECK = """\
 want=${SLURM_STEP_NUM_TASKS:-${SLURM_NTASKS:-1}}
 size=${PMI_SIZE:-${OMPI_COMM_WORLD_SIZE:-${PMI_UNIVERSE_SIZE:-${PMIX_RANK:+$want}}}}
 [ "${size:-1}" = "$want" ] || { echo "${size:-1} $want" > .world; exit 1; }
-exec "$@"
 """
 """Runs in place of each process, becomes the program, and keeps its descriptors. PMIx has no variable for the size."""
 
 
-def launched(words: Sequence[str], argv: Sequence[str]) -> list[str]:
-    """Return the command that starts a program in all tasks. Nothing is checked with --mpi=none."""
-    check = () if "--mpi=none" in words else ("sh", "-c", _CHECK, "sh")
-    return [*words, *check, *argv]
+_TO_LOGS = """\
+[ ! "${{{mark}:-}}" ] || [ "$(uname -n)" != {host} ] || exec >> {stdout} 2>> {stderr}
+"""
+"""mpiexec of MPICH may lose output of processes when one of them calls MPI_Abort: it ends before it has read all."""
+
+
+def launched(words: Sequence[str], argv: Sequence[str], directory: str) -> list[str]:
+    """Return the command that starts a program in all tasks. Nothing is checked with --mpi=none.
+
+    The processes of mpiexec on this host write to the logs in the directory of the attempt themselves.
+    """
+    if "--mpi=none" in words:
+        return [*words, *argv]
+    logs = _to_logs(directory) if words[0] == "mpiexec" else ""
+    return [*words, "sh", "-c", f'{_CHECK}{logs}exec "$@"\n', "sh", *argv]
+
+
+def _to_logs(directory: str) -> str:
+    import shlex  # noqa: PLC0415 - few commands use mpiexec
+
+    return _TO_LOGS.format(
+        mark=MARK,
+        host=shlex.quote(os.uname().nodename),
+        stdout=shlex.quote(f"{directory}/{STDOUT}"),
+        stderr=shlex.quote(f"{directory}/{STDERR}"),
+    )
 
 
 def without_world(environ: Mapping[str, str]) -> dict[str, str]:
     """Return an environment without the variables of another world."""
-    return {name: value for name, value in environ.items() if name not in _VARIABLES}
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
 
 
 def problem(words: Sequence[str], environ: Mapping[str, str], directory: str, status: int) -> str:

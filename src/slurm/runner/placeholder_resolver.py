@@ -92,7 +92,7 @@ class PlaceholderResolver:
                 raise ValueError("its outcome names no result")
             return finished
         with open_own(f"{directory}/{RESULTS}/{result.file}") as file:
-            return _unpickled(file, result)
+            return unpickled_result(file, result)
 
     def _success(self, key: str, index: int, chunk: int) -> Any:
         outcome = self._outcome(key, index, chunk)
@@ -159,7 +159,8 @@ def _shared_outcome(directory: str, element: int) -> Outcome | None:
     return None
 
 
-def _unpickled(file: IO[bytes], record: ResultRecord) -> Any:
+def unpickled_result(file: IO[bytes], record: ResultRecord) -> Any:
+    """Load a result from its file. Raises EOFError if the file is not as long as it was."""
     size = os.fstat(file.fileno()).st_size
     if size != record.bytes:
         raise EOFError(f"{record.bytes} bytes were saved, but the file has {size}")

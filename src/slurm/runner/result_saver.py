@@ -13,6 +13,7 @@ from slurm.protocol import (
     FAILED,
     OUTCOMES,
     RESULTS,
+    RUN,
     SAVE,
     STOPPED,
     SUCCEEDED,
@@ -91,6 +92,10 @@ class ResultSaver:
     def stopped(self, signal: str) -> Outcome:
         """Record that the task has saved a checkpoint because of a signal and continues in another attempt."""
         return self._commit(FAILED, STOPPED, exit_code=STOPPED_STATUS, reason=signal)
+
+    def cancelled(self, reason: str) -> Outcome:
+        """Record that the call has ended because its user asked it to."""
+        return self._commit(FAILED, RUN, exit_code=1, state="CANCELLED", reason=reason)
 
     def failure(self, phase: str, error: BaseException) -> Outcome:
         """Commit a failure in `phase`, and print the traceback to the log."""

@@ -31,6 +31,11 @@ LAST_CLUSTER = "__LAST_CLUSTER__"
 """Placeholder for the cluster that this id names. If it names none, an argument with the placeholder is left out."""
 
 
+def id_of_link(number: int) -> str:
+    """Return the placeholder for the id of a job that the same command queues before: that of link `number`."""
+    return f"__LINK_{number}__"
+
+
 class Site(NamedTuple):
     """Facts about the machine where a scheduler's commands run."""
 
@@ -142,6 +147,8 @@ class Scheduler(ABC):
     name: ClassVar[str]
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """The first and the longest interval in seconds between two status queries."""
+    kill_wait: ClassVar[float] = 30.0
+    """Seconds between SIGTERM and SIGKILL when it ends a job: slurm.conf(5), KillWait, as Slurm ships."""
     accounting_timeout: ClassVar[float] = 60.0
     """Seconds for the accounting command. If it takes longer, the accounting counts as down for a while."""
     launcher: ClassVar[Sequence[str]] = ()
@@ -155,6 +162,12 @@ class Scheduler(ABC):
     """A shell pattern for the part of an id that names its cluster; it is removed in dependencies."""
     end_signal: ClassVar[str] = "TERM"
     """The signal that it sends to end a job."""
+    away: ClassVar[Sequence[str]] = ()
+    """Parts of messages of commands that could not reach it: such a command has done nothing."""
+    full: ClassVar[Sequence[str]] = ()
+    """Parts of messages of a submit command of a user who has as many jobs as allowed."""
+    rejections: ClassVar[Sequence[str]] = ()
+    """Parts of messages of a submit command after which nothing is queued."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -193,7 +206,11 @@ class Scheduler(ABC):
 
     def parse_failure(self, message: str) -> Failure:
         """Classify the output of a submit command that printed no id; UNKNOWN for an unknown message."""
-        return Failure.UNKNOWN
+        if _has(message, self.away):
+            return Failure.LATER
+        if _has(message, self.full):
+            return Failure.FULL
+        return Failure.REFUSED if _has(message, self.rejections) else Failure.UNKNOWN
 
     @classmethod
     def launch(cls, ntasks: int, mpi: str = "") -> Sequence[str]:
@@ -229,7 +246,7 @@ class Scheduler(ABC):
 
     def is_transient(self, message: str) -> bool:
         """Whether a failed query may succeed if it is repeated."""
-        return False
+        return _has(message, self.away)
 
     def find_command(self, clusters: str) -> Sequence[str]:
         """Return the command that lists the user's jobs with the marks of their submissions.
@@ -363,6 +380,10 @@ class Scheduler(ABC):
         if not found or missing.strip():
             return Survey(version="", trouble=f"commands not found: {' '.join(missing.split())}" if found else output)
         return Survey(version="unknown")
+
+
+def _has(message: str, parts: Iterable[str]) -> bool:
+    return any(part in message for part in parts)
 
 
 def ntasks(option: Callable[[str], object]) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block, Submitted
     from slurm.schedulers.base import Request, Scheduler
+    from slurm.schedulers.submit_and_record import Link
     from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class SchedulerClient(JobControl):
         *,
         retry_job: Request | None = None,
         patience: float = _PATIENCE,
+        answer: Completed | None = None,
     ) -> Submitted:
         """Queue blocks of a submission and write their ids to the file `record`, with one command.
 
@@ -61,14 +63,15 @@ class SchedulerClient(JobControl):
         block, and ignores its failure. If the queue is full, only the first blocks are queued, or none.
 
         Retries for `patience` seconds while the scheduler cannot be reached. If it is unknown what a command queued,
-        searches the queue for the key and does not submit those blocks again. Raises SubmissionRefused with the
-        scheduler's message, or SchedulerNotFound; with `patience` 0, SchedulerError if it is unknown what was queued.
+        searches the queue for the key and does not submit those blocks again. `answer` is that of a first try, in a
+        chain. Raises SubmissionRefused with the scheduler's message, or SchedulerNotFound; with `patience` 0,
+        SchedulerError if it is unknown what was queued.
         """
         blocks = [request.block for request in requests]
         queued: list[str] = []
         end = time.monotonic() + patience
         for pause in pauses(*_PAUSES):
-            done = self._queue(record, requests, queued, retry_job)
+            done, answer = answer or self._queue(record, requests, queued, retry_job), None
             queued += self.scheduler.parse_submit(done.stdout)
             if len(queued) == len(requests):
                 if done.status != 0:
@@ -102,11 +105,34 @@ class SchedulerClient(JobControl):
     ) -> Completed:
         """Queue the remaining blocks. Some may be queued even if the command does not return."""
         script = submit_and_record.script(self.scheduler, record, requests, queued, retry_job)
-        limit = TIMEOUT * (1 + len(requests) - len(queued))
+        return self._run_script(script, jobs=len(requests) - len(queued))
+
+    def _run_script(self, script: str, *, jobs: int) -> Completed:
+        """Run a submit script for some jobs. Some may be queued even if it does not return."""
         try:
-            return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=limit)
+            return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=TIMEOUT * (1 + jobs))
         except TransportError as error:
             return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
+
+    def submit_chain(self, links: Sequence[Link]) -> tuple[list[Submitted], list[Completed | None]]:
+        """Queue submissions of one block each, and write the record of each, with one command.
+
+        Returns the records of the first ones, which are queued; and for each other one the `answer` with which `submit`
+        goes on: it may be queued. None stands for one that is not.
+        """
+        done = self._run_script(submit_and_record.chain(self.scheduler, links), jobs=len(links))
+        ids = self.scheduler.parse_submit(done.stdout)
+        queued = [
+            submit_and_record.submitted(self.scheduler.name, [link.request.block], [id_])
+            for link, id_ in zip(links, ids, strict=False)
+        ]
+        if len(queued) == len(links):
+            if done.status != 0:
+                _log.warning("cannot write %s: %s", links[-1].record, done.words)
+            return queued, []
+        answer = done._replace(stdout="")
+        broken = done.status < 0 or done.status in _SIGNALS  # else the script has ended at the first that is missing
+        return queued, [answer, *[answer if broken else None] * (len(links) - len(queued) - 1)]
 
     def submit_now(self, record: str, key: str, request: Request, *, retry_job: Request | None) -> Submitted:
         """Queue one block without retries, for callers that must not wait.

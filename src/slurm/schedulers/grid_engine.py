@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import re
-import shlex
 import time
 from html import unescape
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from slurm.errors import OptionError
 from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
-from slurm.schedulers import directives
-from slurm.schedulers.base import Failure, Report, Scheduler, ntasks
+from slurm.schedulers.base import Report
+from slurm.schedulers.qsub import QsubScheduler, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from slurm.options import Options
-    from slurm.protocol import Block
     from slurm.schedulers.base import Request, Site
-    from slurm.schedulers.survey import Survey
+    from slurm.schedulers.qsub import Wanted
 
 _STATES = {
     **dict.fromkeys(("qw", "hqw", "hRqw", "Rqw", "hRwq", "w"), JobState.PENDING),
     **dict.fromkeys(("r", "t", "hr", "ht", "Rr", "Rt", "hRr"), JobState.RUNNING),
     **dict.fromkeys(("s", "S", "T", "ts", "tS", "tT", "Rs", "RS", "RT", "N"), JobState.SUSPENDED),
 }
-_AWAY = ("unable to send message to qmaster", "unable to contact qmaster", "commlib error", "got select error")
-_REFUSALS = (
-    *(
-        "Job was rejected",
-        "job rejected",
-        "unknown resource",
-        "denied:",
-        "not allowed in objectname",
-        "there is no script",
-    ),
-    *("must have the same range of sub-tasks", "argument to -", "Unknown option", "Invalid job array specification"),
-)
-_CANNOT = (
-    *("begin", "clusters", "constraint", "deadline", "exclude", "gpus", "gpus_per_node", "gpus_per_task", "gres"),
-    *("licenses", "mem_per_gpu", "nodefile", "nodelist", "qos", "reservation"),
-)
-"""Options that change what a job needs, and whose counterpart is named differently at each site."""
 _JOB = r"<job_list .*?</job_list>"
 _RANGE = r"<RN_min>(\d+)</RN_min>\s*<RN_max>(\d+)</RN_max>\s*<RN_step>(\d+)</RN_step>"
 _DELETED = (JobState.CANCELLED, "it was deleted before it ran")
@@ -53,11 +32,26 @@ _LIMIT, _SIGNAL = 37, 100
 _KILLED = "it was killed: by qdel, or because it used too much memory"
 
 
-class GridEngineScheduler(Scheduler):
+class GridEngineScheduler(QsubScheduler):
     """Grid Engine, by its commands. An array's id is "12"; the id of its first element is "12.1"."""
 
     name = "sge"
+    title = "Grid Engine"
+    raw = 'sbatch={"--l": "gpu=1"} for its -l gpu=1'
+    submit = "grid_engine_submit.sh"
+    task = "$((SGE_TASK_ID - 1))"
+    version_command = "qconf -help"
     needs = ("qsub", "qstat", "qacct", "qdel", "qalter")
+    cannot = (
+        *("begin", "clusters", "constraint", "deadline", "exclude", "gpus", "gpus_per_node", "gpus_per_task", "gres"),
+        *("licenses", "mem_per_gpu", "nodefile", "nodelist", "qos", "reservation"),
+    )
+    away = ("unable to send message to qmaster", "unable to contact qmaster", "commlib error", "got select error")
+    rejections = (
+        *("Job was rejected", "job rejected", "unknown resource", "denied:", "not allowed in objectname"),
+        *("there is no script", "must have the same range of sub-tasks", "argument to -", "Unknown option"),
+        "Invalid job array specification",
+    )
     end_signal = "KILL"
     flush = 20.0
     """Seconds after which an element that is in neither the queue nor the accounting was deleted before it ran.
@@ -74,21 +68,37 @@ class GridEngineScheduler(Scheduler):
         """Array tasks count from 1."""
         return f"{id_}.{task + 1}"
 
-    def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
-        """None: the submit command has all options, and its job runs the script with the variables of Slurm."""
-        del options, tag, log, block
-        return ()
+    def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
+        """Those that Slurm documents."""
+        return (
+            "export SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
+            # With -V, a job of 8.1.9 lacks the first directory of PATH. TMPDIR has wrappers of parallel environments.
+            "export PATH=${TMPDIR:+$TMPDIR:}$SGE_O_PATH SLURM_SUBMIT_DIR=$SGE_O_WORKDIR SLURM_CPUS_ON_NODE=$NSLOTS",
+            '[ "${RESTARTED:-0}" = 0 ] || export SLURM_RESTART_COUNT=$RESTARTED',
+        )
 
-    def submit_command(self, request: Request) -> Sequence[str]:
-        """Qsub, with a job that runs the script where it is."""
-        return ["sh", "-c", program(__name__, "grid_engine_submit.sh"), "sh", request.script, _job(request),
-                *_arguments(request), *_dependencies(request)]  # fmt: skip
-
-    def parse_failure(self, message: str) -> Failure:
-        """Without a connection to the qmaster nothing is queued."""
-        if self.is_transient(message):
-            return Failure.LATER
-        return Failure.REFUSED if any(words in message for words in _REFUSALS) else Failure.UNKNOWN
+    def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
+        """Options of qsub, and whole jobs or single elements to wait for."""
+        options, seconds = request.options, wanted.seconds
+        flags = {
+            "-t": f"{wanted.tasks[0] + 1}-{wanted.tasks[-1] + 1}",
+            "-N": wanted.name,
+            "-ac": f"SLURMTASKS_TAG={wanted.tag}",
+            "-tc": options.get("max_concurrent"),
+            "-q": options.get("partition"),
+            "-P": options.get("account"),
+            "-wd": options.get("chdir"),
+            "-r": "n" if options.get("no_requeue") else None,
+            "-pe": f"smp {wanted.cpus}" if wanted.cpus > 1 else None,
+            "-h": options.get("hold"),
+        }
+        limits = {
+            "mem_free": f"{max(1, wanted.megabytes // wanted.cpus)}M" if wanted.megabytes else "",
+            "h_rt": seconds or "",
+            "s_rt": max(1, seconds - wanted.lead) if seconds and wanted.lead else "",
+        }
+        needs = [word for name, value in limits.items() if value for word in ("-l", f"{name}={value}")]
+        return [*words(flags, options), *needs, *_dependencies(request)]
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Qstat, and for given ids qacct: the queue forgets elements when they end."""
@@ -106,10 +116,6 @@ class GridEngineScheduler(Scheduler):
             state, reason = _DELETED if deleted else (JobState.UNKNOWN, "")
             reports.append(Report(id_, [task], state, "", "", reason))
         return reports
-
-    def is_transient(self, message: str) -> bool:
-        """The qmaster is down or restarts."""
-        return any(words in message for words in _AWAY)
 
     def ids_unknown(self, message: str) -> bool:
         """Qdel and qalter fail if they do not know one of several ids."""
@@ -134,78 +140,6 @@ class GridEngineScheduler(Scheduler):
         """Parse max_aj_tasks; 0 is no limit."""
         found = re.search(r"^max_aj_tasks\s+(\d+)", output, re.MULTILINE)
         return (int(found[1]) if found else 0) or 75_000
-
-    def survey_script(self) -> str:
-        """Print the version, after the programs that are missing."""
-        return f"{super().survey_script()}\nqconf -help | head -n 1 | sed 's/^/version: /'"
-
-    def parse_survey(self, output: str) -> Survey:
-        """Parse the first line of qconf -help: "SGE 8.1.9"."""
-        head, found, version = output.partition("version: ")
-        survey = super().parse_survey(head)
-        if survey.trouble or not found:
-            return survey._replace(version="", trouble=survey.trouble or output.strip())
-        return survey._replace(version=version.strip(), accounting=True)
-
-
-def _job(request: Request) -> str:
-    """Return the job's own script: it sets the variables of Slurm, then runs the script of the submission."""
-    options, block = request.options, request.block
-    log = shlex.quote(request.log.replace("%%", "%"))
-    log = log.replace("%a", "'$SLURM_ARRAY_TASK_ID'" if log.startswith("'") else "$SLURM_ARRAY_TASK_ID")
-    wanted = "" if block.tasks is None else " ".join(map(str, block.tasks))
-    return "\n".join([
-        "#!/bin/bash",
-        "export SLURM_ARRAY_TASK_ID=$((SGE_TASK_ID - 1)) SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
-        f'case " {wanted or "$SLURM_ARRAY_TASK_ID"} " in *" $SLURM_ARRAY_TASK_ID "*) ;; *) exit 0 ;; esac',
-        f"exec >> {log} 2>&1",
-        # With -V, a job of 8.1.9 lacks the first directory of PATH. TMPDIR has wrappers of parallel environments.
-        "export PATH=${TMPDIR:+$TMPDIR:}$SGE_O_PATH",
-        "export SLURM_SUBMIT_DIR=$SGE_O_WORKDIR SLURM_CPUS_ON_NODE=$NSLOTS",
-        f"export SLURM_NTASKS={ntasks(options.get)} SLURM_CPUS_PER_TASK={options.get('cpus_per_task') or 1}",
-        f"export SLURM_JOB_NAME={shlex.quote(str(options.get('job_name') or ''))}",
-        '[ "${RESTARTED:-0}" = 0 ] || export SLURM_RESTART_COUNT=$RESTARTED',
-        shlex.join(["exec", "/bin/bash", request.script, *request.arguments]),
-    ])  # fmt: skip
-
-
-def _arguments(request: Request) -> list[str]:
-    """Return the options as arguments of qsub. Raises OptionError for those that it cannot do."""
-    options, block = request.options, request.block
-    for name in _CANNOT:
-        if options.get(name) is not None:
-            raise OptionError(
-                f"{name}={options.get(name)!r}: Grid Engine has no option of this meaning that every site has. Remove "
-                f'it, or write what this site uses, such as sbatch={{"--l": "gpu=1"}} for its -l gpu=1'
-            )
-    if str(options.get("nodes") or 1) not in {"1", "1-1"}:
-        raise OptionError(f"nodes={options.get('nodes')!r}: a job of Grid Engine has one node here. Remove the option")
-    tasks = sorted(block.tasks or range(block.count))
-    cpus = ntasks(options.get) * int(str(options.get("cpus_per_task") or 1))
-    mem, seconds = options.get("mem"), _seconds(str(options.get("time") or "0"))
-    given = {
-        "-t": f"{tasks[0] + 1}-{tasks[-1] + 1}",
-        "-N": re.sub(r"^(?=\d)|[^A-Za-z0-9_.-]+", "_", str(options.get("job_name") or "job")),
-        "-ac": f"SLURMTASKS_TAG={_quoted(directives.comment(options, request.comment))}",
-        "-tc": options.get("max_concurrent"),
-        "-q": options.get("partition"),
-        "-P": options.get("account"),
-        "-wd": options.get("chdir"),
-        "-r": "n" if options.get("no_requeue") else None,
-        "-pe": f"smp {cpus}" if cpus > 1 else None,
-    } | {f"-{name.lstrip('-')}": value for name, value in options.sbatch.items() if value not in (None, False)}
-    words = [word for name, value in given.items() if value is not None for word in _words(name, value)]
-    words += [] if not mem else ["-l", f"mem_free={max(1, _megabytes(str(mem)) // cpus)}M"]
-    words += [] if not seconds else ["-l", f"h_rt={seconds}"]
-    if options.get("signal") and seconds:
-        before = int(str(options.get("signal")).rpartition("@")[2])
-        words += ["-l", f"s_rt={max(1, seconds - before)}"]
-    return [*words, *(["-h"] if options.get("hold") else [])]
-
-
-def _words(name: str, value: object) -> list[str]:
-    """Return an option and its values: a parallel environment has two."""
-    return [name] if value is True else [name, *(str(value).split() if name == "-pe" else [str(value)])]
 
 
 def _dependencies(request: Request) -> list[str]:
@@ -292,21 +226,3 @@ def _tasks(text: str) -> list[int]:
         first, _, last = ends.partition("-")
         found += range(int(first) - 1, int(last or first), int(step or 1))
     return found
-
-
-def _quoted(comment: str) -> str:
-    """Quote what ends a value of a context, and what no XML of qstat repeats."""
-    return quote(comment, safe=" /+~:=@|-")
-
-
-def _seconds(limit: str) -> int:
-    """Parse sbatch's minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]]."""
-    days, dash, clock = limit.rpartition("-")
-    parts = [int(part) for part in clock.split(":")]
-    hours, minutes, seconds = ([*parts, 0, 0] if dash or len(parts) == 3 else [0, *parts, 0])[:3]
-    return int(days or 0) * 86400 + hours * 3600 + minutes * 60 + seconds
-
-
-def _megabytes(mem: str) -> int:
-    """Parse sbatch's megabytes, or a number with K, M, G or T."""
-    return round(float(mem.rstrip("KMGT")) * {"K": 1 / 1024, "G": 1024, "T": 1024**2}.get(mem[-1], 1))

@@ -12,7 +12,7 @@ from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
 from slurm.schedulers import directives
 from slurm.schedulers.base import Failure, Report, Scheduler, numbers, ranges
-from slurm.schedulers.local_queue import identity, wire
+from slurm.schedulers.local_queue import GRACE_SECONDS, identity, wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -36,6 +36,7 @@ class LocalScheduler(Scheduler):
 
     name = "local"
     patience = (0.5, 5.0)
+    kill_wait = GRACE_SECONDS
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)

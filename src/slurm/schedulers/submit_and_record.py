@@ -1,20 +1,32 @@
-"""The submit script: shell lines that queue the blocks of a submission and record their ids, in one command."""
+"""The submit script: shell lines that queue the blocks of a submission and record their ids, in one command.
+
+It may queue several submissions of one block each, of which later ones name the ids of earlier ones: a chain of links.
+"""
 
 from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.protocol import Submitted
 from slurm.protocol.shell import program
-from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER
+from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER, id_of_link
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from slurm.protocol import Block
     from slurm.schedulers.base import Request, Scheduler
+
+
+class Link(NamedTuple):
+    """A submission of one block in a chain, and the file for its record."""
+
+    record: str
+    key: str
+    request: Request
+    retry_job: Request | None
 
 
 def script(
@@ -40,6 +52,23 @@ def script(
     return "\n".join([*lines, recording(scheduler.name, record, blocks, [f'"${name}"' for name in names])])
 
 
+def chain(scheduler: Scheduler, links: Sequence[Link]) -> str:
+    """Return lines that queue submissions in order, and record the id of each just after. Stops as `script` does.
+
+    A dependency on `id_of_link(n)` waits for the job of link n.
+    """
+    names = [f"slurmtasks_id{number}" for number in range(len(links))]
+    lines = [program(__name__, "queue.sh")]
+    form = shlex.quote(scheduler.id_form.replace("/", r"\/"))
+    for name, (record, _, request, retry_job) in zip(names, links, strict=True):
+        lines.append(f"own_script {shlex.quote(request.script)}")
+        lines.append(f"queue {form} {_command(scheduler, request, '', names)}; {name}=$slurmtasks_id")
+        if retry_job is not None:
+            lines.append(f"{_command(scheduler, retry_job, name)} > /dev/null < /dev/null")
+        lines.append(recording(scheduler.name, record, [request.block], [f'"${name}"']))
+    return "\n".join(lines)
+
+
 def recording(scheduler: str, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> str:
     """Return a line that writes a record of blocks; `ids` are shell words. Safe if other processes write it, too."""
     text = shlex.quote(submitted(scheduler, blocks, ["%s"] * len(ids)).dumps().decode().strip())
@@ -54,12 +83,14 @@ def submitted(scheduler: str, blocks: Sequence[Block], ids: Sequence[str]) -> Su
     return Submitted(scheduler=scheduler, blocks=tuple(queued))
 
 
-def _command(scheduler: Scheduler, request: Request, last: str) -> str:
+def _command(scheduler: Scheduler, request: Request, last: str, links: Sequence[str] = ()) -> str:
     """Return the command that queues a block; `last` is the shell variable with the id of the previous block.
 
-    `slurmtasks_cluster` contains the name of the cluster of that block.
+    `slurmtasks_cluster` contains the name of the cluster of that block. `links` are the variables of a chain.
     """
     words = [shlex.quote(word) for word in scheduler.submit_command(request)]
     words = [f"${{slurmtasks_cluster:+{word}}}" if LAST_CLUSTER in word else word for word in words]
     text = " ".join(words).replace(LAST_BLOCK, f"${{{last}%%{scheduler.cluster_suffix}}}")
+    for number, name in enumerate(links):
+        text = text.replace(id_of_link(number), f"${{{name}%%{scheduler.cluster_suffix}}}")
     return text.replace(LAST_CLUSTER, "$slurmtasks_cluster")

@@ -70,6 +70,15 @@ class Placeholder:
         """The placeholders that it consists of, if it has no reference of its own."""
         return ()
 
+    @property
+    def by_value(self) -> bool:
+        """Whether the results themselves are sent, because the call cannot read them."""
+        return False
+
+    def reduced(self) -> tuple[Any, ...]:
+        """How it is pickled without a reference."""
+        return concatenated, self.several
+
 
 class Calls(NamedTuple):
     """`calls.pkl` and `calls.idx`, and `callbacks.pkl` if the submission has callbacks."""
@@ -143,24 +152,17 @@ def pickle_calls(
 
 
 def pickle_callbacks(
-    callbacks: Iterable[object],
-    *,
-    cluster: Collection[object] = (),
-    reducers: Reducers,
-    there: Collection[str] = (),
+    callbacks: Iterable[object], *, cluster: Collection[object] = (), reducers: Reducers, there: Collection[str] = ()
 ) -> bytes:
     """Pickle callbacks as `callbacks.pkl` holds them: one by one, so that one that cannot be loaded costs no other.
 
-    Each entry says whether the callback is one of the cluster's, which a workflow uses for its own tasks. Raises
-    NotPicklable.
+    Each entry says whether the callback is one of the cluster's, which a workflow uses, too. Raises NotPicklable.
     """
     pickled = []
     with loose_modules_by_value(there):
         for callback in callbacks:
             name, buffer = type(callback).__qualname__, io.BytesIO()
-            pickler = _CallPickler(
-                buffer, reducers, there, into_modules=False
-            )  # callbacks are loaded before the script
+            pickler = _CallPickler(buffer, reducers, there, into_modules=False)  # they are loaded before the script
             pickler.write(callback, partial(dict, [(f"the callback {name}", callback)]))
             pickled.append((name, buffer.getvalue(), callback in cluster))
     return pickle.dumps(tuple(pickled), 5) if pickled else b""
@@ -243,7 +245,7 @@ class _CallPickler(ValuePickler):
     def persistent_id(self, obj: Any) -> tuple[Any, ...] | None:
         if self.shared and (found := self.shared.get(id(obj))) and found[1]:
             return found[1]
-        if not isinstance(obj, Placeholder) or obj.several:
+        if not isinstance(obj, Placeholder) or obj.several or obj.by_value:
             return None
         reference = obj.reference
         if reference.indices or reference.kind == "put":  # an empty array has no results to wait for
@@ -254,17 +256,16 @@ class _CallPickler(ValuePickler):
         if type(obj) in self._plain:
             return NotImplemented
         if isinstance(obj, Placeholder):
-            return concatenated, obj.several
+            return obj.reduced()
         if isinstance(obj, FUNCTIONS) and _is_reached_by_task(obj, self._there):
             return unwrapped, (obj.__module__, getattr(obj, "__qualname__"))  # noqa: B009 - no type has both
         if self._may_reduce_to_name(type(obj)) and reduces_to_name(obj):
             named = self._modules and self._modules.reduce_named(obj)
             if not named:
-                message = (
+                raise pickle.PicklingError(
                     f"it is pickled by its name {obj.__reduce_ex__(5)}, which the node does not have. Define it in an "
                     "installed module, or send a value such as None or a member of an Enum"
                 )
-                raise pickle.PicklingError(message)
             return named
         found = super().reducer_override(obj)
         slots = vars(obj).get("__slots__") if isinstance(obj, type) else None

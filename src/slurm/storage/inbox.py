@@ -34,7 +34,7 @@ def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> b
     try:
         json.dumps(value)
         record = Message(
-            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=_sender(), message=value, stop=stop
+            id=os.urandom(8).hex(), calls=bounds(calls), time=time.time(), sender=sender(), message=value, stop=stop
         ).dumps()
         Message.loads(record, where="the message")
     except (TypeError, ValueError, RecursionError, ProtocolError) as error:
@@ -49,25 +49,46 @@ def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> b
     return record
 
 
-def send(transport: Transport, directory: str, record: bytes) -> None:
-    """Store a message in the inbox of a submission's directory, by one command. Raises TransportError."""
-    argv = ["sh", "-c", program(__name__, "send.sh"), "sh", f"{directory}/{INBOX}"]
+def send(transport: Transport, directory: str, record: bytes) -> int:
+    """Store a message in the inbox of a submission's directory, by one command. Returns its number.
+
+    Raises TransportError.
+    """
+    return append(transport, f"{directory}/{INBOX}", record, parents="")
+
+
+def append(transport: Transport, directory: str, record: bytes, *, parents: str = "-p") -> int:
+    """Store a record that no other equals in a directory, under the next free number, and return the number.
+
+    One command. Makes the directory, and missing parents of it unless `parents` is empty. Raises TransportError.
+    """
+    argv = ["sh", "-c", program(__name__, "send.sh"), "sh", directory]
     word = os.urandom(4).hex()
     for left in reversed(range(_TRIES)):
         again = "" if left == _TRIES - 1 else "again"
         try:
-            done = transport.run([*argv, word, str(len(record)), again], stdin=record, timeout=60)
+            done = transport.run([*argv, word, str(len(record)), again, parents], stdin=record, timeout=60)
         except ConnectionLost:
             if not left:
                 raise
             continue
-        if done.status != 0:
-            message = f"the message cannot be stored in {directory}/{INBOX}: {done.words}"
+        if done.status != 0 or not done.stdout.strip().isdecimal():
+            message = f"the message cannot be stored in {directory}: {done.words}"
             raise TransportError(message)
-        return
+        return int(done.stdout)
+    raise AssertionError
 
 
-def _sender() -> str:
+def ring(transport: Transport, directory: str) -> None:
+    """Ring the bell of a directory, after a record was added to it in another way. Raises TransportError."""
+    done = transport.run(["sh", "-c", 'printf %s "$2" >> "$1"', "sh", f"{directory}/bell", os.urandom(4).hex()])
+    if done.status != 0:
+        message = f"{directory}/bell cannot be written: {done.words}"
+        raise TransportError(message)
+
+
+def sender() -> str:
+    """Return who sends from this process, as user@host."""
     try:
         return f"{getpass.getuser()}@{socket.gethostname()}"
     except (KeyError, OSError):  # a user without a name

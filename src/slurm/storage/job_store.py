@@ -16,10 +16,8 @@ from slurm.protocol import (
     CALLS,
     INDEX,
     JOBS,
-    LOGS,
     OUTCOMES,
     REFUSED,
-    RESULTS,
     REUSE,
     SUBMISSION,
     SUBMITTED,
@@ -43,6 +41,7 @@ from slurm.transports.base import ListingFailed
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from slurm.storage.new_submission import NewSubmission
     from slurm.storage.results import FetchedResults
     from slurm.storage.runner_zip import RunnerZip
     from slurm.transports.base import Transport
@@ -106,21 +105,14 @@ class JobStore:
         """Upload a blob."""
         self._transport.put(f"{self.root}/{BLOBS}", {blob.name: blob.data})
 
-    def create(
-        self, submission: Submission, calls: Calls, scripts: Mapping[str, str], *, blob: RunnerZip | None = None
-    ) -> str:
-        """Write a new submission in one round trip, with a missing blob if one is given; return its directory."""
-        directory = self.directory(submission.key)
-        relative = f"{JOBS}/{submission.key}"
-        files = {CALLS: calls.data, INDEX: calls.offsets, SUBMISSION: submission.dumps()}
-        files |= {CALLBACKS: calls.callbacks} if calls.callbacks else {}
-        files |= {name: text.encode() for name, text in scripts.items()}
-        uploads = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
-        uploads |= {f"{relative}/{name}": data for name, data in files.items()}
-        subdirectories = ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if submission.continues else ()))
-        directories = [f"{relative}/{name}" for name in subdirectories]
-        self._transport.put(self.root, uploads, directories=[*directories, *([BLOBS] if blob else [])])
-        return directory
+    def create(self, *new: NewSubmission, blob: RunnerZip | None = None) -> None:
+        """Write new submissions in one round trip, with a missing blob if one is given."""
+        files = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
+        for each in new:
+            self.directory(each.submission.key)  # which checks it
+            files |= {f"{each.directory}/{name}": data for name, data in each.files.items()}
+        directories = [f"{each.directory}/{name}" for each in new for name in each.subdirectories]
+        self._transport.put(self.root, files, directories=[*directories, *([BLOBS] if blob else [])])
 
     def refuse(self, key: str, refused: Refused) -> None:
         """Record that the scheduler refused a submission."""

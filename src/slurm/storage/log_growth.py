@@ -1,14 +1,17 @@
-"""Log growth: reads what was added to logs since the last time, by one command."""
+"""Log growth: reads what was added to logs since the last time, by one command, or from the files themselves."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from slurm.errors import TransportError
+from slurm.protocol import freshness
 from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import IO
 
     from slurm.transports.base import Transport
 
@@ -33,8 +36,11 @@ def ends(transport: Transport, paths: Sequence[str], most: int) -> dict[str, tup
 
 
 def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
+    """Return where each part begins, and its bytes, at most `MOST`. A negative offset counts from the end."""
     if not offsets:
         return {}
+    if transport.shares_files:
+        return _read_here(offsets)
     paths = list(offsets)
     caches = "yes" if transport.caches(paths[0].rpartition("/")[0]) else "no"
     lines = "".join(f"{offset} {path}\n" for path, offset in offsets.items())
@@ -51,3 +57,27 @@ def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[i
         message = f"logs cannot be read: {done.stderr.strip() or done.status}"
         raise TransportError(message)
     return found
+
+
+def _read_here(offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
+    """Do the same for files that this process sees. Each is opened anew, to see what other machines have written."""
+    found: dict[str, tuple[int, bytes]] = {}
+    for path, offset in offsets.items():
+        try:
+            if freshness.caches(os.path.dirname(path)):  # the size of the file is fresh after a change of its mode
+                os.chmod(path, os.stat(path).st_mode & 0o7777)
+            with freshness.retry_absent(_opened, path) as file:
+                begin = offset if offset >= 0 else max(0, file.seek(0, os.SEEK_END) + offset)
+                file.seek(begin)
+                if data := file.read(MOST):
+                    found[path] = begin, data
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror or error}"
+            raise TransportError(message) from error
+    return found
+
+
+def _opened(path: str) -> IO[bytes]:
+    return open(path, "rb")

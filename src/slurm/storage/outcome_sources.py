@@ -41,6 +41,10 @@ class OutcomeSources:
         """Read a submission from this source as long as the source is used."""
         self._own[key] = source
 
+    def own(self, key: str) -> OutcomeSource | None:
+        """The source that was added for a submission, if it is still used."""
+        return self._own.get(key)
+
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
         """List the elements of each submission that have an outcome, or an error. See `OutcomeSource`."""
         found: dict[str, frozenset[int] | TransportError] = {}

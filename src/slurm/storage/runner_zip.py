@@ -48,13 +48,15 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
-    *("cli/", "clusters/pool.py", "doctor/", "pools/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
-    *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
+    *("cli/", "doctor/", "pools/", "procedures/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
+    *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/pool.py"),
+    *("clusters/remove_",),
+    *(f"compat/submitit/{name}.py" for name in ("base", "debug", "executors", "job", "parameters")),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
-_IMPORTED = "sweeps/__init__.py"
-"""Modules of tasks import names of this package at their top."""
+_IMPORTED = ("sweeps/__init__.py", "procedures/__init__.py")
+"""Modules of tasks, and scripts, import names of this package at their top."""
 _LOADED_AT_START = (
     *("__main__.py", "cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py"),
     *("slurm/callbacks/__init__.py", "slurm/callbacks/base.py", "slurm/callbacks/events.py"),
@@ -73,6 +75,7 @@ _LOADED_SELDOM = (
     *("slurm/protocol/checking.py", "slurm/protocol/ranges.py", "slurm/runner/checkpoint.py"),
     *("slurm/runner/initializer.py", "slurm/runner/pool", "slurm/tasks/context_parameter.py"),
     *("slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py", "slurm/runner/inbox.py"),
+    *("slurm/runner/procedures/", "slurm/protocol/procedures.py"),
 )
 """Prefixes of those among them that few tasks load: workflows, ranks, workers, special functions, child processes,
 commands."""
@@ -146,7 +149,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     for package in (Path(__file__).parents[1], Path(cloudpickle.__file__).parent):
         for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".sh"}):
             name = path.relative_to(package).as_posix()
-            if name == _IMPORTED or not name.startswith(_CLIENT_ONLY):
+            if name in _IMPORTED or not name.startswith(_CLIENT_ONLY):
                 yield path.relative_to(package.parent).as_posix(), path.read_bytes()
     yield "__main__.py", _MAIN.encode()
 

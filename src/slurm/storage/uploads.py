@@ -76,14 +76,14 @@ class BlobStore:
         """Return those of the files that are not there."""
         return {name: content for name, content in uploads.contents.items() if not self.has(name)}
 
-    def send(self, uploads: Uploads) -> None:
+    def send(self, *several: Uploads) -> None:
         """Send the files that are not there. Raises SubmissionError if what was put earlier is no longer there."""
-        for name in uploads.put_earlier:
+        for name in sorted({name for uploads in several for name in uploads.put_earlier}):
             if not self.has(name) and name not in self._there:
                 self._list()  # another process may have sent it
                 if name not in self._there:
                     raise SubmissionError(f"what was put as {name} is no longer in {self.directory}: put() it again")
-        if missing := self.missing(uploads):
+        if missing := {name: content for uploads in several for name, content in self.missing(uploads).items()}:
             self._transport.put(self.directory, missing)
             self._there = {*self._there, *missing} - {f"{name}{_UNUSED}" for name in missing}
 

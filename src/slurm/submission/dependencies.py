@@ -114,6 +114,11 @@ def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Depende
     return tuple(found)
 
 
+def on_links(edges: Iterable[Edge], links: Mapping[str, str]) -> list[Dependency]:
+    """The dependencies on single calls that the same command queues; `links` are placeholders for ids, by key."""
+    return [Dependency(_KINDS[edge.on], (links[edge.key],)) for edge in edges if edge.key in links]
+
+
 def of_calls(edges: Iterable[Edge], calls: range, known: Known) -> tuple[Dependency, ...]:
     """The dependencies of a job that runs these calls again."""
     upstreams = [(edge, known(edge.key)) for edge in edges]

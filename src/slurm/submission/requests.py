@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from slurm.errors import OptionError, SubmissionError
-from slurm.options import NONE, PLACEMENT, Options
+from slurm.options import PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
 from slurm.storage.runner_zip import bundle
@@ -15,7 +15,7 @@ from slurm.submission import dependencies, external_jobs
 from slurm.submission.script import Lines, Ranks, Resubmission, render, render_retry_job
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.protocol import Edge, Submission
     from slurm.schedulers.base import Scheduler
@@ -51,9 +51,7 @@ class Requests:
 
     def script(self, submission: Submission, options: Options) -> str:
         """The script of a submission."""
-        lead, signal = options.get("signal_lead"), str(options.get("stop_signal") or "USR1")
-        ahead = {"signal": f"B:{signal}@{lead}"} if lead else {}
-        named = Options.parse({"job_name": submission.task, **ahead}).merged(options)
+        named, lead, signal = _named(submission, options), options.get("signal_lead"), _stop_signal(options)
         chdir, cpus = options.get("chdir"), options.get("cpus_per_task")
         block, scheduler = self.queue.blocks(submission)[0], self.queue.scheduler
         return render(
@@ -81,9 +79,8 @@ class Requests:
 
     def retry_job_script(self, submission: Submission, options: Options) -> str:
         """The script of a submission's retry job."""
-        job = self.retry_job(submission)
-        kept = {name: options.get(name) for name in PLACEMENT}
-        asked = Options.parse({**kept, **_RETRY_OPTIONS, "job_name": f"{submission.task}-caretaker"})
+        job = self.retry_job(submission, options)
+        asked = Options.parse({"clusters": options.get("clusters")}).merged(job.options)
         return render_retry_job(
             directives=self.queue.scheduler.directives(asked, tag=job.comment, log=job.log, block=job.block),
             environment=submission.environment,
@@ -93,18 +90,19 @@ class Requests:
             scheduler=self.queue.name,
         )
 
-    def retry_job(self, submission: Submission, *, until_queued: bool = False) -> Request:
+    def retry_job(self, submission: Submission, options: Options, *, until_queued: bool = False) -> Request:
         """The job that resubmits failed elements of a block when no client does. It is cancelled if none fail.
 
         With `until_queued`, while elements wait for room in the queue, it runs in any case.
         """
         directory = self.store.directory(submission.key)
+        kept = {name: options.get(name) for name in PLACEMENT if name != "clusters"}  # it follows its block
         return Request(
             script=f"{directory}/{CARETAKER}",
             comment=tag(submission.key, _RETRY_BLOCK),
             log=f"{directory.replace('%', '%%')}/{LOGS}/caretaker.log",
             block=_RETRY_BLOCK if self.queue.has_arrays else _RETRY_BLOCK.replace(array=False),
-            options=NONE,
+            options=Options.parse({**kept, **_RETRY_OPTIONS, "job_name": f"{submission.task}-caretaker"}),
             dependencies=(Dependency("afterany" if until_queued else "afternotok", (LAST_BLOCK,)),),
         )
 
@@ -115,27 +113,33 @@ class Requests:
             comment=tag(submission.key, block),
             log=self._logs(submission.key, block),
             block=block,
-            options=options,
+            options=_named(submission, options),
             dependencies=after,
             waits=submission.workflow is not None,
             cluster=self._cluster(submission.key, options, after),
         )
 
-    def blocks(self, submission: Submission, options: Options) -> Sequence[Request]:
-        """A request for each block. Raises SubmissionError for a large map where there are no arrays."""
+    def blocks(
+        self, submission: Submission, options: Options, *, links: Mapping[str, str] | None = None
+    ) -> Sequence[Request]:
+        """A request for each block. Raises SubmissionError for a large map where there are no arrays.
+
+        `links` are placeholders for the ids of upstreams, by their keys, that the same command queues.
+        """
         if submission.elements > _MOST_JOBS and not self.queue.max_array_size:
             raise SubmissionError(
                 f"{submission.task}: {submission.elements} elements are too many where Slurm has no job arrays "
                 f"(MaxArraySize=0). Each would be a job of its own, and at most {_MOST_JOBS} are submitted at once: "
                 f"let an element make several calls, with chunk_size={-(-submission.count // _MOST_JOBS)}"
             )
-        edges: Sequence[Edge] = submission.dependencies
+        edges: Sequence[Edge] = [edge for edge in submission.dependencies if edge.key not in (links or ())]
+        linked = dependencies.on_links(submission.dependencies, links or {})
         upstreams = [self.registry.get(edge.key) for edge in edges]
         self._list_outcomes(upstreams)
         for upstream in upstreams:
             if upstream.unfinished and (elsewhere := upstream.elsewhere(self.queue.here)):
                 raise SubmissionError(f"{submission.key} cannot wait here for {upstream.key}: {elsewhere.reason}")
-        outside = self._outside(self.queue, submission)
+        outside = (*linked, *self._outside(self.queue, submission))
         if not dependencies.queued(edges, self.registry.get):
             return []
         # max_concurrent limits one array only, so several arrays run one after the other.
@@ -186,6 +190,17 @@ def _on_one_cluster(key: str, requests: Sequence[Request]) -> Sequence[Request]:
             f"wait for jobs on {', '.join(sorted(names))}: pass results instead of jobs, or leave out max_concurrent"
         )
     return [replace(request, cluster=name) for request in requests for name in names] or requests
+
+
+def _named(submission: Submission, options: Options) -> Options:
+    """Add the name of the task, and the signal before the time limit."""
+    lead = options.get("signal_lead")
+    ahead = {"signal": f"B:{_stop_signal(options)}@{lead}"} if lead else {}
+    return Options.parse({"job_name": submission.task, **ahead}).merged(options)
+
+
+def _stop_signal(options: Options) -> str:
+    return str(options.get("stop_signal") or "USR1")
 
 
 def chunk_size(options: Options) -> int:

@@ -51,7 +51,10 @@ class Server(Protocol):
         """Report the states of unfinished calls to the submission."""
 
     def cancel(self, indices: Collection[int]) -> None:
-        """End calls that have not begun. Raises PoolError if others among them have not ended."""
+        """End calls that have not ended, now or soon. Raises PoolError."""
+
+    def output(self, index: int, begin: int = 0) -> bytes:
+        """Read what a call has printed so far, from a byte on. Raises TransportError."""
 
 
 class Listener(Protocol):

@@ -60,6 +60,7 @@ class SubmissionState:
         self.listener: Listener | None = None
         """Receives the changes, if there are callbacks on this client."""
         self.server: Server | None = None  # of calls that a pool makes
+        self.opener: Callable[..., object] | None = None  # which a pickled handle names in place of `open_job`
         self.queued_here: tuple[str, ...] = ()
         """The commands that have queued it, if this process ran them."""
         self._submitted = submitted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import tarfile
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SlurmError, TransportError
@@ -58,7 +59,7 @@ def find_files(directory: SweepDirectory, places: Places, lines: Iterable[Collec
         codes = {shards[line.shard].code for line in some}
         try:
             inputs = {code: frozenset(Code.read(directory.path, code).inputs) for code in codes}
-            found |= _listed(place, shards, some, inputs)
+            found |= places.act(place, "collect", partial(_listed, place, shards, some, inputs))
         except SlurmError as error:
             _log.warning("logs and files of points stay at %s for now: %s", url, error)
     return found
@@ -114,27 +115,29 @@ def tar_of(
         for url, members in wanted.items():
             cluster = next(shard.cluster for shard in shards.values() if shard.url == url)
             try:
-                done |= _copy(places.of(cluster), members, tar)
+                place = places.of(cluster)
+                for name, content in places.act(place, "collect", partial(_contents, place, members)):
+                    info = tarfile.TarInfo(name)
+                    info.size = len(content)
+                    tar.addfile(info, io.BytesIO(content))
+                    done.add(name)
             except SlurmError as error:
                 _log.warning("logs and files of points stay at %s for now: %s", url, error)
     return (data.getvalue(), frozenset(done)) if done else (b"", frozenset())
 
 
-def _copy(place: Place, members: Mapping[str, WorkFile], tar: tarfile.TarFile) -> set[str]:
+def _contents(place: Place, members: Mapping[str, WorkFile]) -> list[tuple[str, bytes]]:
+    """Read files of calls, by one command; return their names and contents."""
     sources = {file.identity: file.path for file in members.values()}  # a second hard link comes without content
     names: dict[str, list[str]] = {}
     for name, file in members.items():
         names.setdefault(sources[file.identity], []).append(name)
-    done = set[str]()
+    found: list[tuple[str, bytes]] = []
     for fetched in place.transport.fetch(list(names)) if names else ():
         try:
             content = b"".join(fetched.blocks())
         except TransportError as error:
             _log.warning("%s stays at its source: %s", fetched.path, error)
             continue
-        for name in names.get(fetched.path, ()):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-            done.add(name)
-    return done
+        found += [(name, content) for name in names.get(fetched.path, ())]
+    return found

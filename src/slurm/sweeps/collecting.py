@@ -1,104 +1,139 @@
-"""Collecting: outcomes, and what is small of results, logs and files, come home in files of many."""
+"""Collecting: outcomes, results, and what is small of logs and files, come home in files of many."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeVar
 
-from slurm.errors import ProtocolError, SlurmError, TransportError
-from slurm.protocol import LOGS, RESULTS
-from slurm.protocol.files import open_own
-from slurm.serialization.unpickling import load
+from slurm.errors import SlurmError, TransportError
+from slurm.protocol import LOGS
 from slurm.sweeps.call_files import Call, CallFiles, by_url, find_files, tar_of
-from slurm.sweeps.directory import COLLECTED, write_once
+from slurm.sweeps.home_results import bring_results
 from slurm.sweeps.looking import PATIENCE, scheduler_answers
+from slurm.sweeps.records import Located
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from slurm.places.place import Place
     from slurm.sweeps.directory import SweepDirectory
-    from slurm.sweeps.records import Collected, Located, Shard
+    from slurm.sweeps.records import Collected, Shard
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
-_LARGEST = 1 << 20
-"""The most bytes of a result that comes home; a larger one is read at its source when it is asked for."""
 _MOST_BYTES = 64 << 20
-"""The most bytes of the results beside one file of outcomes, and of the logs and files."""
+"""The most bytes of the results that are copied together, and of the logs and files beside one file of outcomes."""
+
+Fresh = tuple["Collected", "Located | None"]
+"""An outcome, and where its result is at its source; None if that stays there."""
 
 
 def collect(
-    directory: SweepDirectory,
-    places: Places,
-    fresh: Sequence[tuple[Collected, Located | None]],
-    *,
-    silent: Collection[str] = (),
-) -> None:
-    """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files, or more if
-    those of the calls take more than 64 MiB.
+    directory: SweepDirectory, places: Places, fresh: Sequence[Fresh], *, silent: Collection[str] = ()
+) -> Iterator[int]:
+    """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files at a time.
 
-    Takes three commands for each source. What cannot be read stays at its source, as do the results and files of
-    sources that are `silent`, by their URLs.
+    Yields the number of outcomes after each time; more than once if results or files take more than 64 MiB. Takes three
+    commands for each source, then two. What cannot be read stays at its source, as do the results and files of sources
+    that are `silent`, by their URLs.
     """
     shards = directory.shards()
     fresh = [(line, None if shards[line.shard].url in silent else at) for line, at in fresh]
     lines = [line for line, _ in fresh if not line.ended.withdrawn and shards[line.shard].url not in silent]
-    found = find_files(directory, places, lines)
-    for some in _groups(fresh, found):
-        lines = _with_results(directory, places, some)
-        calls = {at: found[at] for line in lines if (at := (line.shard, line.call)) in found}
-        tar, members = tar_of(shards, places, calls)
-        directory.collect([_with_files(line, calls, members) for line in lines], tar)
+    for home, tar in _brought(directory, places, fresh, find_files(directory, places, lines)):
+        directory.collect(home, tar)
+        yield len(home)
 
 
 def collect_left(directory: SweepDirectory, places: Places) -> int:
-    """Bring home logs and files of calls whose outcomes were collected without them; returns of how many calls.
+    """Bring home what stayed at its source when outcomes were collected; returns of how many calls.
 
-    Takes three commands for each source with such calls. Sources whose scheduler does not answer are left out.
+    Takes two commands more than `collect` for each source with such calls. Sources whose scheduler does not answer are
+    left out.
     """
     known: dict[Call, Collected] = {}
     for lines in directory.collected().values():
         for line in lines:
             at = line.shard, line.call
             known[at] = max(known.get(at, line), line, key=lambda each: each.home)
-    left = [line for line in known.values() if not (line.ended.withdrawn or (line.log is not None and line.files))]
-    shards, found = directory.shards(), dict[Call, CallFiles]()
+    left = [line for line in known.values() if not (line.ended.withdrawn or _is_home(line))]
+    shards, found, fresh = directory.shards(), dict[Call, CallFiles](), list[Fresh]()
     for some in by_url(shards, left).values():
-        if scheduler_answers(places.of(shards[some[0].shard].cluster), PATIENCE):
+        place = places.of(shards[some[0].shard].cluster)
+        if scheduler_answers(place, PATIENCE):
             found |= find_files(directory, places, some)
+            try:
+                fresh += places.act(place, "collect", partial(_located, place, shards, some))
+            except SlurmError as error:
+                _log.warning("results stay at %s for now: %s", place.url, error)
+                fresh += [(line, None) for line in some]
     count = 0
-    for group in _groups([(line, None) for line in left], found):
-        calls = {at: found[at] for line, _ in group if (at := (line.shard, line.call)) in found}
-        tar, members = tar_of(shards, places, calls)
-        more = [now for line, _ in group if (now := _with_files(line, calls, members)).home > line.home]
+    for home, tar in _brought(directory, places, fresh, found):
+        more = [line for line in home if line.home > known[line.shard, line.call].home]
         if more:
             directory.collect(more, tar)
             count += len(more)
     return count
 
 
-def _groups(
-    fresh: Sequence[tuple[Collected, Located | None]], found: Mapping[Call, CallFiles]
-) -> Iterator[list[tuple[Collected, Located | None]]]:
-    """Split outcomes so that the files of each group fit into one tar file."""
-    group: list[tuple[Collected, Located | None]] = []
+def _located(place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected]) -> list[Fresh]:
+    """Find the results of calls that have not come home, by one command."""
+    wanted: dict[str, set[int]] = {}
+    for line in lines:
+        if line.result is None and line.ended.succeeded:
+            wanted.setdefault(shards[line.shard].key, set()).add(line.call // shards[line.shard].chunk)
+    outcomes = place.store.several_outcomes(wanted) if wanted else {}
+    found: list[Fresh] = []
+    for line in lines:
+        shard, missing = shards[line.shard], line.result is None and shards[line.shard].key in outcomes
+        outcome = outcomes[shard.key].read.get(line.call // shard.chunk) if missing else None
+        found.append((line, Located.of(outcome, line.call % shard.chunk) if outcome else None))
+    return found
+
+
+def _brought(
+    directory: SweepDirectory, places: Places, fresh: Sequence[Fresh], found: Mapping[Call, CallFiles]
+) -> Iterator[tuple[list[Collected], bytes]]:
+    """Copy results to `collected/`; yield outcomes that say what has come home, with a tar file of their files."""
+    shards = directory.shards()
+    elements = [list(some) for _, some in groupby(fresh, lambda each: _element(shards, each[0]))]
+    for several in _parts(elements, lambda some: sum(at.end - at.begin for _, at in some if at)):
+        group = [each for some in several for each in some]
+        results = bring_results(directory.path, shards, places, [(line, at) for line, at in group if at])
+        for part in _parts(group, lambda each: found[at].size if (at := _call(each[0])) in found else 0):
+            calls = {at: found[at] for line, _ in part if (at := _call(line)) in found}
+            tar, members = tar_of(shards, places, calls)
+            lines = [line._replace(result=results.get(_call(line), line.result)) for line, _ in part]
+            yield [_with_files(line, calls, members) for line in lines], tar
+
+
+def _parts(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
+    """Split items so that those of each part are at most 64 MiB, or one item."""
+    part: list[T] = []
     room = _MOST_BYTES
-    for each in fresh:
-        files = found.get((each[0].shard, each[0].call))
-        size = files.size if files else 0
-        if group and size > room:
-            yield group
-            group, room = [], _MOST_BYTES
-        group.append(each)
-        room -= size
-    if group:
-        yield group
+    for item in items:
+        bytes_ = size(item)
+        if part and bytes_ > room:
+            yield part
+            part, room = [], _MOST_BYTES
+        part.append(item)
+        room -= bytes_
+    if part:
+        yield part
+
+
+def _call(line: Collected) -> Call:
+    return line.shard, line.call
+
+
+def _element(shards: Mapping[int, Shard], line: Collected) -> tuple[int, int]:
+    return line.shard, line.call // shards[line.shard].chunk
 
 
 def _with_files(line: Collected, calls: Mapping[Call, CallFiles], members: frozenset[str]) -> Collected:
@@ -112,91 +147,23 @@ def _with_files(line: Collected, calls: Mapping[Call, CallFiles], members: froze
     return line._replace(log=log, files=files.files and all(name.startswith(logs) for name in left))
 
 
-def _with_results(
-    directory: SweepDirectory, places: Places, fresh: Sequence[tuple[Collected, Located | None]]
-) -> list[Collected]:
-    """Write the pickled results of calls into a file; return the outcomes with where they are in it."""
-    pickles = _results(directory.shards(), places, fresh)
-    lines: list[Collected] = []
-    name, data = f"{os.urandom(8).hex()}.pkl", BytesIO()
-    for line, _ in fresh:
-        result = pickles.get((line.shard, line.call))
-        if result is not None:
-            begin = data.tell()
-            data.write(result)
-            line = line._replace(result=(name, begin, data.tell()))  # noqa: PLW2901 - the same line, with its result
-        lines.append(line)
-    if data.tell():
-        write_once(directory.path / COLLECTED / name, data.getvalue())
-    return lines
-
-
-def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
-    """Unpickle a result that was collected. Raises ProtocolError if it is damaged, UntrustedFile if another user could
-    have written it, and what unpickling raises.
-    """
-    name, begin, end = at
-    path = directory / COLLECTED / name
-    try:
-        with open_own(str(path)) as file:
-            file.seek(begin)
-            data = file.read(end - begin)
-    except OSError as error:
-        raise ProtocolError(f"cannot read {path}: {error.strerror}") from error
-    if len(data) != end - begin:
-        raise ProtocolError(f"{path} is cut off")
-    return load(BytesIO(data))
-
-
 def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places, *, execute: bool) -> list[str]:
     """The directories of shards whose calls have all succeeded, with all collected; removed on `execute`."""
-    found: dict[str, list[tuple[Shard, str]]] = {}
+    removed: dict[str, list[tuple[Shard, str]]] = {}
     for number, shard in snapshot.shards.items():
-        if all(_is_home(reader.home(number, at)) for at in range(len(shard.numbers))):
+        lines = [found[1] if (found := reader.home(number, at)) else None for at in range(len(shard.numbers))]
+        if all(line is not None and line.ended.succeeded and _is_home(line) for line in lines):
             path = places.of(shard.cluster).store.directory(shard.key)
-            found.setdefault(shard.url, []).append((shard, path))
-    for some in found.values() if execute else ():
+            removed.setdefault(shard.url, []).append((shard, path))
+    for some in removed.values() if execute else ():
         transport = places.of(some[0][0].cluster).transport
         done = transport.run(["rm", "-rf", *(path for _, path in some)], timeout=600)
         if done.status != 0:
             raise TransportError(f"cannot remove directories of {some[0][0].source}: {done.words}")
-    return [path for some in found.values() for _, path in some]
+    return [path for some in removed.values() for _, path in some]
 
 
-def _is_home(found: tuple[int, Collected] | None) -> bool:
-    """Whether a call has succeeded, and its result, log and files have come home. A program's result is its files."""
-    if found is None or found[1].log is None or not found[1].files:
-        return False
-    line = found[1]
-    return line.result is not None or (line.ended.succeeded and line.ended.directory is not None)
-
-
-def _results(
-    shards: Mapping[int, Shard], places: Places, fresh: Sequence[tuple[Collected, Located | None]]
-) -> dict[tuple[int, int], bytes]:
-    """The pickled results of calls, by shard and call: of those that are small, as far as there is room."""
-    wanted: dict[str, dict[str, list[tuple[Collected, Located]]]] = {}
-    left = _MOST_BYTES
-    for line, record in fresh:
-        if record is None or not line.ended.succeeded:
-            continue
-        size = record.end - record.begin
-        if size > _LARGEST or (left := left - size) < 0:
-            continue
-        shard = shards[line.shard]
-        place = places.of(shard.cluster)
-        path = f"{place.store.directory(shard.key)}/{RESULTS}/{record.record.file}"
-        wanted.setdefault(shard.url, {}).setdefault(path, []).append((line, record))
-    found: dict[tuple[int, int], bytes] = {}
-    for some in wanted.values():
-        line, _ = next(iter(some.values()))[0]
-        try:
-            files = places.of(shards[line.shard].cluster).transport.get(list(some), private=True)
-        except SlurmError as error:
-            _log.warning("results stay at %s for now: %s", shards[line.shard].source, error)
-            continue
-        for path, calls in some.items():
-            data = files.get(path, b"")
-            if hashlib.sha256(data).hexdigest() == calls[0][1].record.sha256:
-                found |= {(line.shard, line.call): data[record.begin : record.end] for line, record in calls}
-    return found
+def _is_home(line: Collected) -> bool:
+    """Whether the result, the log and the files of a call have come home. A program's result is its files."""
+    without = not line.ended.succeeded or line.ended.directory is not None
+    return line.log is not None and line.files and (line.result is not None or without)

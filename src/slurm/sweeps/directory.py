@@ -1,4 +1,7 @@
-"""SweepDirectory: the files of one sweep on this machine. Each appears whole, and none changes once it is there."""
+"""SweepDirectory: the files of one sweep on this machine. Each appears whole, and none changes once it is there.
+
+Only the records of holds are removed again.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, ProtocolError
-from slurm.sweeps.records import Collected, Shard, SweepRecord
+from slurm.protocol.ranges import bounds
+from slurm.sweeps.records import Collected, Hold, Shard, SweepRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 OUTPUTS = Path("sweeps/outputs")
 """Where the directories of sweeps are, below the working directory."""
 SWEEP, CONFIG, POINTS = "sweep.json", "sweep_config.yaml", "points.jsonl"
-EXTENSIONS, SHARDS, CODE, COLLECTED = "extensions", "shards", "code", "collected"
+EXTENSIONS, SHARDS, CODE, COLLECTED, HOLDS = "extensions", "shards", "code", "collected", "holds"
 
 
 def write_once(path: Path, data: bytes) -> bool:
@@ -166,6 +170,23 @@ class SweepDirectory:
         if tar and not done:
             files.unlink()
         return done
+
+    def hold(self, elements: Mapping[int, Iterable[int]]) -> Path:
+        """Record that a driver is about to hold elements of shards; who has released them removes the file."""
+        record = Hold(elements={str(number): bounds(some) for number, some in elements.items()})
+        path = self.path / HOLDS / f"{os.urandom(8).hex()}.json"
+        write_once(path, record.dumps())
+        return path
+
+    def holds(self) -> frozenset[Path]:
+        """The records of elements that drivers hold now, or held when they died."""
+        try:
+            listed = os.listdir(self.path / HOLDS)
+        except FileNotFoundError:
+            return frozenset()
+        except OSError as error:
+            raise ProtocolError(f"cannot read {self.path / HOLDS}: {error.strerror}") from error
+        return frozenset(self.path / HOLDS / name for name in listed if name.endswith(".json"))
 
     def has_news(self) -> bool:
         """Whether other processes have written shards or collected outcomes since those were read."""

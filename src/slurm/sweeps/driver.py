@@ -9,18 +9,20 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import ExitStack
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from slurm.errors import SlurmError, SubmissionError, TransportError
 from slurm.sweeps.collecting import collect, collect_left
 from slurm.sweeps.health import Health, NoSourceLeft, SweepStopped
+from slurm.sweeps.holds import Holds
 from slurm.sweeps.looking import scheduler_answers
 from slurm.sweeps.moving import (
     cancel_calls,
     fence_shard,
     fence_taken_over,
-    held_elements,
-    release,
+    owed,
     waiting_calls,
 )
 from slurm.sweeps.rebalancing import PROBE, moves, take
@@ -42,6 +44,8 @@ _MOST = 5000
 _FIRST_COLLECTION = 5.0
 _SHARE = 0.02
 """What has ended is collected after this share of the time that was driven, so that long sweeps have few files."""
+_LONGEST_COLLECTION = 10.0
+"""After so many seconds of copying, a driver looks again at what has ended, and copies the rest later."""
 _PAUSES = 0.02, 0.5
 """The shortest and the longest pause between two looks at what this process knows, in seconds."""
 _LOOK = 2.0
@@ -103,11 +107,11 @@ class Driver:
         self._first_seen: dict[int, float] = {}
         self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
         self._troubles: Mapping[str, str] = {}
-        self._held: dict[tuple[int, int], float] = {}  # since when this process sees elements of shards held
-        self._held_pause = 0.0
+        self._holds = Holds(directory)
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
         self._known: dict[int, int] = {}  # finished elements of each shard
         self._followed: set[int] = set()
+        self._unread: dict[int, str] = {}  # why outcomes of a shard cannot be read
         self._told: set[int] = set()
         self._due = False
 
@@ -186,7 +190,7 @@ class Driver:
         self._troubles = snapshot.troubles
         self._note_troubles(snapshot)
         changed = False
-        for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned):
+        for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned, self._submit_owed):
             try:
                 changed |= act(snapshot)
             except SlurmError as error:  # a source that fails meanwhile keeps nothing from the others
@@ -198,27 +202,24 @@ class Driver:
         return fence_taken_over(snapshot, self._reader, self._places)
 
     def _release_abandoned(self, snapshot: Snapshot) -> bool:
-        """Release elements that a driver has held and, because it died, neither moved nor released.
-
-        A driver that lives takes seconds for that.
-        """
-        now, held = time.monotonic(), held_elements(snapshot, self._reader)
-        self._held = {element: self._held.get(element, now) for element in held}
-        late = set[tuple[int, int]]()
-        for (number, element), since in self._held.items():
-            self._held_pause = self._places.of(snapshot.shards[number].cluster).timings.abandoned_claim
-            if now - since >= self._held_pause:
-                late.add((number, element))
-        release(snapshot, self._reader, self._places, late)
+        self._holds.release_abandoned(snapshot, self._reader, self._places)
         return False
+
+    def _submit_owed(self, snapshot: Snapshot) -> bool:
+        """Submit points that were taken back from a source, and nobody has submitted elsewhere."""
+        numbers = owed(snapshot)
+        return bool(numbers) and self._submits.resubmit(numbers, why="moved", sources=self._answering) > 0
+
+    @property
+    def _answering(self) -> list[Source]:
+        return [source for source in self._submits.sources if source.name not in self._silent]
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
         """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
-        if self._directory.has_news() or self._health_changed():
+        if self._directory.has_news() or self._health_changed() or self._holds.is_due():
             return True
         now = time.monotonic()
         awaited = bool(snapshot.starting or snapshot.troubles) and now - self._read_at > _LOOK
-        awaited |= bool(self._held) and now - self._read_at > self._held_pause
         return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
     def _health_changed(self) -> bool:
@@ -249,7 +250,9 @@ class Driver:
                 try:
                     found += self._reader.add_ended(number, ended)
                 except SlurmError as error:
-                    _log.warning("cannot read outcomes of shard %d: %s; trying again", number, error)
+                    if self._unread.get(number) != str(error):
+                        self._unread[number] = str(error)
+                        _log.warning("cannot read outcomes of shard %d: %s; trying again", number, error)
                     continue
                 self._known[number] = len(ended)
         return [self._reader.point(number) for number in dict.fromkeys(found)]
@@ -261,8 +264,10 @@ class Driver:
         if all_of_it or due or self._reader.uncollected >= _MOST:
             shards, silent = self._directory.shards(), self._troubles
             fresh = [each for each in self._reader.fresh if all_of_it or shards[each[0].shard].url not in silent]
-            for at in range(0, len(fresh), _MOST):
-                collect(self._directory, self._places, fresh[at : at + _MOST], silent=silent)
+            parts = (fresh[at : at + _MOST] for at in range(0, len(fresh), _MOST))
+            for _ in chain.from_iterable(collect(self._directory, self._places, some, silent=silent) for some in parts):
+                if not all_of_it and time.monotonic() - now > _LONGEST_COLLECTION:
+                    break
             self._reader.learn_collected()
             self._collected_at = now
 
@@ -277,18 +282,17 @@ class Driver:
             shard = snapshot.shards[number]
             place, state = self._places.of(shard.cluster), self._reader.state(number)
             if state is not None:  # its job may be queued
-                place.recovery.complete([state])
+                self._places.act(place, "recover", partial(place.recovery.complete, [state]))
                 if state.submitted or state.refused:
                     continue
             if now - self._first_seen.setdefault(number, now) > place.timings.abandoned_claim:
-                fence_shard(place, shard, _NEVER_SUBMITTED)
+                self._places.act(place, "end points", partial(fence_shard, place, shard, _NEVER_SUBMITTED))
                 _log.warning(
                     "%s was never submitted, because its client ended: its points are submitted anew", shard.key
                 )
                 abandoned += shard.numbers
         if abandoned:
-            answering = [source for source in self._submits.sources if source.name not in self._silent]
-            self._submits.resubmit(abandoned, why="abandoned", sources=answering)
+            self._submits.resubmit(abandoned, why="abandoned", sources=self._answering)
         return bool(abandoned)
 
     # Sources that are off, or slow.
@@ -323,7 +327,7 @@ class Driver:
             if move.why == PROBE and not scheduler_answers(move.to.cluster.place, _PROBE_PATIENCE):
                 continue  # a submission would wait for it
             try:
-                points = take(move, snapshot, self._reader, self._places, waiting)
+                points = take(move, snapshot, self._reader, self._places, waiting, directory=self._directory)
                 moved |= bool(points)
                 if points:
                     _log.info("%d points move from %s to %s: %s", len(points), move.of, move.to.name, move.why)

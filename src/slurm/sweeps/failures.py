@@ -36,6 +36,7 @@ _BY_STATE = {
 }
 _BY_TYPE = {
     "ModuleNotFoundError": "the source's environment has no such package: see `slurm doctor`, or change environment=",
+    "ImportError": "a package or library of the source's environment is missing or does not fit: see `slurm doctor`",
     "MemoryError": "give it more memory (mem=)",
     "FileNotFoundError": "the source has no such file: send it with cluster.put(), or use a path of the source",
     "PermissionError": "the file cannot be read or written on the source by this user",
@@ -74,9 +75,11 @@ def grouped(failures: Iterable[Failure]) -> list[FailureGroup]:
     return [_group(pattern, where, some) for (pattern, where), some in ordered]
 
 
-def normalised(text: str) -> str:
-    """A message without what differs between errors of the same kind, in one line."""
+def normalised(text: str, host: str | None = None) -> str:
+    """A message without what differs between errors of the same kind, in one line; `host` is where it was raised."""
     text = " ".join(text.split())
+    if host:
+        text = re.sub(rf"(?<![\w.-]){re.escape(host.partition('.')[0])}(?:\.[\w-]+)*(?![\w-])", "…", text)
     for form, instead in _REPLACED:
         text = form.sub(instead, text)
     return text
@@ -86,6 +89,8 @@ def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:
     first = some[0].ended
     kind = (first.error or "").rpartition(".")[2]
     advice = _BY_STATE.get(first.state) or _BY_TYPE.get(kind, "") or _diagnosed(first)
+    if not advice and not first.traceback and first.state is JobState.FAILED:
+        advice = "its output may say why: `slurm sweep logs NAME POINT`"
     points = tuple(failure.point for failure in some)
     return FailureGroup(pattern, where, points, message(first), first.traceback or "", advice)
 
@@ -110,7 +115,7 @@ def pattern_of(ended: Ended) -> str:
     """How a call failed, without what differs between errors of the same kind."""
     if ended.state in _BY_STATE:
         return ended.state.value
-    return normalised(message(ended)) if ended.error else message(ended)
+    return normalised(message(ended), ended.host) if ended.error else message(ended)
 
 
 def _where(failure: Failure) -> str:

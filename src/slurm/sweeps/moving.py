@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.errors import SchedulerError
+from slurm.errors import SchedulerError, SlurmError
 from slurm.jobs.cancel import cancel
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Target
@@ -18,12 +19,13 @@ from slurm.sweeps.snapshot import State
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.job_control import Answers
     from slurm.submission.submission_state import SubmissionState
+    from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import Shard
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places
@@ -32,9 +34,10 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_END = 60.0
 """How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
-_HELD = "JobHeldUser"
+HELD = "JobHeldUser"
 """The scheduler's reason for an element that this user holds."""
-_MOVED = "it was moved to another source"
+MOVED = "it was moved to another source"
+"""The reason of elements that were taken back from a source."""
 _TAKEN_OVER = "its points were taken over while the source did not answer"
 
 
@@ -78,8 +81,13 @@ def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
     for number in open_:
         state = reader.state(number) if number is not None else None
         if number is not None and state is not None and state.submitted:
-            places.of(snapshot.shards[number].cluster).tracker.finish(state)
-            found = True
+            place = places.of(snapshot.shards[number].cluster)
+            try:
+                places.act(place, "settle", partial(place.tracker.finish, state))
+            except SlurmError as error:
+                _log.warning("%s; it is asked later", error)
+            else:
+                found = True
     return found
 
 
@@ -110,50 +118,28 @@ def fence_taken_over(snapshot: Snapshot, reader: SnapshotReader, places: Places)
         if not calls or old.url in snapshot.troubles:
             continue
         found, place = True, places.of(old.cluster)
-        if state is not None and state.submitted:
-            cancel([Part(place, state, calls)])
-        outcome = cancelled_outcome(_TAKEN_OVER, fence=os.urandom(12).hex())
-        fence_elements(place.store, {old.key: {at // old.chunk for at in calls}}, outcome)
+        places.act(place, "end points", partial(_end_taken_over, place, old, state, calls))
         again = " Calls of their elements that had finished run again, too." if old.chunk > 1 else ""
         _log.warning("%d points were taken over from %s, and are ended there now.%s", len(calls), old.source, again)
     return found
 
 
+def _end_taken_over(place: Place, shard: Shard, state: SubmissionState | None, calls: Sequence[int]) -> None:
+    if state is not None and state.submitted:
+        cancel([Part(place, state, calls)])
+    outcome = cancelled_outcome(_TAKEN_OVER, fence=os.urandom(12).hex())
+    fence_elements(place.store, {shard.key: {at // shard.chunk for at in calls}}, outcome)
+
+
 def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
-    """The calls that wait to begin, by shard."""
+    """The calls that wait to begin and that nobody holds, by shard."""
     found: dict[int, list[int]] = {}
     for point in snapshot.points:
-        if point.state is State.ALIVE and point.job_state is JobState.PENDING:
+        if point.state is State.ALIVE and point.job_state is JobState.PENDING and point.reason != HELD:
             number, call = point.shard, point.call
             if number is not None and call is not None and (state := reader.state(number)) and state.submitted:
                 found.setdefault(number, []).append(call)
     return found
-
-
-def held_elements(snapshot: Snapshot, reader: SnapshotReader) -> set[tuple[int, int]]:
-    """The elements that wait because this user holds them, each with the number of its shard before it."""
-    found = set[tuple[int, int]]()
-    for number, calls in waiting_calls(snapshot, reader).items():
-        chunk, state = snapshot.shards[number].chunk, reader.state(number)
-        for at in calls if state else ():
-            report = state.report(at) if state else None
-            if report is not None and report.reason == _HELD:
-                found.add((number, at // chunk))
-    return found
-
-
-def release(snapshot: Snapshot, reader: SnapshotReader, places: Places, elements: Iterable[tuple[int, int]]) -> None:
-    """Release held elements, given as `held_elements` returns them, unless they were submitted with the option `hold`.
-
-    Takes two commands for each shard. Raises SlurmError.
-    """
-    of_shard: dict[int, list[int]] = {}
-    for number, element in sorted(elements):
-        of_shard.setdefault(number, []).append(element)
-    for number, some in of_shard.items():
-        place, state = places.of(snapshot.shards[number].cluster), reader.state(number)
-        if state is not None and not place.store.records(state.key).submission.options.get("hold"):
-            place.queue.client.hold(list(_targets(state, some).values()), release=True)
 
 
 class Waiting(NamedTuple):
@@ -177,30 +163,41 @@ class Taken(NamedTuple):
     outcome: Outcome
 
 
-def take_back(place: Place, several: Sequence[Waiting]) -> Taken:
+def owed(snapshot: Snapshot) -> list[int]:
+    """The numbers of points that were taken back from a source and submitted nowhere else, as their driver has died, or
+    the source has answered late.
+    """
+    return [p.number for p in snapshot.points if p.state is State.MISSING and p.ended and p.ended.reason == MOVED]
+
+
+def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirectory) -> Taken:
     """Take waiting elements of shards of one place back. Elements that have begun stay. Takes three commands.
 
     Elements that are not queued yet are fenced. Queued ones are held, looked at once, and those that are held and still
     pending are fenced and cancelled; the others are released. Where a scheduler cannot hold single elements, only what
-    is not queued is taken. Raises SlurmError; elements that are held then are released by the next driver.
+    is not queued is taken. A record in the directory of the sweep says which elements are held, and by whom not: the
+    user. Raises SlurmError; the record stays then, and a driver releases what is held.
     """
     unqueued = {w.number: [e for e in w.elements if w.state.block(e) is None] for w in several}
     queued = {w.number: [e for e in w.elements if w.state.block(e) is not None] for w in several}
-    targets = [target for w in several for target in _targets(w.state, queued[w.number]).values()]
+    targets = [target for w in several for target in targets_of(w.state, queued[w.number]).values()]
+    record = directory.hold(queued) if targets else None
     held = _hold(place, [w.state for w in several], targets) if targets else False
     pending = {
         w.number: [e for e in queued[w.number] if held and _is_pending(w.state, e, w.shard.chunk)] for w in several
     }
-    outcome = cancelled_outcome(_MOVED, fence=os.urandom(12).hex())
+    outcome = cancelled_outcome(MOVED, fence=os.urandom(12).hex())
     wanted = {w.shard.key: [*unqueued[w.number], *pending[w.number]] for w in several}
     ended = fence_waiting(place.store, wanted, outcome) if any(wanted.values()) else {}
     taken = {w.number: ended.get(w.shard.key, set()) for w in several}
     released, cancelled = list[Target](), list[Target]()
     for w in several if held else ():
         mine = taken[w.number]
-        cancelled += _targets(w.state, [e for e in queued[w.number] if e in mine]).values()
-        released += _targets(w.state, [e for e in queued[w.number] if e not in mine]).values()
+        cancelled += targets_of(w.state, [e for e in queued[w.number] if e in mine]).values()
+        released += targets_of(w.state, [e for e in queued[w.number] if e not in mine]).values()
     place.queue.client.release_and_cancel(released, cancelled)
+    if record:
+        record.unlink(missing_ok=True)
     for w in several:
         place.tracker.learn(w.state, dict.fromkeys(taken[w.number], outcome))
     return Taken(taken, outcome)
@@ -225,7 +222,7 @@ def _hold(place: Place, states: Sequence[SubmissionState], targets: Sequence[Tar
     return held
 
 
-def _targets(state: SubmissionState, elements: Sequence[int]) -> Mapping[str, Target]:
+def targets_of(state: SubmissionState, elements: Sequence[int]) -> Mapping[str, Target]:
     """The array tasks of elements, by the ids of their blocks."""
     tasks: dict[str, list[int]] = {}
     for element in elements:

@@ -9,6 +9,7 @@ from slurm.sweeps import moving
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.health import Health
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places, Source
@@ -59,7 +60,15 @@ def moves(snapshot: Snapshot, sources: Sequence[Source], waiting: Waiting, healt
                 yield Move(slow, source, share, "moved: the source had nothing to do")
 
 
-def take(move: Move, snapshot: Snapshot, reader: SnapshotReader, places: Places, waiting: Waiting) -> list[int]:
+def take(
+    move: Move,
+    snapshot: Snapshot,
+    reader: SnapshotReader,
+    places: Places,
+    waiting: Waiting,
+    *,
+    directory: SweepDirectory,
+) -> list[int]:
     """Take elements back for a move, the last ones first; returns the numbers of their points."""
     several = list[moving.Waiting]()
     left = move.most
@@ -72,5 +81,6 @@ def take(move: Move, snapshot: Snapshot, reader: SnapshotReader, places: Places,
         several.append(moving.Waiting(number, shard, state, [element * shard.chunk for element in elements]))
     if not several:
         return []
-    taken = moving.take_back(places.of(several[0].shard.cluster), several)
+    place = places.of(several[0].shard.cluster)
+    taken = places.act(place, "move points", lambda: moving.take_back(place, several, directory))
     return [point for number, ended in taken.elements.items() for point in reader.learn(number, ended, taken.outcome)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from slurm.protocol import MOST_CALLS, SAVE, Document, is_key
-from slurm.protocol.ranges import within
+from slurm.protocol.ranges import are_bounds, within
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
 
     from slurm.protocol.outcomes import Outcome, ResultRecord
     from slurm.protocol.records import Record
@@ -75,6 +77,26 @@ class Shard(Document):
     def url(self) -> str:
         """The URL of the cluster, with the root."""
         return str(self.cluster["url"])
+
+
+class Hold(Document):
+    """`holds/<word>.json`: elements that a driver holds while it moves them. Removed when they are no longer held."""
+
+    elements: Mapping[str, Any]
+    """The elements, by the numbers of their shards: the first and the last of each run."""
+
+    def flaw(self) -> str | None:
+        """Return why the record is invalid, or None."""
+        valid = all(
+            number.isdecimal() and isinstance(found, list) and all(isinstance(each, int) for each in found)
+            for number, found in self.elements.items()
+        )
+        return None if valid and all(map(are_bounds, self.elements.values())) else f"it holds {self.elements!r:.200}"
+
+    @property
+    def pairs(self) -> set[tuple[int, int]]:
+        """The elements, each with the number of its shard before it."""
+        return {(int(number), each) for number, found in self.elements.items() for each in within(found)}
 
 
 class Ended(NamedTuple):
@@ -189,6 +211,16 @@ class Located(NamedTuple):
     """The file of its element."""
     begin: int
     end: int
+
+    @classmethod
+    def of(cls, outcome: Outcome, call: int) -> Self | None:
+        """Where the result of a call of an element is; None if it has none, or the outcome is damaged."""
+        if outcome.result is None:
+            return None
+        if outcome.ends is None:
+            return cls(outcome.result, 0, outcome.result.bytes)
+        begin, end = outcome.ends[call - 1] if call else 0, outcome.ends[call] if call < len(outcome.ends) else 0
+        return cls(outcome.result, begin, end) if begin < end else None
 
 
 class Collected(NamedTuple):

@@ -40,7 +40,7 @@ class Running:
 
     def __init__(self, directory: SweepDirectory, reader: SnapshotReader, places: Places, unit: Unit) -> None:
         self._directory, self._reader, self._places, self._unit = directory, reader, places, unit
-        self._submitter = Submitter(directory, reader)
+        self._submitter = Submitter(directory, reader, places)
         self.sources: Sequence[Source] = ()
         self._options, self._strategy = NONE, "slots"
         self._rest: Wanted | None = None
@@ -130,7 +130,7 @@ class Running:
         return self._submit(wanted, why="run")
 
     def _submit(self, wanted: Wanted, *, why: str, sources: Sequence[Source] | None = None, look: bool = True) -> int:
-        ready = prepare(self._unit, sources or self.sources, self._options)
+        ready = prepare(self._unit, sources or self.sources, self._options, self._places)
         for each in ready:
             self._places.add(each.source)
         return self._submitter.submit(ready, wanted, why=why, strategy=self._strategy, look=look)

@@ -193,7 +193,10 @@ class SnapshotReader:
         shard, state = self._shards[number], self._states[number]
         points, chunk = shard.numbers, shard.chunk
         new = [e for e in elements if (number, e * chunk) not in self._ended]
-        read, unreadable = self._places.of(shard.cluster).store.several_outcomes({shard.key: new})[shard.key]
+        place = self._places.of(shard.cluster)
+        read, unreadable = self._places.act(
+            place, "read outcomes", lambda: place.store.several_outcomes({shard.key: new})
+        )[shard.key]
         for problem in unreadable.values():
             if not isinstance(problem, ProtocolError):
                 raise problem
@@ -297,7 +300,7 @@ class SnapshotReader:
                         ended = Ended.of(outcome, at % shard.chunk)
                     except ProtocolError as error:
                         ended = Ended(succeeded=False, state=JobState.UNKNOWN, message=str(error), exit_code=1)
-                    self._add(number, at, points[at], ended, _result(outcome, at % shard.chunk))
+                    self._add(number, at, points[at], ended, Located.of(outcome, at % shard.chunk))
 
     def _add(self, number: int, at: int, point: int, ended: Ended, result: Located | None) -> None:
         self._ended[number, at] = ended, _NOT_COLLECTED + number
@@ -365,16 +368,6 @@ class SnapshotReader:
         if state is State.DONE and all(call.ended for call in calls):
             self._done[number] = found
         return found
-
-
-def _result(outcome: Outcome, call: int) -> Located | None:
-    """Where the result of a call is; None if it has none, or the outcome is damaged."""
-    if outcome.result is None:
-        return None
-    if outcome.ends is None:
-        return Located(outcome.result, 0, outcome.result.bytes)
-    begin, end = outcome.ends[call - 1] if call else 0, outcome.ends[call] if call < len(outcome.ends) else 0
-    return Located(outcome.result, begin, end) if begin < end else None
 
 
 def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:

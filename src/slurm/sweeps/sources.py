@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slurm.clusters.cluster import Cluster
 from slurm.clusters.named import cluster_named
 from slurm.errors import ConfigurationError, SlurmfileError
 from slurm.places.place import place_for
+from slurm.sweeps.acting import Actions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from slurm.places.place import Place
     from slurm.sweeps.records import Shard
 
+    T = TypeVar("T")
     On = str | Cluster | tuple[str | Cluster, int]
 
 
@@ -40,10 +42,24 @@ class Places:
 
     def __init__(self) -> None:
         self._known: dict[str, Place] = {}
+        self._machines: set[str] = set()
+        self._actions = Actions()
 
     def add(self, source: Source) -> None:
         """Use the place of a source for its shards."""
         self._known[source.spec["url"]] = source.cluster.place
+
+    def expect(self, sources: Iterable[Source]) -> None:
+        """Note that something is done at these sources, so that none of them keeps the others waiting."""
+        self._machines |= {_machine(source.cluster.place) for source in sources}
+
+    def act(self, place: Place, kind: str, do: Callable[[], T]) -> T:
+        """Do something at a place, and wait only as long as it answers; see `Actions.run`.
+
+        If this process knows no other place, it waits as long as the core does.
+        """
+        self._machines.add(_machine(place))
+        return self._actions.run(place, kind, do) if len(self._machines) > 1 else do()
 
     def of(self, spec: Mapping[str, Any]) -> Place:
         """The place of a shard."""
@@ -51,6 +67,7 @@ class Places:
         if url not in self._known:
             more: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in spec.items() if n != "url"}
             self._known[url] = place_for(url, **more)
+        self._machines.add(_machine(self._known[url]))
         return self._known[url]
 
     def source(self, shard: Shard) -> Source:
@@ -61,6 +78,10 @@ class Places:
                 return found
         more: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in shard.cluster.items()}
         return Source(shard.source, Cluster(**more), shard.slots)
+
+
+def _machine(place: Place) -> str:
+    return str(place.url._replace(root=""))
 
 
 def sources_of(on: On | Iterable[On]) -> list[Source]:

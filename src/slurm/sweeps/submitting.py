@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.clusters import environment_cache
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import SubmissionState
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
-    from slurm.sweeps.sources import Source
+    from slurm.sweeps.sources import Places, Source
     from slurm.tasks.settings import Settings
     from slurm.tasks.task import Task
 
@@ -98,15 +99,17 @@ class Unit:
         return Code.read(self._directory.path, shards[max(shards)].code)
 
 
-def prepare(unit: Unit, sources: Sequence[Source], options: Options) -> list[Ready]:
+def prepare(unit: Unit, sources: Sequence[Source], options: Options, places: Places) -> list[Ready]:
     """Make the environment of every source before anything is queued.
 
     A source that fails is logged by name, and the rest goes on. Raises the error of the first if all fail.
     """
     ready, first = list[Ready](), None
+    places.expect(sources)
     for source in sources:
-        try:
-            ready.append(_prepared(unit, source, options))
+        place, do = source.cluster.place, partial(_prepared, unit, source, options)
+        try:  # an environment may take minutes the first time, and Ctrl-C then releases its lock
+            ready.append(places.act(place, "prepare", do) if place.prepared else do())
         except SlurmError as error:
             first = first or error
             _log.error("%s is left out: %s", source.name, error)
@@ -164,8 +167,8 @@ def draft_of(
 class Submitter:
     """Submits points of one sweep."""
 
-    def __init__(self, directory: SweepDirectory, reader: SnapshotReader) -> None:
-        self._directory, self._reader = directory, reader
+    def __init__(self, directory: SweepDirectory, reader: SnapshotReader, places: Places) -> None:
+        self._directory, self._reader, self._places = directory, reader, places
 
     def submit(
         self,
@@ -235,7 +238,10 @@ class Submitter:
         return (number, shard) if self._directory.claim(number, shard) else None
 
     def _queue(self, ready: Ready, shard: Shard, snapshot: Snapshot) -> SubmissionState:
-        """Write the submission of a shard at its source, and queue it."""
+        """Write the submission of a shard at its source, and queue it.
+
+        If the source stops answering, it may be queued there later; its key tells whether it was.
+        """
         place, params = ready.source.cluster.place, self._directory.points()
         alive = _alive(snapshot, ready)
         _, after = room(ready.source.slots, alive)
@@ -243,7 +249,7 @@ class Submitter:
         points = [params[number] for number in shard.numbers]
         name = self._directory.path.name
         draft = draft_of(ready, shard.key, points, slots=shard.slots, sweep=name, edges=edges)
-        return submit_draft(place, draft, ())
+        return self._places.act(place, "submit", lambda: submit_draft(place, draft, ()))
 
 
 def _alive(snapshot: Snapshot, ready: Ready) -> dict[int, tuple[Shard, int]]:

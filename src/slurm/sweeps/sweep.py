@@ -257,8 +257,8 @@ class Sweep(Views):
     def cleanup(self, *, execute: bool = False) -> list[str]:
         """The directories at the sources that are no longer needed: all that they hold was collected.
 
-        With `execute`, removes them. Those with failed points are kept, and those with results, logs or files that are
-        too large to be collected.
+        With `execute`, removes them. Those with failed points are kept, and those with logs or files that are too large
+        to be collected.
         """
         return remove_collected(self.snapshot(), self.reader, self.places, execute=execute)
 
@@ -278,7 +278,8 @@ class Sweep(Views):
         """
         from slurm.sweeps.reports.files import write_reports  # noqa: PLC0415 - few programs write reports
 
-        return write_reports(self.name, self.snapshot(), Path(directory or self.directory.path / "reports"))
+        to = Path(directory or self.directory.path / "reports")
+        return write_reports(self.name, self.snapshot(), to, self.search.settings if self.search else None)
 
     def export(self, directory: str | os.PathLike[str] | None = None, *, all: bool = False) -> list[str]:  # noqa: A002
         """Collect, and write a tree of plain files, by default into the directory of the sweep; see the page on sweeps.
@@ -290,7 +291,8 @@ class Sweep(Views):
 
         self.collect()
         to = Path(directory or self.directory.path)
-        return Export(self.directory, self.places, self.point).write(self.snapshot(), to, everything=all)
+        search = self.search.settings if self.search else None
+        return Export(self.directory, self.places, self.point, search).write(self.snapshot(), to, everything=all)
 
     def compare(self, other: Sweep) -> Comparison:
         """Compare the points that both have: each metric of `other` minus that of this sweep."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, NoSuchJob
 from slurm.jobs.job import Job
-from slurm.sweeps.collecting import result_of
+from slurm.sweeps.home_results import result_of
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from slurm.sweeps.adaptive.progress import SearchStatus
     from slurm.sweeps.adaptive.search import AdaptiveSearch
+    from slurm.sweeps.adaptive.settings import Search
     from slurm.sweeps.failures import FailureGroup
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.table import Table
@@ -62,8 +63,8 @@ class Status(NamedTuple):
         return "\n".join([*lines, *(f"{url} does not answer: {why}" for url, why in self.troubles.items())])
 
 
-def status_of(snapshot: Snapshot) -> Status:
-    """Count the points of a snapshot."""
+def status_of(snapshot: Snapshot, search: Search | None = None) -> Status:
+    """Count the points of a snapshot, and find the best one if the sweep is a search."""
     kinds = Counter((point.source, point.state, point.state is _ALIVE and point.job_state) for point in snapshot.points)
     sources: dict[str, Counter[str]] = {}
     for (source, state, job_state), count in kinds.items():
@@ -72,7 +73,8 @@ def status_of(snapshot: Snapshot) -> Status:
     counts = {state: snapshot.counts[state] for state in State if snapshot.counts.get(state)}
     order = [str(state) for state in (State.DONE, *JobState, State.FAILED, State.IN_DOUBT)]
     by_source = {name: {key: found[key] for key in order if found[key]} for name, found in sorted(sources.items())}
-    return Status(len(snapshot.points), counts, by_source, snapshot.troubles)
+    found = search_status(snapshot.points, search) if search else None
+    return Status(len(snapshot.points), counts, by_source, snapshot.troubles, found)
 
 
 def errors_of(snapshot: Snapshot) -> list[FailureGroup]:
@@ -164,9 +166,7 @@ class Views:
 
     def status(self) -> Status:
         """How far it is, over all and at each source."""
-        snapshot = self.snapshot()
-        found = status_of(snapshot)
-        return found._replace(search=search_status(snapshot.points, self.search.settings)) if self.search else found
+        return status_of(self.snapshot(), self.search.settings if self.search else None)
 
     def table(self) -> Table:
         """A row for each point: parameters, metrics, state, source, seconds, memory in bytes, attempts.

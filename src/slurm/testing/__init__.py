@@ -1,7 +1,33 @@
-"""Support for tests: a cluster that runs in this process and fails on request. `contracts` needs pytest."""
+"""Support for tests: a cluster that runs in this process and fails on request. `plugin` and `contracts` need pytest.
 
-from slurm.testing.inline.cluster import InlineCluster
-from slurm.testing.inline.faults import REQUEUE, Answer
-from slurm.testing.inline.queue import InlineQueue
+Names are imported at first use, because pytest imports the plug-in in each of its runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+TYPE_CHECKING = False  # as in the package itself
+
+if TYPE_CHECKING:
+    from slurm.testing.inline.cluster import InlineCluster
+    from slurm.testing.inline.faults import REQUEUE, Answer
+    from slurm.testing.inline.queue import InlineQueue
+
+_HOME = {
+    "REQUEUE": "slurm.testing.inline.faults",
+    "Answer": "slurm.testing.inline.faults",
+    "InlineCluster": "slurm.testing.inline.cluster",
+    "InlineQueue": "slurm.testing.inline.queue",
+}
 
 __all__ = ["REQUEUE", "Answer", "InlineCluster", "InlineQueue"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        message = f"module 'slurm.testing' has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value

@@ -30,7 +30,7 @@ def write_jobs_json(run_dir: str | os.PathLike[str]) -> Path:
             jobs[stage] = {
                 "key": key,
                 "job_id": queued.get("job_id"),
-                "commands": submissions.commands(path.parent, number, stage),
+                "commands": queued.get("commands") or submissions.commands(path.parent, number, stage),
                 "submitted_utc": record["submitted_utc"],
                 "why": record.get("why", "submit"),
             }

@@ -19,6 +19,19 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+RANKS = "stages/start-ranks.sh"
+"""The script that starts the ranks of a stage, as the cluster of the point does. No stage can have this name."""
+_START_RANKS = """\
+#!/bin/sh
+# Starts the ranks of a stage as this cluster does: start-ranks.sh NUMBER PROGRAM…; 0 is as many as the job has tasks.
+number=$1
+shift
+if [ "$number" != 0 ] && [ "$number" -lt "${{SLURM_NTASKS:-1}}" ]; then
+  export SLURM_NTASKS="$number" SLURM_NPROCS="$number"
+fi
+unset {variables}
+exec {launcher} "$@"
+"""
 _WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 """Words that YAML 1.1 or 1.2 does not read as text."""
 
@@ -46,6 +59,8 @@ def diagnose_by_stage(diagnoses: Mapping[str, Any], log: str, exit_status: int) 
 def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> None:
     """Write the directory: configuration, scripts, and the manifest last."""
     files = dict(data["files"])
+    if data["ranks"]:
+        files[RANKS] = _start_ranks(directory)
     if data["config"]:
         files[data["config"]] = filled(files[data["config"]], data["spans"], overrides, name=data["config"])
     for name, text in files.items():
@@ -58,6 +73,27 @@ def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> Non
         "files": {**data["manifest"]["files"], **digests},
     }
     _write(f"{directory}/manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+def _start_ranks(directory: str) -> str:
+    """The script that starts ranks by the words that the submission has for the cluster."""
+    import shlex  # noqa: PLC0415 - few points use MPI
+
+    from slurm.runner import contained, mpi  # noqa: PLC0415 - the client has no use for them
+    from slurm.runner.job_context import current_job  # noqa: PLC0415
+
+    if os.environ.get(contained.LAUNCHER):
+        raise RuntimeError(
+            "a point of several stages runs in its container, where nothing can start ranks of MPI: prepare and submit "
+            "a run for each point, or have the container in the commands of the stages"
+        )
+    words = list(current_job().submission().launch or ())
+    own = mpi.launched(words, (), directory) if words else []
+    launcher = [
+        f'"${{SLURM_NTASKS:-{word}}}"' if word.isdecimal() and before == "-n" else shlex.quote(word)
+        for before, word in zip(["", *own], own)  # noqa: B905 - the first has one more
+    ]
+    return _START_RANKS.format(variables=" ".join(mpi.VARIABLES), launcher=" ".join(launcher))
 
 
 def filled(text: str, spans: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any], *, name: str) -> str:

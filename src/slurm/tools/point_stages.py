@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from slurm.options import Options
 from slurm.options import values as kinds
 from slurm.runner.template import Template
+from slurm.schedulers.base import ntasks
 from slurm.tools.errors import ToolError
-from slurm.tools.point import check_of_stage, diagnose_by_stage
+from slurm.tools.point import RANKS, check_of_stage, diagnose_by_stage
 from slurm.tools.stage import CONFIG, IN_A_JOB, OUTPUT, STAGES, quoted
 
 if TYPE_CHECKING:
@@ -43,7 +44,12 @@ begin() {{
   cd "$run/{OUTPUT}/$stage"
   [ ! -e "$run/{CONFIG}" ] || ln -sfn ../../{CONFIG} {CONFIG}
 }}
-ended() {{ [ "$1" = 0 ] || {{ echo "==> stage $stage ended with status $1" >&2; exit "$1"; }}; }}
+ended() {{
+  [ "$1" != 0 ] || return 0
+  [ ! -e .world ] || echo "==> worlds of MPI have another size, and so many processes were started: $(cat .world)" >&2
+  echo "==> stage $stage ended with status $1" >&2
+  exit "$1"
+}}
 wrote() {{ [ -e "$2" ] || {{ echo "==> stage $stage did not write $1" >&2; exit 1; }}; }}
 """
 
@@ -62,19 +68,29 @@ def chosen(tool: type[Declaration], last: str | None) -> list[str]:
 
 def driver(tool: type[Declaration], stages: Sequence[str], settings: Mapping[str, Settings]) -> str:
     """The text of the script that runs the stages. It stops at the first one that fails, or lacks a product."""
+    most = max((ntasks(each.options.get) for each in settings.values() if _is_mpi(each)), default=0)
     return _START + "".join(
-        line for name in stages for line in _lines(tool.stages[name], tool.stages, settings[name].options.env)
+        line
+        for name in stages
+        for line in _lines(tool.stages[name], tool.stages, settings[name].options, most_ranks=most)
     )
 
 
-def _lines(stage: Stage, stages: Mapping[str, Stage], env: Mapping[str, str | None]) -> Iterator[str]:
+def _is_mpi(settings: Settings) -> bool:
+    return settings.options.get("launch") == "mpi"
+
+
+def _lines(stage: Stage, stages: Mapping[str, Stage], options: Options, *, most_ranks: int) -> Iterator[str]:
+    env, ranks = options.env, ntasks(options.get)
     exports = [
         f"unset {name}" if value is None else f"export {name}={shlex.quote(value)}" for name, value in env.items()
     ]
     exports += [f'export {name}="$run/{OUTPUT}/{name}"' for name in stage.used(stages)]
     exports.append(f"export {IN_A_JOB}={stage.name}")
     yield f"\nbegin {stage.name}\nstatus=0\n"
-    yield f'( {"; ".join(exports)}; exec sh "$run/{STAGES}/{stage.name}.sh" ) || status=$?\nended "$status"\n'
+    # The stage with the most ranks has as many as the job, whose options may be changed later.
+    launcher = f'"$run/{RANKS}" {0 if ranks == most_ranks else ranks} sh ' if options.get("launch") == "mpi" else ""
+    yield f'( {"; ".join(exports)}; exec sh {launcher}"$run/{STAGES}/{stage.name}.sh" ) || status=$?\nended "$status"\n'
     for pattern in stage.pattern_list:
         if "**" not in pattern:  # which sh does not know; the end of the job tells
             yield f"wrote {shlex.quote(pattern)} {_glob(pattern)}\n"
@@ -112,10 +128,12 @@ def together(tool: type[Declaration], settings: Mapping[str, Settings]) -> Setti
 
     The time is the sum, memory and numbers are the largest. Other options are those of the last stage that has them.
     """
-    if mpi := [name for name, each in settings.items() if each.options.get("launch") == "mpi"]:
+    mpi = {name: str(each.options.get("mpi") or "") for name, each in settings.items() if _is_mpi(each)}
+    if len({*mpi.values()}) > 1:
+        shown = ", ".join(f"{name} ({kind or 'the default'})" for name, kind in mpi.items())
         raise ToolError(
-            f"stage {mpi[0]} of {tool.name} starts ranks of MPI, and a point of several stages is one job: name one "
-            "stage that runs after no other with stage=…, or prepare and submit a run for each point"
+            f"the stages {shown} of {tool.name} start ranks by different kinds of MPI, and a point is one job: give "
+            "them the same mpi=, or prepare and submit a run for each point"
         )
     first, *others = settings.values()
     if any(repr(each.environment or ()) != repr(first.environment or ()) for each in others):
@@ -127,7 +145,8 @@ def together(tool: type[Declaration], settings: Mapping[str, Settings]) -> Setti
     for each in others:
         found = found.merged(each)
     several = [each.options for each in settings.values()]
-    options = found.options.with_env({}).merged(Options.parse(dict(_numbers(found.options, several))))
+    launched = {"launch": "mpi", "mpi": next(iter(mpi.values())) or None} if mpi else {}
+    options = found.options.with_env({}).merged(Options.parse({**dict(_numbers(found.options, several)), **launched}))
     return found.replace(options=options)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from slurm.runner.command import Command
     from slurm.runner.finished import Finished
     from slurm.serialization.pickling import Arguments
+    from slurm.storage.uploads import Uploads
     from slurm.submission.status import JobStatus
     from slurm.tasks.settings import Settings
     from slurm.tools.declaration import Declaration
@@ -39,8 +40,19 @@ RUN_ID = "point"
 class PointTask(CommandTask):
     """A stage of a tool as a task. Its parameters are overrides, such as `freq.Nfreqs`."""
 
+    def to_send(self, uploads: Uploads) -> Command:
+        """The program, with its files. The script of several stages is one process, which starts those of MPI."""
+        sent, data = super().to_send(uploads), self._data
+        return sent.replace(mpi=False) if data["ranks"] else sent
+
+    @property
+    def _data(self) -> Mapping[str, Any]:
+        """What the node prepares points from."""
+        found: Mapping[str, Any] = cast("partial[None]", self.unwrapped.prepare).args[0]
+        return found
+
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
-        data = cast("partial[None]", self.unwrapped.prepare).args[0]
+        data = self._data
         name = data["config"].removeprefix(f"{CONFIG}/")
         if args:
             raise TypeError(f"{self.name} takes overrides by their keys, such as **{{'freq.Nfreqs': 4}}")
@@ -81,6 +93,7 @@ def unit(
     data = {
         "files": {**{name: content.decode() for name, content in own.items()}, **runs.scripts},
         "config": file,
+        "ranks": len(chosen) > 1 and runs.settings.options.get("launch") == "mpi",
         "spans": _spans(own[file].decode(), f"{template}/{tool.config}") if file else {},
         "manifest": {
             **asdict(made.manifest),

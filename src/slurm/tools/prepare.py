@@ -15,7 +15,8 @@ from slurm.tools.manifest import ManifestBase, write_manifest
 from slurm.tools.overrides import overridden
 from slurm.tools.run import Run
 from slurm.tools.run_directory import build_run_dir, check_free, ensure_run_dir, remove_empty_parents
-from slurm.tools.stage import CONFIG, OUTPUT, STAGES, Alone
+from slurm.tools.scripts import scripts
+from slurm.tools.stage import CONFIG, OUTPUT, STAGES
 from slurm.tools.templates import get_template_path, template_files
 from slurm.usage import near
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurm.clusters.cluster import Cluster
-    from slurm.tasks.settings import Settings
     from slurm.tools.declaration import Declaration
 
 
@@ -79,14 +79,9 @@ def draft(
     _check_length(tool, run_dir)
     cluster = cluster_of(on)
     files = _config(tool, template, override)
-    values = {**named, "run_id": run_id, **({CONFIG: f"{CONFIG}/{tool.config}"} if tool.config else {})}
     settings = stage_settings(tool, cluster)
-    for stage in tool.stages.values():
-        title = f"Stage {stage.name} of {tool.name}, run {run_id}"
-        text = stage.script(
-            tool.stages, values, title=title, directory=run_dir, alone=_alone(cluster, settings[stage.name])
-        )
-        files[f"{STAGES}/{stage.name}.sh"] = text.encode()
+    texts = scripts(tool, cluster, settings, run_id=run_id, taxonomy=named, run_dir=run_dir)
+    files |= {f"{STAGES}/{name}.sh": text.encode() for name, text in texts.items()}
     manifest = ManifestBase(
         tool=tool.name,
         run_id=run_id,
@@ -113,16 +108,6 @@ def _check_length(tool: type[Declaration], run_dir: Path) -> None:
             f"{longest} has {len(longest)} characters, and {tool.name} takes paths of at most {tool.max_path}: "
             f"choose a root that is {len(longest) - tool.max_path} characters shorter"
         )
-
-
-def _alone(cluster: Cluster, settings: Settings) -> Alone:
-    options, launch = settings.options, ()
-    if options.get("launch") == "mpi":
-        ranks, kind = int(options.get("ntasks") or 1), str(options.get("mpi") or "")
-        launch = tuple(cluster.place.scheduler_class.launch(ranks, kind))
-    own = options.get("setup")
-    setup = (*cluster.place.spec.setup, *([str(own)] if own else []))
-    return Alone(options, setup, settings.environment or (), launch)
 
 
 def _taxonomy(tool: type[Declaration], given: Mapping[str, object]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from slurm.tools.errors import ToolError
 from slurm.tools.jobs import archive_jobs_json, write_jobs_json
 from slurm.tools.manifest import load_manifest
 from slurm.tools.run_directory import validate_run_dir
+from slurm.tools.scripts import script_of, scripts, write_moved
 from slurm.tools.stage import CONFIG, IN_A_JOB, STAGES, program_of
 from slurm.tools.submitted import (
     check_move,
@@ -108,8 +109,7 @@ class Run:
 
     def _program(self, name: str, launch: str) -> str:
         """The command line of a stage's program, as its script has it."""
-        script = self.directory / STAGES / f"{name}.sh"
-        words = program_of(script.read_text(encoding="utf-8")) or f"sh {STAGES}/{name}.sh"
+        words = program_of(script_of(self.directory, name).read_text(encoding="utf-8")) or f"sh {STAGES}/{name}.sh"
         used = self.tool.stages[name].used(self.tool.stages)
         where = ", ".join(f"${each} is the output directory of stage {each}" for each in used)
         return " ".join(filter(None, [launch, words, where and f" # {where}"]))
@@ -142,7 +142,8 @@ class Run:
         """
         refuse_while_importing()
         self._warn_of_edits()
-        chosen, cluster, settings, records, left = self._wanted(stages, on, options, again=again, resume=resume)
+        wanted = self._wanted(stages, on, options, again=again, resume=resume)
+        chosen, cluster, _, records, left = wanted
         before = {name: key for name, key in submissions.keys(records).items() if name not in chosen}
         keys = {name: new_key(f"{self.tool.name}.{name}") for name in chosen}
         upstreams = upstream_keys(self.tool, chosen, {**before, **keys})
@@ -158,19 +159,41 @@ class Run:
             if again or resume:
                 archive_jobs_json(self.directory)
             try:
-                for name in chosen:
-                    after = {each: jobs[each] for each in upstreams[name]}
-                    task = self._task(name, after, settings[name], left.get(name))
-                    task = task.after(*depend_afterok) if depend_afterok and not after else task
-                    used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
-                    before_it = partial(submissions.add_commands, self.directory, len(records) + 1, name)
-                    call = task.bound_item(used)
-                    jobs[name] = cluster.submit_under(keys[name], task.on(cluster), call, record=before_it)
-                    record_queued(self.directory, [*records, record], name, jobs[name])
+                self._write_scripts(wanted)
+                self._queue(wanted, record, jobs)
             finally:
+                new = {name: jobs[name] for name in chosen if name in jobs}
+                record_queued(self.directory, [*records, record], new)
                 write_jobs_json(self.directory)
         tell_differences(cluster, left, submissions.keys(records), keys)
         return {name: jobs[name] for name in chosen}
+
+    def _write_scripts(self, wanted: _Wanted) -> None:
+        """Write the scripts of the stages for another cluster than before. Raises RunNotWritten."""
+        cluster, records = wanted.cluster, wanted.records
+        if place_url(cluster) != submissions.place(records, self.manifest)[0]:
+            texts = scripts(
+                self.tool,
+                cluster,
+                stage_settings(self.tool, cluster),
+                run_id=self.manifest.run_id,
+                taxonomy=self.manifest.taxonomy,
+                run_dir=self.directory,
+                moved=True,
+            )
+            write_moved(self.directory, len(records) + 1, texts)
+
+    def _queue(self, wanted: _Wanted, record: Mapping[str, Any], jobs: dict[str, Job[Finished]]) -> None:
+        """Queue the stages of a record, and add their jobs to `jobs`, which has those that they run after."""
+        chain, outside = wanted.cluster.chain(), record["depend_afterok"]
+        for name, key in record["stages"].items():
+            after = {each: jobs[each] for each in record["upstreams"][name]}
+            task = self._task(name, after, wanted.settings[name], wanted.left.get(name)).on(wanted.cluster)
+            task = task.after(*outside) if outside and not after else task
+            used = {each: jobs[each] for each in self.tool.stages[name].used(self.tool.stages)}
+            before = partial(submissions.add_commands, self.directory, len(wanted.records) + 1, name)
+            jobs[name] = chain.add(key, task, task.bound_item(used), record=before)
+        chain.submit()
 
     def _wanted(
         self,
@@ -313,7 +336,7 @@ class Run:
         """The command of a stage, with the files of the run."""
         stage = self.tool.stages[name]
         script = f"{STAGES}/{name}.sh"
-        files: dict[str, str | os.PathLike[str]] = {script: self.directory / script}
+        files: dict[str, str | os.PathLike[str]] = {script: script_of(self.directory, name)}
         if (self.directory / CONFIG).is_dir():
             files[CONFIG] = self.directory / CONFIG
         used = stage.used(self.tool.stages)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from slurm.runner.finished import Diagnosis
 
 STAGES, CONFIG, OUTPUT = "stages", "config", "output"
+LAST = "last"
+"""In the name of the script that a stage has at the cluster to which its run was moved last."""
 IN_A_JOB = "TOOL_STAGE"
 """The variable that says that a job runs the script: then the job has started the ranks."""
 
@@ -94,12 +96,19 @@ class Stage:
         return tuple(name for name in self.template.fields if name in stages and name != self.name)
 
     def script(
-        self, stages: Mapping[str, Stage], values: Mapping[str, str], *, title: str, directory: Path, alone: Alone
+        self,
+        stages: Mapping[str, Stage],
+        values: Mapping[str, str],
+        *,
+        title: str,
+        directory: Path,
+        alone: Alone,
+        moved: bool = False,
     ) -> str:
         """The text of `stages/<name>.sh`: the program, and how it is started without a job.
 
         `values` are those of the fields, `directory` is that of the run. A job starts the script by sh, within its
-        environment, which may be an image.
+        environment, which may be an image. Without a job, the script of a run that has `moved` since runs in its place.
         """
         from slurm.schedulers.directives import user_lines  # noqa: PLC0415 - only `prepare` writes scripts
         from slurm.tools.run_directory import MANIFEST  # noqa: PLC0415
@@ -110,6 +119,10 @@ class Stage:
             known = ", ".join(f"{{{name}}}" for name in (*values, *stages))
             raise ToolError(f"stage {self.name}: there is no field {{{error.args[0]}}}; there are {known}") from None
         used = self.used(stages)
+        later = [
+            f'last="$run/{STAGES}/{self.name}.{LAST}.sh"  # of the last cluster, if the run was moved there',
+            '[ ! -e "$last" ] || exec bash "$last"',
+        ]
         return "\n".join([
             "#!/bin/bash",
             f"# {title}. It writes to the working directory. Without a job: run it by bash in an empty directory.",
@@ -120,6 +133,7 @@ class Stage:
             "# Without a job:",
             'run="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"',
             f'[ -e "$run/{MANIFEST}" ] || run={shlex.quote(str(directory))}  # sbatch runs a copy of this file',
+            *([] if moved else later),
             f'[ -e {CONFIG} ] || [ ! -e "$run/{CONFIG}" ] || ln -s "$run/{CONFIG}" {CONFIG}',
             *(f'{name}="${{{name}:-$run/{OUTPUT}/{name}}}"' for name in used),
             *alone.lines(('"$PWD"', '"$run"', *(f'"${name}"' for name in used))),

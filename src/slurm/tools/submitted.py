@@ -175,14 +175,19 @@ def _was_given_up(
     return True
 
 
-def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], stage: str, job: Job[Finished]) -> None:
-    """Record that a stage of the last record was queued, and link its job's directory."""
-    facts = {"key": job.key, "job_id": job.job_id, "directory": job.directory}
-    submissions.add_queued(run_dir, len(records), stage, facts)
-    try:
-        link(run_dir, stage, submissions.count(records, stage), job)
-    except OSError as error:
-        _log.warning("%s has no link to its job's directory: %s", run_dir, error)
+def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], jobs: Mapping[str, Job[Finished]]) -> None:
+    """Record which jobs of stages of the last record were queued, and link their directories."""
+    for stage, job in jobs.items():
+        state = job.part.state
+        if state.submitted is None:
+            continue
+        commands = [text for text in state.queued_here if text]
+        facts = {"key": job.key, "job_id": job.job_id, "directory": job.directory, submissions.COMMANDS: commands}
+        submissions.add_queued(run_dir, len(records), stage, facts)
+        try:
+            link(run_dir, stage, submissions.count(records, stage), job)
+        except OSError as error:
+            _log.warning("%s has no link to its job's directory: %s", run_dir, error)
 
 
 def tell_differences(

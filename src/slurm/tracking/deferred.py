@@ -138,7 +138,7 @@ class DeferredSubmission:
         array = None if self._queue.has_arrays else False
         block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=self._queue.origin)
         more = first + block.count < watched.elements
-        retry_job = requests.retry_job(submission, until_queued=True) if more or submission.continues else None
+        retry_job = requests.retry_job(submission, options, until_queued=True) if more or submission.continues else None
         after = self._dependencies(submission, watched, options, block) + outside
         request = requests.block(submission, block, options, after)
         queued = attempts.submit_claimed(

@@ -246,7 +246,7 @@ class Resubmitter:
         taken_over: bool = False,
     ) -> None:
         """Submit a job for claimed elements. If it is refused, or the queue is full, withdraw the claims."""
-        requests, client = self._requests, self._queue.client
+        requests, client, options = self._requests, self._queue.client, Options.parse(claim.options)
         elements = sorted(element for element, _ in claimed)
         block = self._block(watched, elements, name=claim.group, attempts=claimed[0][1])
         calls, known = _calls(submission, elements[0], elements[-1]), partial(self._upstream, watched)
@@ -259,8 +259,8 @@ class Resubmitter:
             claim.group,
             claimed,
             submit=client.submit_once if taken_over else client.submit_now,
-            request=requests.block(submission, block, Options.parse(claim.options), after),
-            retry_job=requests.retry_job(submission),
+            request=requests.block(submission, block, options, after),
+            retry_job=requests.retry_job(submission, options),
         )
         if not queued:
             self._pause(watched)

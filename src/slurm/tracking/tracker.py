@@ -167,6 +167,8 @@ class Tracker:
 
     def lives(self, watched: SubmissionState, indices: Iterable[int]) -> bool:
         """Whether the scheduler still has a process of calls that have ended: it may print more. Takes one query."""
+        if watched.server is not None:
+            return False
         reports = self._poller.query([watched]).reports[watched.key]
         found = (reports.get(element) for element in set(map(watched.element, indices)))
         return any(report is not None and report.state in _ALIVE for report in found)

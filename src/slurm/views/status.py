@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.callbacks.events import ProgressEvent
 from slurm.notifications.progress_reader import fields, lines
 from slurm.protocol import EVENTS, task_of
+from slurm.protocol.pools import is_pool
 from slurm.protocol.states import JobState
 from slurm.storage.job_store import Outcomes
 
@@ -101,16 +102,17 @@ def _unfinished(parts: Iterable[Part]) -> list[SubmissionState]:
 
 
 def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]:
-    """The last reported progress of the first running calls, by index. One command, if any call runs.
+    """The last reported progress of the first running calls, or of all elements of a pool, by index.
 
-    Calls that share an element are left out, because it is not known which of them runs.
+    Calls that share an element are left out, because it is not known which of them runs. One command, if any runs.
     """
     place, state, indices = part
     running = [i for i, status in zip(indices, found, strict=True) if status.state is JobState.RUNNING]
     if not running or state.chunk > 1:
         return {}
     directory = f"{place.store.directory(state.key)}/{EVENTS}"
-    paths = {f"{directory}/{index}.jsonl": index for index in running[:_MAX_PROGRESS]}
+    most = len(running) if is_pool(state.key) else _MAX_PROGRESS
+    paths = {f"{directory}/{index}.jsonl": index for index in running[:most]}
     events: dict[int, ProgressEvent] = {}
     for path, text in place.store.log_tails(list(paths)).items():
         index = paths[path]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from slurm.protocol import CLIENTS, freshness
 from slurm.protocol.claims import Claims
-from slurm.protocol.frames import BLOCK, CLOSED, HERE, FrameReader, Head, encode, write_at
+from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, HERE, FrameReader, Head, encode, write_at
 from slurm.protocol.pools import BLOCKS, OUT, outbox_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import current_job, print_to_log
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
 _FOREIGN_SECONDS = 0.005
 """A block that should be another element's is anybody's after this time."""
-_SYNC_SECONDS, _WARN_SECONDS = 1.0, 10.0
+_BUSY_SECONDS = 0.1
+"""While all workers are busy, calls are only cancelled, and looked for after so long a time."""
+_SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
 
 
 class _Seen(NamedTuple):
@@ -44,7 +46,7 @@ def pool(element: int, elements: int, workers: int, idle: float, seconds: float 
     if job.attempt > 1:  # what its first attempt had claimed is not known to be unmade
         print_to_log("this element was requeued: it takes no calls, because its earlier attempt may have made some\n")
         return 0
-    return _Element(job, element, elements, Workers(job, workers), idle=idle, seconds=seconds).run()
+    return _Element(job, element, elements, Workers(job, elements, workers), idle=idle, seconds=seconds).run()
 
 
 class _Client:
@@ -53,7 +55,7 @@ class _Client:
     def __init__(self, job: JobContext, number: int, element: int) -> None:
         directory = f"{job.directory}/{CLIENTS}/{number}"
         name = outbox_name(element, job.attempt)
-        self.number, self.closed = number, False
+        self.number, self.closed, self.written = number, False, 0
         self._calls = FrameReader(f"{directory}/{BLOCKS}")
         self._claims = Claims(directory, name)
         self._outbox, self._offset = f"{directory}/{OUT}/{name}", 0
@@ -62,6 +64,8 @@ class _Client:
         self._warned_at = 0.0
         self._unsynced = False
         self.seen: deque[_Seen] = deque()
+        self.cancelled: list[range] = []
+        """Calls that are new to be cancelled."""
 
     def look(self) -> bool:
         """Read the heads of new blocks; return whether there are any."""
@@ -71,6 +75,9 @@ class _Client:
                 self.closed = self.closed or head.kind == CLOSED
                 if head.kind == BLOCK:
                     self.seen.append(_Seen(head, offset, now))
+                    self.written = max(self.written, head.first + head.calls)
+                elif head.kind == CANCEL:
+                    self.cancelled.append(range(head.first, head.first + head.calls))
         except OSError as error:
             self._warn(f"calls cannot be read, trying again: {error}\n")
         return self._calls.offset > before
@@ -125,6 +132,26 @@ class _Client:
             time.sleep(_LONGEST_PAUSE)
 
 
+class _Report:
+    """Reports what an element does as its progress: `made` calls, with these workers, of `written` calls of all."""
+
+    def __init__(self, job: JobContext) -> None:
+        self._job = job
+        self._at, self._made, self._last = 0.0, 0, (-1, (0, 0), 0)
+
+    def update(self, *, made: int, workers: tuple[int, int], written: int) -> None:
+        """Report it, if it has changed, and not too often."""
+        now, facts = time.monotonic(), (made, workers, written)
+        if facts == self._last or now - self._at < _REPORT_SECONDS:
+            return
+        rate = (made - self._made) / (now - self._at) if self._at else 0.0
+        self._at, self._made, self._last = now, made, facts
+        try:
+            self._job.progress(made, workers=workers[0], busy=workers[1], written=written, rate=round(rate, 1))
+        except OSError:
+            return  # its job is to make calls
+
+
 class _Element:
     def __init__(
         self, job: JobContext, element: int, elements: int, workers: Workers, *, idle: float, seconds: float | None
@@ -132,7 +159,8 @@ class _Element:
         self._job, self._element, self._elements, self._workers = job, element, elements, workers
         self._idle, self._end = idle, None if seconds is None else time.monotonic() + seconds
         self._clients: list[_Client] = []
-        self._claimed_at, self._clients_at, self._calls = time.monotonic(), 0.0, 0
+        self._claimed_at, self._clients_at, self._looked_at, self._calls = time.monotonic(), 0.0, 0.0, 0
+        self._report = _Report(job)
 
     def run(self) -> int:
         try:
@@ -157,18 +185,27 @@ class _Element:
             for client, frame in self._workers.answers(pause):
                 self._clients[client].answer(frame)
                 pause = shortest
+            written = sum(client.written for client in self._clients)
+            self._report.update(made=self._workers.made, workers=self._workers.counts, written=written)
 
     def _write(self) -> bool:
         return sum(client.write() for client in self._clients) == len(self._clients)
 
     def _look(self) -> bool:
-        """Look for new clients, rarely, and for their new blocks if a worker is idle."""
+        """Look for new clients, rarely, and for what they have written; rarely, too, if no worker is idle."""
         now = time.monotonic()
         if now - self._clients_at > _LONGEST_PAUSE:
             self._clients_at = now
             while freshness.exists(f"{self._job.directory}/{CLIENTS}/{len(self._clients)}"):
                 self._clients.append(_Client(self._job, len(self._clients), self._element))
-        return self._workers.idle and sum(client.look() for client in self._clients) > 0
+        if not self._workers.idle and now - self._looked_at < _BUSY_SECONDS:
+            return False
+        self._looked_at, found = now, False
+        for client in self._clients:
+            found = client.look() or found
+            while client.cancelled:
+                self._workers.cancel(client.number, client.cancelled.pop())
+        return found
 
     def _claim(self) -> bool:
         """Claim a block for each idle worker, of each client in turn; return whether there was one."""

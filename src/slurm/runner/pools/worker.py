@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
-import sys
 import time
 from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
 from slurm.protocol import CLIENTS, LOAD, RESULTS, SAVE
-from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, read_frame
+from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, wait_for_frame
 from slurm.protocol.outcomes import CallFailure, ResultRecord
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, unpack
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, outbox_name, unpack
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.chunk import run_call
-from slurm.runner.job_context import set_current
-from slurm.runner.placeholder_resolver import LAG, PlaceholderResolver
+from slurm.runner.job_context import forget_progress, set_current
+from slurm.runner.placeholder_resolver import LAG
+from slurm.runner.pools.output import WorkerOutput, log_path
+from slurm.runner.pools.resolver import PoolResolver
+from slurm.runner.pools.retries import is_made_again
 from slurm.runner.result_saver import describe, exit_code, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
-    from slurm.protocol.frames import Frame
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
 
@@ -40,10 +42,12 @@ class Piece(NamedTuple):
     """Of the block in the client's `calls`."""
     first: int
     end: int
+    attempt: int = 0
+    """Of the call `first`; 0 for that of the block, which all others have."""
 
     def to_line(self) -> bytes:
         """Return the line that says it to a worker."""
-        return b"%d %d %d %d\n" % self
+        return b"%d %d %d %d %d\n" % self
 
     @classmethod
     def from_line(cls, line: bytes) -> Piece:
@@ -57,7 +61,8 @@ class Worker:
     def __init__(self, job: JobContext, number: int, answers: IO[bytes]) -> None:
         self._job, self._number, self._answers = job, number, answers
         self._current = job
-        self._resolver = PlaceholderResolver(job.root)
+        self._output = WorkerOutput(log_path(job, number))
+        self._resolver = PoolResolver(job.root)
         self._loaders: dict[tuple[int, str], Callable[[bytes], Call]] = {}
 
     def work(self, pieces: IO[bytes]) -> None:
@@ -67,17 +72,17 @@ class Worker:
             directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
             job = self._job_of(piece.client)
             try:
-                frame = _block(f"{directory}/{BLOCKS}", piece.offset)
+                frame = wait_for_frame(f"{directory}/{BLOCKS}", piece.offset, LAG)
             except (OSError, UntrustedFile) as error:
                 for number in range(piece.first, piece.end):
-                    self._answer(number, *_failure(number, LOAD, error))
+                    self._answer(self._begun(number, piece.attempt or 1), *_failure(number, LOAD, error))
             else:
-                digest, calls = unpack(frame.body)
+                digest, calls, places = unpack(frame.body)
+                self._resolver.places = json.loads(places) if places else {}
                 for number in range(piece.first, piece.end):
-                    self._make(job, piece.client, digest, number, calls[number - frame.head.first])
+                    attempt = (piece.attempt if number == piece.first else 0) or frame.head.attempt
+                    self._make(job, piece.client, digest, number, calls[number - frame.head.first], attempt)
             self._answers.flush()
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
 
     def _job_of(self, client: int) -> JobContext:
         key = client_key(self._job.key, client)
@@ -86,24 +91,46 @@ class Worker:
             set_current(self._current)
         return self._current
 
-    def _make(self, job: JobContext, client: int, digest: str, number: int, data: bytes) -> None:
+    def _make(self, job: JobContext, client: int, digest: str, number: int, data: bytes, attempt: int) -> None:
         """Make a call, and answer. The answer is flushed when the next call begins, or by the caller."""
-        began, me = time.time(), os.getpid()
-        self._answers.write(encode(Head(BEGUN, number)))
+        begun, me = self._begun(number, attempt), os.getpid()
+        self._answers.write(encode(begun))
         self._answers.flush()
+        if attempt > 1:
+            set_current(job.replace(attempt=attempt))
         done = run_call(lambda: self._load(job, client, digest)(data), self._resolver, job, number)
         if os.getpid() != me:
             os._exit(0)  # a child process that the call forked and that returned
-        if isinstance(done, CallFailure):
-            self._answer(number, FAILURE, as_json(done.to_json()).encode(), began)
-        elif len(done) > LARGE_BYTES:
-            self._answer(number, *_saved(job, number, done), began)
+        forget_progress(job.key, number)
+        if attempt > 1:
+            set_current(job)
+        if not isinstance(done, CallFailure):
+            self._answer(begun, *((RESULT, done) if len(done) <= LARGE_BYTES else self._saved(job, begun, done)))
+        elif is_made_again(f"{job.directory}/{FUNCTIONS}/{digest}", done, attempt):
+            self._make(job, client, digest, number, data, attempt + 1)
         else:
-            self._answer(number, RESULT, done, began)
+            self._answer(begun, FAILURE, as_json(done.to_json()).encode())
 
-    def _answer(self, number: int, kind: int, body: bytes, began: float = 0.0) -> None:
-        head = Head(kind, number, began=began, ended=max(began, time.time()), worker=self._number)
-        self._answers.write(encode(head, body))
+    def _begun(self, number: int, attempt: int) -> Head:
+        size = self._output.size()
+        return Head(BEGUN, number, first=size, attempt=attempt, began=time.time(), worker=self._number)
+
+    def _saved(self, job: JobContext, begun: Head, result: bytes) -> tuple[int, bytes]:
+        """Write a large result to a file of its own, of this attempt of this element."""
+        name = f"{begun.number}-{outbox_name(self._job.index, self._job.attempt)}-{begun.attempt}.pkl"
+        try:
+            digest = write_new(f"{job.directory}/{RESULTS}/{name}", lambda file: file.write(result))
+            if digest is None:
+                raise FileExistsError(f"{job.directory}/{RESULTS}/{name}")
+        except OSError as error:
+            return _failure(begun.number, SAVE, error)
+        record = ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
+        return LARGE, as_json(record.to_json()).encode()
+
+    def _answer(self, begun: Head, kind: int, body: bytes) -> None:
+        printed = max(0, self._output.size() - begun.first)
+        ended = max(begun.began, time.time())
+        self._answers.write(encode(begun._replace(kind=kind, calls=printed, ended=ended), body))
 
     def _load(self, job: JobContext, client: int, digest: str) -> Callable[[bytes], Call]:
         loader = self._loaders.get((client, digest))
@@ -115,32 +142,6 @@ class Worker:
         return loader
 
 
-def _saved(job: JobContext, number: int, result: bytes) -> tuple[int, bytes]:
-    """Write a large result to a file of its own."""
-    name = f"{number}.pkl"
-    try:
-        digest = write_new(f"{job.directory}/{RESULTS}/{name}", lambda file: file.write(result))
-        if digest is None:
-            raise FileExistsError(f"{job.directory}/{RESULTS}/{name}")
-    except OSError as error:
-        return _failure(number, SAVE, error)
-    record = ResultRecord(file=name, bytes=digest.bytes, sha256=digest.hexdigest())
-    return LARGE, as_json(record.to_json()).encode()
-
-
 def _failure(number: int, phase: str, error: Exception) -> tuple[int, bytes]:
     failure = CallFailure(call=number, phase=phase, exit_code=exit_code(error), error=describe(error))
     return FAILURE, as_json(failure.to_json()).encode()
-
-
-def _block(path: str, offset: int) -> Frame:
-    """Read a block whose head is there. Its body may come late.
-
-    Network file systems show the parts of a file in any order.
-    """
-    end = time.monotonic() + LAG
-    while (frame := read_frame(path, offset)) is None:
-        if time.monotonic() > end:
-            raise OSError(f"{path}: the block at {offset} is damaged")
-        time.sleep(0.02)
-    return frame

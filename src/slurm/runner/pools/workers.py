@@ -6,16 +6,21 @@ import contextlib
 import os
 import select
 import signal
-import sys
 import time
 import traceback
 
-from slurm.protocol import PROCESS
-from slurm.protocol.frames import BEGUN, FAILURE, Head, complete, encode
+from slurm.errors import UntrustedFile
+from slurm.protocol import CLIENTS, PROCESS
+from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, Head, encode, read_frame
 from slurm.protocol.outcomes import CallFailure, ErrorRecord
+from slurm.protocol.pools import BLOCKS, FUNCTIONS, digest_of
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
-from slurm.runner.child import GRACE_SECONDS, Child
+from slurm.runner.child import GRACE_SECONDS
+from slurm.runner.pools.current_worker import CurrentWorker, set_current_worker
+from slurm.runner.pools.output import flush, log_path
+from slurm.runner.pools.process import WorkerProcess
+from slurm.runner.pools.retries import is_made_again
 from slurm.runner.pools.worker import Worker
 
 if TYPE_CHECKING:
@@ -27,54 +32,36 @@ if TYPE_CHECKING:
 
 _MOST_DEATHS = 3
 """A call that has not begun after so many workers have died before it fails, too."""
-_READ_BYTES = 1 << 20
-
-
-class _Process(Child):
-    """A worker process, the calls that it makes, and the parent's ends of its pipes."""
-
-    def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
-        super().__init__(pid)
-        self.number, self.pieces, self.answers = number, pieces, answers
-        self.piece: Piece | None = None
-        self.next = 0
-        """The number of the call that it makes."""
-        self.begun = False
-        self._buffer = bytearray()
-
-    def read(self) -> list[bytes]:
-        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError."""
-        data = os.read(self.answers, _READ_BYTES)
-        if not data:
-            raise EOFError
-        self._buffer += data
-        found = []
-        for head, frame in complete(self._buffer):
-            self.begun = head.kind == BEGUN
-            if not self.begun:
-                found.append(frame)
-                self.next = head.number + 1
-        return found
+_DEVICES = "CUDA_VISIBLE_DEVICES"
 
 
 class Workers:
     """Up to `size` worker processes, each of which makes the calls of one piece at a time."""
 
-    def __init__(self, job: JobContext, size: int) -> None:
-        self._job, self._size = job, size
-        self._processes: list[_Process] = []
+    def __init__(self, job: JobContext, elements: int, size: int) -> None:
+        self._job, self._elements, self._size = job, elements, size
+        self._processes: list[WorkerProcess] = []
         self._left: list[Piece] = []  # without a worker, mostly because theirs has died
         self._deaths: dict[tuple[int, int], int] = {}
+        self._cancelled: dict[int, list[range]] = {}  # calls, by client
+        self._unmade: list[tuple[int, bytes]] = []  # the answers to cancelled calls that have not begun
         self._poll = select.poll()
         self._me = os.getpid()
+        self.made = 0
+        """The number of answers."""
         signal.signal(signal.SIGTERM, self._terminate)
         for _ in range(size):
             self._start()
 
     @property
     def busy(self) -> bool:
-        """Whether any call is being made, or waits for a worker after another has died."""
-        return bool(self._left) or any(process.piece for process in self._processes)
+        """Whether any call is being made, or waits for a worker after another has died, or has an answer."""
+        return bool(self._left or self._unmade) or any(process.piece for process in self._processes)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The number of workers, and of those that make calls."""
+        return len(self._processes), sum(process.piece is not None for process in self._processes)
 
     @property
     def idle(self) -> bool:
@@ -86,14 +73,26 @@ class Workers:
         self._left.append(piece)
         self._hand_out()
 
+    def cancel(self, client: int, calls: range) -> None:
+        """End calls of a client that are being made, and make none of them later."""
+        self._cancelled.setdefault(client, []).append(calls)
+
     def answers(self, seconds: float) -> Iterator[tuple[int, bytes]]:
         """Wait at most so long for answers; yield the client of each, and its frame."""
         ready = {descriptor for descriptor, _ in self._poll.poll(self._pause(seconds) * 1000)}
         for process in [each for each in self._processes if each.answers in ready]:
             yield from self._read(process)
-        for process in [each for each in self._processes if each.has_ended() and each.due <= time.monotonic()]:
+        now = time.monotonic()
+        for process in [each for each in self._processes if each.has_ended() and each.wait_until <= now]:
             yield from self._replace(process)
+        for process in self._processes:
+            if process.piece and (begin := process.long_call(now)):
+                yield process.piece.client, begin
+            if self._has_cancelled_call(process) and process.stop():
+                yield from self._end_cancelled(process)
         self._hand_out()
+        yield from self._unmade
+        self._unmade.clear()
 
     def shutdown(self) -> None:
         """End the workers, which have nothing to do."""
@@ -103,10 +102,10 @@ class Workers:
         self._processes.clear()
 
     def _pause(self, seconds: float) -> float:
-        due = [process.due - time.monotonic() for process in self._processes if process.status is not None]
+        due = [process.wait_until - time.monotonic() for process in self._processes if process.status is not None]
         return max(0.0, min([seconds, *due]))
 
-    def _read(self, process: _Process) -> Iterator[tuple[int, bytes]]:
+    def _read(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
         try:
             found = process.read()
         except BlockingIOError:
@@ -117,11 +116,29 @@ class Workers:
             return
         piece = process.piece
         if piece is not None:
+            self.made += len(found)
             yield from ((piece.client, frame) for frame in found)
             if process.next >= piece.end:
                 process.piece = None
 
-    def _await_end(self, process: _Process) -> None:
+    def _is_cancelled(self, client: int, number: int) -> bool:
+        return any(number in calls for calls in self._cancelled.get(client, ()))
+
+    def _has_cancelled_call(self, process: WorkerProcess) -> bool:
+        """Whether a worker makes a call, as far as is known, that was cancelled."""
+        if not self._cancelled or process.begun is None or process.piece is None or process.cancelled:
+            return False
+        return self._is_cancelled(process.piece.client, process.begun.number)
+
+    def _end_cancelled(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
+        """Kill a stopped worker if it still makes a cancelled call, and has not begun another one meanwhile."""
+        yield from self._read(process)
+        if self._has_cancelled_call(process):
+            process.cancel()
+        else:
+            process.go_on()
+
+    def _await_end(self, process: WorkerProcess) -> None:
         """A worker that has closed its pipe cannot answer any more: end it if it has not ended."""
         with contextlib.suppress(ProcessLookupError):
             if not process.has_ended():
@@ -131,7 +148,7 @@ class Workers:
                 if not process.has_ended():
                     os.kill(process.pid, signal.SIGKILL)
 
-    def _replace(self, process: _Process) -> Iterator[tuple[int, bytes]]:
+    def _replace(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
         """Start a worker for one that has died; its current call has failed, and the others wait for a worker."""
         with contextlib.suppress(BlockingIOError, EOFError):  # a child that it left behind may keep the pipe open
             while True:
@@ -143,29 +160,63 @@ class Workers:
         os.close(process.answers)
         os.close(process.pieces)
         if (piece := process.piece) and process.next < piece.end:
-            which = piece.client, process.next
-            self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
-            if process.begun or deaths >= _MOST_DEATHS:
-                del self._deaths[which]
-                yield piece.client, _died(process)
-                process.next += 1
-            if process.next < piece.end:
-                self._left.append(piece._replace(first=process.next))
+            yield from self._take_back(process, piece)
         self._start()
+
+    def _take_back(self, process: WorkerProcess, piece: Piece) -> Iterator[tuple[int, bytes]]:
+        """Have another worker make the calls of one that has ended: from the current one on, or else answer that."""
+        which, attempt = (piece.client, process.next), piece.attempt if process.next == piece.first else 0
+        self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
+        if process.begun and not process.cancelled and self._is_made_again(process, piece):
+            attempt = process.begun.attempt + 1
+        elif process.begun or deaths >= _MOST_DEATHS:
+            del self._deaths[which]
+            yield piece.client, self._unfinished(process)
+            process.next, attempt = process.next + 1, 0
+        if process.next < piece.end:
+            self._left.append(piece._replace(first=process.next, attempt=attempt))
+
+    def _is_made_again(self, process: WorkerProcess, piece: Piece) -> bool:
+        """Whether the call of a worker that has died is retried."""
+        directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
+        try:
+            block = read_frame(f"{directory}/{BLOCKS}", piece.offset)
+        except (OSError, UntrustedFile):
+            return False
+        if block is None or process.begun is None:
+            return False
+        failure = _worker_died(process.next, process.status or 0)
+        return is_made_again(f"{directory}/{FUNCTIONS}/{digest_of(block.body)}", failure, process.begun.attempt)
 
     def _hand_out(self) -> None:
         for process in self._processes:
-            if self._left and process.piece is None and not process.has_ended():
-                process.piece, process.begun = self._left.pop(0), False
-                process.next = process.piece.first
+            if self._left and process.piece is None and not process.has_ended() and (piece := self._next_piece()):
+                process.piece, process.begun, process.next = piece, None, piece.first
                 with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
-                    os.write(process.pieces, process.piece.to_line())
+                    os.write(process.pieces, piece.to_line())
+
+    def _next_piece(self) -> Piece | None:
+        """Take calls that are not cancelled, and answer those before them that are."""
+        while self._left:
+            piece = self._left.pop(0)
+            if piece.client not in self._cancelled:
+                return piece
+            first, end = piece.first, piece.end
+            while first < end and self._is_cancelled(piece.client, first):
+                self._unmade.append((piece.client, encode(Head(CANCELLED, first, ended=time.time()))))
+                first += 1
+            end = next((number for number in range(first, end) if self._is_cancelled(piece.client, number)), end)
+            if end < piece.end:
+                self._left.insert(0, piece._replace(first=end, attempt=0))
+            if first < end:
+                return piece._replace(first=first, end=end, attempt=piece.attempt if first == piece.first else 0)
+        return None
 
     def _start(self) -> None:
-        _flush()
+        flush()
         (theirs, pieces), (answers, mine) = os.pipe(), os.pipe()
         os.set_blocking(answers, False)
-        number = min(set(range(self._size)) - {process.number for process in self._processes})
+        number = min(set(range(1, self._size + 1)) - {process.number for process in self._processes})
         try:
             pid = os.fork()
         except OSError:
@@ -180,7 +231,7 @@ class Workers:
             self._run(number, theirs, mine)
         os.close(theirs)
         os.close(mine)
-        self._processes.append(_Process(pid, number, pieces, answers))
+        self._processes.append(WorkerProcess(pid, number, pieces, answers))
         self._poll.register(answers, select.POLLIN)
 
     def _run(self, number: int, pieces: int, answers: int) -> NoReturn:
@@ -191,6 +242,10 @@ class Workers:
             for process in self._processes:  # or the others would not see that the parent has ended
                 os.close(process.pieces)
                 os.close(process.answers)
+            rank, world_size = self._job.index * self._size + number - 1, self._elements * self._size
+            set_current_worker(CurrentWorker(rank, world_size))
+            if devices := os.environ.get(_DEVICES):
+                os.environ[_DEVICES] = _share(devices, number - 1, self._size)
             with open(pieces, "rb", buffering=0) as lines, open(answers, "wb") as output:
                 Worker(self._job, number, output).work(lines)
             status = 0
@@ -199,8 +254,20 @@ class Workers:
         except BaseException:  # noqa: BLE001 - see the docstring
             traceback.print_exc()
         finally:
-            _flush()
+            flush()
             os._exit(status)
+
+    def _unfinished(self, process: WorkerProcess) -> bytes:
+        """The answer to the call that a worker made when it ended."""
+        head, printed = process.begun or Head(BEGUN, process.next, worker=process.number), 0
+        if process.begun:
+            with contextlib.suppress(OSError):
+                printed = max(0, os.stat(log_path(self._job, process.number)).st_size - head.first)
+        head = head._replace(calls=printed, ended=time.time())
+        if process.cancelled:
+            return encode(head._replace(kind=CANCELLED))
+        failure = _worker_died(process.next, process.status or 0)
+        return encode(head._replace(kind=FAILURE), as_json(failure.to_json()).encode())
 
     def _terminate(self, *_: object) -> None:
         """On SIGTERM, end this process and all workers. Some schedulers don't find processes without their parent."""
@@ -220,20 +287,15 @@ class Workers:
                 time.sleep(0.01)
 
 
-def _died(process: _Process) -> bytes:
-    """The answer to the call that a worker made when it died."""
-    status = process.status or 0
+def _share(devices: str, worker: int, workers: int) -> str:
+    """The devices of a node, such as "0,1,2,3", that one of its workers uses: its share, or one of them."""
+    each = devices.split(",")
+    return ",".join(each[worker::workers] or [each[worker % len(each)]])
+
+
+def _worker_died(call: int, status: int) -> CallFailure:
     number = status - 128
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
     error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
-    failure = CallFailure(call=process.next, phase=PROCESS, exit_code=status or 1, error=error)
-    head = Head(FAILURE, process.next, ended=time.time(), worker=process.number)
-    return encode(head, as_json(failure.to_json()).encode())
-
-
-def _flush() -> None:
-    """Flush the output streams before a fork: both processes would write the content of a buffer."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError, OSError):
-            stream.flush()
+    return CallFailure(call=call, phase=PROCESS, exit_code=status or 1, error=error)

@@ -2,3 +2,6 @@
 
 It runs from the runner's zip, with the standard library alone, wherever the transport's commands run.
 """
+
+GRACE_SECONDS = 2.0
+"""Seconds between SIGTERM and SIGKILL, like Slurm's KillWait."""

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.protocol.files import is_own
-from slurm.schedulers.local_queue import notes
+from slurm.schedulers.local_queue import GRACE_SECONDS, notes
 from slurm.schedulers.local_queue.notes import STATUS_UNKNOWN, FinalState
 from slurm.schedulers.local_queue.processes import fork, launch
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from slurm.schedulers.local_queue.messages import Submission
     from slurm.schedulers.local_queue.processes import Process
 
-GRACE_SECONDS = 2.0
-"""Seconds between SIGTERM and SIGKILL, like Slurm's KillWait."""
 _POLL_SECONDS = 0.2
 """Seconds between two checks of a script that is not a child of the monitor."""
 

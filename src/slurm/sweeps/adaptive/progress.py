@@ -1,14 +1,15 @@
-"""SearchStatus: how far an adaptive search is, from the points of a snapshot."""
+"""SearchStatus: how far an adaptive search is, from the points of a snapshot; Trial: the value of one of them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.sweeps.adaptive.search import PRUNED
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from slurm.sweeps.adaptive.settings import Search
     from slurm.sweeps.snapshot import Point
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 class SearchStatus(NamedTuple):
     """How far an adaptive search is."""
 
+    sampler: str
+    direction: str
     trials: int | None
     """How many points it asks for in all, if that is known."""
     ended: int
@@ -32,20 +35,54 @@ class SearchStatus(NamedTuple):
         of = f" of {self.trials}" if self.trials else ""
         pruned = f", {self.pruned} pruned" if self.pruned else ""
         best = f"; best {self.metric} {self.best:.6g}, at point {self.point}" if self.best is not None else ""
-        return f"search: {self.ended}{of} trials ended{pruned}{best}"
+        return f"search by {self.sampler}: {self.ended}{of} trials ended{pruned}{best}"
+
+
+class Trial(NamedTuple):
+    """A point of a search that is done, and has a value."""
+
+    point: int
+    params: Mapping[str, Any]
+    value: float
+    pruned: bool
+    best: float | None
+    """The best value of this point and those with lower numbers; of points that were not pruned."""
+
+
+def trials_of(points: Iterable[Point], search: Search) -> list[Trial]:
+    """The points that have a finite value, by their numbers."""
+    found = list[Trial]()
+    best: float | None = None
+    for point in points:
+        value = _metrics(point).get(search.metric)
+        if value is not None and math.isfinite(value):
+            pruned = _is_pruned(point, search)
+            if not pruned:
+                best = value if best is None else (max if search.largest else min)(best, value)
+            found.append(Trial(point.number, point.params, value, pruned, best))
+    return found
 
 
 def search_status(points: Sequence[Point], search: Search) -> SearchStatus:
-    """How far a search is. Counts the points that have ended, and finds the best."""
-    ended = pruned = 0
-    best: tuple[float, int] | None = None
-    sign = -1 if search.largest else 1
-    for point in points:
-        ended += point.state in (State.DONE, State.FAILED)
-        metrics = (point.ended.metrics if point.ended and point.state is State.DONE else None) or {}
-        pruned += bool(search.prune and PRUNED in metrics)
-        value = metrics.get(search.metric)
-        if value is not None and value == value and not (search.prune and PRUNED in metrics):  # noqa: PLR0124 - NaN
-            best = min(best or (sign * value, point.number), (sign * value, point.number))
-    value, number = (sign * best[0], best[1]) if best else (None, None)
-    return SearchStatus(search.trials, ended, pruned, search.metric, value, number)
+    """How far a search is. Counts the points that have ended, and finds the first that has the best value."""
+    trials = trials_of(points, search)
+    best = trials[-1].best if trials else None
+    at = next((each.point for each in trials if each.best == best and not each.pruned), None)
+    return SearchStatus(
+        search.sampler,
+        search.direction,
+        search.trials,
+        sum(point.state in (State.DONE, State.FAILED) for point in points),
+        sum(_is_pruned(point, search) for point in points),
+        search.metric,
+        best,
+        at,
+    )
+
+
+def _metrics(point: Point) -> Mapping[str, float]:
+    return (point.ended.metrics if point.ended and point.state is State.DONE else None) or {}
+
+
+def _is_pruned(point: Point, search: Search) -> bool:
+    return search.prune is not None and PRUNED in _metrics(point)

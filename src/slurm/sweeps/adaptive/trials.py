@@ -16,7 +16,7 @@ from slurm.spaces.identity import canonical, digest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from slurm.spaces.ranges import Range
+    from slurm.sweeps.adaptive.sampling import Sampling
     from slurm.sweeps.adaptive.settings import Search
 
 _TRIES = 10
@@ -36,84 +36,45 @@ class Trials:
     """The trials of one search, numbered as the points of its sweep. Raises ConfigurationError without Optuna."""
 
     def __init__(self, search: Search) -> None:
-        self._optuna = _import()
         self._search, self._ranges = search, search.ranges
-        self._distributions = {name: self._distribution(each) for name, each in search.ranges.items()}
-        self._storage = self._optuna.storages.InMemoryStorage()
-        self._study = self._new_study()
-        self._numbers: list[int] = []  # the trial of each point
-        self._known: dict[str, int] = {}  # the points by their identity
+        self._sampling = _sampling(search)
+        self._known: set[str] = set()  # the points by their identity
         self.told: dict[int, Ending] = {}
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._known)
 
     def add(self, params: Mapping[str, Any]) -> None:
         """Add the next point of the sweep, which another process has asked for. Raises ConfigurationError for one
         that is not in the space of the search.
         """
         self._search.check(params)
-        create, running = self._optuna.trial.create_trial, self._optuna.trial.TrialState.RUNNING
-        found = {name: self._encoded(name, params) for name in self._ranges}
-        self._study.add_trial(create(state=running, params=found, distributions=self._distributions))
-        self._keep(digest(canonical(params)), self._trial_count() - 1)
+        self._keep(digest(canonical(params)), params)
 
     def ask(self) -> dict[str, Any] | None:
         """Choose the next point, and add it; None if the space has no other points."""
-        for attempt in range(_TRIES):
-            self._study.sampler = self._sampler(len(self), attempt)
-            trial = self._study.ask(self._distributions)
-            params = self._decoded(trial.params)
-            if self._keep(digest(params), trial.number):
-                return params
-            self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-        for params in self._all():
-            if digest(params) not in self._known:
-                self.add(params)
+        for params in itertools.chain(map(self._choose, range(_TRIES)), self._all()):
+            if self._keep(digest(params), params):
                 return params
         return None
 
     def tell(self, number: int, ending: Ending) -> None:
         """Tell the sampler how a point has ended, once."""
-        states, at = self._optuna.trial.TrialState, self._numbers[number]
-        if ending.value is None:
-            self._study.tell(at, state=states.FAIL)
-        elif ending.pruned_at is None:
-            self._study.tell(at, ending.value)
-        else:
-            trial = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, at)  # noqa: SLF001
-            self._storage.set_trial_intermediate_value(trial, ending.pruned_at, ending.value)
-            self._study.tell(at, state=states.PRUNED)
+        self._sampling.tell(number, *ending)
         self.told[number] = ending
 
-    def _keep(self, identity: str, trial: int) -> bool:
-        """Note the trial of the next point; False if there is such a point."""
+    def _choose(self, attempt: int) -> dict[str, Any]:
+        """Choose a point: the sampler's random numbers depend on the seed and the number of the point."""
+        seed = digest({"seed": self._search.seed, "number": len(self), "attempt": attempt})
+        return canonical(self._sampling.choose(int(seed[:8], 16)))
+
+    def _keep(self, identity: str, params: Mapping[str, Any]) -> bool:
+        """Add a point; False if there is such a point."""
         if identity in self._known:
             return False
-        self._known[identity] = len(self._numbers)
-        self._numbers.append(trial)
+        self._known.add(identity)
+        self._sampling.add(params)
         return True
-
-    def _trial_count(self) -> int:
-        return int(self._storage.get_n_trials(self._study._study_id))  # noqa: SLF001 - Study.trials copies all of them
-
-    def _new_study(self) -> Any:
-        """Make an empty study. Optuna logs each to standard error, which is of no use here."""
-        logs = self._optuna.logging
-        level = logs.get_verbosity()
-        logs.set_verbosity(logs.WARNING)
-        try:
-            return self._optuna.create_study(storage=self._storage, direction=self._search.direction)
-        finally:
-            logs.set_verbosity(level)
-
-    def _sampler(self, number: int, attempt: int) -> Any:
-        """The sampler of one point: its random numbers depend on the seed and the number of the point."""
-        seed = int(digest({"seed": self._search.seed, "number": number, "attempt": attempt})[:8], 16)
-        samplers = self._optuna.samplers
-        if self._search.sampler == "random":
-            return samplers.RandomSampler(seed=seed)
-        return samplers.TPESampler(seed=seed)
 
     def _all(self) -> Iterator[dict[str, Any]]:
         """The points of a finite space, in a fixed order; none of others."""
@@ -123,34 +84,12 @@ class Trials:
         for indices in itertools.product(*(range(int(size)) for size in sizes)):
             yield {name: each.at(at) for (name, each), at in zip(self._ranges.items(), indices, strict=True)}
 
-    # Optuna's values: of a choice, the index, because Optuna knows no lists and takes 1 and True for one.
 
-    def _distribution(self, values: Range) -> Any:
-        of = self._optuna.distributions
-        if values.kind == "choice":
-            return of.CategoricalDistribution(range(len(values.values)))
-        if values.kind == "integer":
-            return of.IntDistribution(int(values.low), int(values.high), log=values.log)
-        return of.FloatDistribution(values.low, values.high, log=values.log)
-
-    def _encoded(self, name: str, params: Mapping[str, Any]) -> Any:
-        values = self._ranges[name]
-        return values.position(params[name]) if values.kind == "choice" else params[name]
-
-    def _decoded(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        return canonical(
-            {
-                name: each.at(found[name]) if each.kind == "choice" else found[name]
-                for name, each in self._ranges.items()
-            }
-        )
-
-
-def _import() -> Any:
+def _sampling(search: Search) -> Sampling:
     try:
-        import optuna  # noqa: PLC0415 - few sweeps search; it takes a third of a second
+        from slurm.sweeps.adaptive.sampling import Sampling  # noqa: PLC0415 - it imports Optuna, a third of a second
     except ImportError as error:
         raise ConfigurationError(
             "a sampler needs Optuna, which is not installed here: pip install 'slurm-tasks[adaptive]'"
         ) from error
-    return optuna
+    return Sampling(search)

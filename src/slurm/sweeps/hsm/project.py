@@ -16,6 +16,8 @@ from slurm.usage import near
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from slurm.sweeps.config import SweepConfig
+
 NAMES = ("hsm_config.yaml", "sweeps/hsm_config.yaml", ".hsm/config.yaml")
 SWEEPS = ("sweeps/sweep.yaml", "sweeps/sweep_config.yaml", "sweep.yaml", "sweep_config.yaml")
 _SECTIONS = ("hpc", "paths", "compute", "logging", "experiment_tracking")
@@ -33,6 +35,8 @@ class Left(NamedTuple):
 class Project(NamedTuple):
     """What an hsm_config.yaml says, in our words."""
 
+    path: Path
+
     clusters: Mapping[str, Mapping[str, Any]]
     """The clusters of a Slurmfile."""
     slots: Mapping[str, int]
@@ -41,25 +45,53 @@ class Project(NamedTuple):
     options: Mapping[str, Any]
     """The options of a sweep."""
     left: tuple[Left, ...]
+    lines: Mapping[str, int]
+    """The line of each key in the file."""
+
+    @property
+    def notes(self) -> list[str]:
+        """A line of text for each key that is not carried over."""
+        places = {each.key: f", line {self.lines[each.key]}" if each.key in self.lines else "" for each in self.left}
+        return [f"{self.path}{places[each.key]}: {each.key}: {each.why}" for each in self.left]
+
+    def completed(self, sweep: SweepConfig) -> dict[str, Any]:
+        """The values of a sweep, with the command and the options of this project if it names nothing to run."""
+        values = dict(sweep.values)
+        if not (sweep.command or sweep.task):
+            values |= {"command": self.command} if self.command else {}
+            values |= {"options": {**self.options, **sweep.options}} if self.options or sweep.options else {}
+        return values
 
 
-def project_of(values: Mapping[str, Any]) -> Project:
-    """Translate an hsm_config.yaml. Raises ConfigurationError for a section that is not a mapping."""
+def read_project(path: Path) -> Project:
+    """Read and translate an hsm_config.yaml. Raises ConfigurationError with all problems of its form."""
+    from slurm.sweeps.yaml_values import read  # noqa: PLC0415 - it imports yaml
+
+    try:
+        found = read(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    values = found.value
+    if found.problems or not isinstance(values, Mapping):
+        problems = [f"{path}, line {each.line}: {each.message}" for each in found.problems]
+        raise ConfigurationError("\n".join(problems) or f"{path}: expected a mapping of sections")
     wrong = [name for name in _SECTIONS if not isinstance(values.get(name) or {}, Mapping)]
     if wrong:
-        raise ConfigurationError(f"{', '.join(wrong)}: expected a mapping of keys to values")
-    return _Translation({name: dict(values.get(name) or {}) for name in _SECTIONS}, values).project()
+        raise ConfigurationError(f"{path}: {', '.join(wrong)}: expected a mapping of keys to values")
+    sections = {name: dict(values.get(name) or {}) for name in _SECTIONS}
+    return _Translation(path, sections, values).project(found.lines)
 
 
 class _Translation:
     """Takes keys out of the sections of a file; what is left at the end is not carried over."""
 
-    def __init__(self, sections: Mapping[str, dict[str, Any]], values: Mapping[str, Any]) -> None:
-        self._sections = sections
+    def __init__(self, path: Path, sections: Mapping[str, dict[str, Any]], values: Mapping[str, Any]) -> None:
+        self._path, self._sections = path, sections
         self._others = {name: value for name, value in values.items() if name not in sections}
         self._left: list[Left] = []
 
-    def project(self) -> Project:
+    def project(self, lines: Mapping[str, int]) -> Project:
+        """Return what the sections say; `lines` are those of the keys."""
         local, site = self._local(), self._site()
         environment = self._environment()
         clusters = {name: {**each, **environment} for name, each in {"local": local, "hpc": site}.items() if each}
@@ -70,7 +102,7 @@ class _Translation:
         command = self._command(conda=bool(environment))
         self._name_the_rest()
         found = {name: each for name, each in slots.items() if isinstance(each, int) and each > 0}
-        return Project(clusters, found, command, options, tuple(self._left))
+        return Project(self._path, clusters, found, command, options, tuple(self._left), lines)
 
     def _take(self, key: str) -> Any:
         section, _, name = key.partition(".")
@@ -139,7 +171,7 @@ class _Translation:
                 "a program runs in a directory of its own: paths in it and in its configs that "
                 "are relative to the project must be absolute",
             )
-        path = os.path.join(str(root or ""), str(script))
+        path = os.path.join(directory_of(self._path), str(root or ""), str(script))
         if conda and python:
             self._leave("paths.python_interpreter", "the python of the conda environment is used")
         return f"{'python' if conda or not python else shlex.quote(str(python))} {shlex.quote(path)} {{overrides}}"
@@ -167,13 +199,24 @@ def _why(section: str, name: str) -> str:
     }[section]
 
 
+def directory_of(config: Path) -> Path:
+    """The directory of the project that has a configuration."""
+    beside = config.absolute().parent
+    return beside.parent if beside.name in {os.path.dirname(name) for name in NAMES if "/" in name} else beside
+
+
+def config_of(sweep: Path) -> Path | None:
+    """The configuration of the project that the file of a sweep belongs to: beside it, or one directory above."""
+    above = (sweep.parent, sweep.absolute().parent.parent)
+    return next((found for directory in above for found in _first(directory, NAMES)), None)
+
+
 def files_of(path: Path) -> Iterator[Path]:
     """The files of a project in a directory: the sweep, then the configuration; or the file itself."""
     if path.is_file():
         yield path
-        if path.name in {Path(name).name for name in SWEEPS}:
-            yield from _first(path.parent, NAMES)
-            yield from () if list(_first(path.parent, NAMES)) else _first(path.parent.parent, NAMES)
+        config = config_of(path) if path.name in {Path(name).name for name in SWEEPS} else None
+        yield from [config] if config else []
         return
     yield from _first(path, SWEEPS)
     yield from _first(path, NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from slurm.sweeps.reports.markup import Markup, joined, tag
@@ -9,6 +10,7 @@ from slurm.sweeps.reports.markup import Markup, joined, tag
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from slurm.sweeps.adaptive.progress import Trial
     from slurm.sweeps.reports.spread import Bin, Spread
 
 _WIDTH, _HEIGHT = 640, 200
@@ -17,6 +19,13 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 26
 
 _TICKS = 4
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+_DOTS = 5000
+"""The most values of a search that are drawn."""
+
+_FAR = 5
+"""How many times as far from the best value as the others a tenth of the values has to be to lie at the edge."""
+
+_MOST = 1e300
 
 
 def bar(counts: Mapping[str, int]) -> Markup:
@@ -69,6 +78,34 @@ def columns(bins: Sequence[Bin], *, label: str, unit: Callable[[float], str]) ->
     return _chart(joined(drawn), marks, [(value, f"{value:g}") for value in scale], label)
 
 
+def trials(some: Sequence[Trial], *, largest: bool, label: str) -> Markup:
+    """The values of a search by the numbers of their points, and a line for the best so far.
+
+    Values far from the best ones are at the edge, so that they do not hide how the others differ.
+    """
+    scale = _ticks_between(*_limits([each.value for each in some], largest=largest))
+    low, high, begin, end = scale[0], scale[-1], some[0].point, some[-1].point
+
+    def at(point: int, value: float) -> tuple[str, str]:
+        y = _y(min(max(value, low), high) - low, high - low)
+        return f"{_x(point, begin, end):.1f}", f"{y:.1f}"
+
+    shapes = list[Markup]()
+    every = -(-len(some) // _DOTS)
+    for name, pruned in (("value", False), ("pruned", True)):
+        dots = ["M{},{}h0".format(*at(each.point, each.value)) for each in some[::every] if each.pruned is pruned]
+        shapes += [tag("path", d="".join(dots), class_=f"dots {name}")] if dots else []
+    line, best = "", None
+    for each in some:
+        if each.best is not None and each.best != best:
+            line += ("H{}V{}" if line else "M{},{}").format(*at(each.point, each.best))
+            best = each.best
+    if best is not None:
+        shapes.append(tag("path", d=f"{line}H{at(end, best)[0]}", class_="line best"))
+    marks = [(_x(number, begin, end), str(number)) for number in dict.fromkeys((begin, (begin + end) // 2, end))]
+    return _chart(joined(shapes), marks, [(value - low, f"{value:.6g}") for value in scale], label)
+
+
 def box(spread: Spread, most: float) -> Markup:
     """A small box plot on an axis from 0 to `most`: least, quarters, median and largest."""
     width, height, middle = 160, 14, 7
@@ -119,3 +156,26 @@ def _ticks(most: float) -> list[float]:
     step = max(1.0, float(int(step)) if step >= 1 else 1.0)
     count = -(-max(most, 1) // step)
     return [step * number for number in range(int(count) + 1)]
+
+
+def _limits(values: Sequence[float], *, largest: bool) -> tuple[float, float]:
+    """The limits of an axis for the values of a search. The worst tenth does not count if it is far from the others."""
+    best, *others = sorted(values, reverse=largest)
+    worst = others[-1] if others else best
+    most = others[int(0.9 * len(others))] if others else best
+    if abs(worst - best) > _FAR * abs(most - best) > 0:
+        worst = most
+    return min(best, worst), max(best, worst)
+
+
+def _ticks_between(low: float, high: float) -> list[float]:
+    """Round numbers from at most `low` to at least `high`."""
+    low, high = max(low, -_MOST), min(high, _MOST)
+    size = max(abs(low), abs(high))
+    if high - low <= size * 1e-9:
+        low, high = low - (size or 1) / 20, high + (size or 1) / 20
+    rough = (high - low) / _TICKS
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (*_STEPS, 20.0) if power * factor >= rough)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [step * number for number in range(first, last + 1)]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from slurm.protocol import Submission
+    from slurm.sweeps.adaptive.settings import Search
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Point, Snapshot
     from slurm.sweeps.sources import Places
@@ -47,8 +48,14 @@ _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 class Export:
     """Writes the tree of a sweep. `point` gives the point of a snapshot with its files."""
 
-    def __init__(self, directory: SweepDirectory, places: Places, point: Callable[[Point], SweepPoint]) -> None:
-        self._directory, self._places, self._point = directory, places, point
+    def __init__(
+        self,
+        directory: SweepDirectory,
+        places: Places,
+        point: Callable[[Point], SweepPoint],
+        search: Search | None = None,
+    ) -> None:
+        self._directory, self._places, self._point, self._search = directory, places, point, search
 
     def write(self, snapshot: Snapshot, to: Path, *, everything: bool = False) -> list[str]:
         """Write the tree into a directory, in place of an older one; return what could not be read.
@@ -63,7 +70,7 @@ class Export:
             _yaml(hidden / "sweep_metadata.yaml", self._metadata(snapshot))
             self._write_logs(snapshot, hidden / "logs")
             problems += self._write_scripts(snapshot, hidden / "scripts")
-            write_reports(self._directory.path.name, snapshot, hidden / "reports")
+            write_reports(self._directory.path.name, snapshot, hidden / "reports", self._search)
             costs = performance_of(snapshot, parameter_levels(snapshot)).to_json()
             _yaml(hidden / "reports" / "performance_analysis.yaml", costs)
             for entry in sorted(hidden.iterdir()):
@@ -100,7 +107,8 @@ class Export:
     def _write_logs(self, snapshot: Snapshot, directory: Path) -> None:
         """Write what happened to the sweep, by its records, and the failures."""
         (directory / "sources").mkdir(parents=True)
-        status, shards, record = status_of(snapshot), sorted(snapshot.shards.items()), self._directory.record
+        status, record = status_of(snapshot, self._search), self._directory.record
+        shards = sorted(snapshot.shards.items())
         lines = [f"{_time(record.created)} created with {record.count} points"]
         lines += [f"shard {n}: {len(shard.numbers)} points to {shard.source} ({shard.why})" for n, shard in shards]
         _lines(directory / "sweep.log", [*lines, *str(status).splitlines()])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from slurm.sweeps.adaptive.settings import Search
     from slurm.sweeps.snapshot import Snapshot
 
 NAMES: Mapping[str, str] = {
@@ -24,12 +25,15 @@ NAMES: Mapping[str, str] = {
 """The files of the reports, by kind."""
 
 
-def write_reports(name: str, snapshot: Snapshot, directory: Path) -> list[Path]:
-    """Write the three reports of a sweep into a directory, which is made; returns their paths. Replaces older ones."""
+def write_reports(name: str, snapshot: Snapshot, directory: Path, search: Search | None = None) -> list[Path]:
+    """Write the three reports of a sweep into a directory, which is made; returns their paths. Replaces older ones.
+
+    `search` is that of an adaptive sweep.
+    """
     subtitle = f"{len(snapshot.points)} points, as they were at {clock(time.time())}"
     levels = parameter_levels(snapshot)
     pages = {
-        "completion": completion_page(name, subtitle, completion_of(snapshot, levels)),
+        "completion": completion_page(name, subtitle, completion_of(snapshot, levels, search)),
         "performance": performance_page(name, subtitle, performance_of(snapshot, levels)),
         "errors": errors_page(name, subtitle, failures_of(snapshot), len(snapshot.points)),
     }

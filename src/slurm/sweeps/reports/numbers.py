@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.sweeps.adaptive.progress import trials_of
 from slurm.sweeps.reports.levels import levels_of
 from slurm.sweeps.reports.spread import spread_of
 from slurm.sweeps.snapshot import State
@@ -14,6 +15,8 @@ from slurm.sweeps.views import errors_of, status_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from slurm.sweeps.adaptive.progress import Trial
+    from slurm.sweeps.adaptive.settings import Search
     from slurm.sweeps.failures import FailureGroup
     from slurm.sweeps.records import Ended
     from slurm.sweeps.reports.levels import Level
@@ -42,11 +45,14 @@ class Completion(NamedTuple):
     progress: Sequence[Progress]
     parameters: Mapping[str, Mapping[str, Mapping[str, int]]]
     """Of each parameter: its values, or ranges of them, and the points in each state."""
+    trials: Sequence[Trial] = ()
+    """The points of an adaptive search that have a value, by their numbers."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
         progress = [moment._asdict() for moment in self.progress]
-        return {**self.status.to_json(), "progress": progress, "parameters": self.parameters}
+        trials = {"trials": [trial._asdict() for trial in self.trials]} if self.status.search else {}
+        return {**self.status.to_json(), "progress": progress, "parameters": self.parameters, **trials}
 
 
 class Costs(NamedTuple):
@@ -116,15 +122,23 @@ def parameter_levels(snapshot: Snapshot) -> Levels:
     return {name: levels for name, levels in found.items() if len(levels) > 1}
 
 
-def completion_of(snapshot: Snapshot, levels: Levels) -> Completion:
-    """Count how far the points of a snapshot are, over all and at each level of `parameter_levels`."""
+def completion_of(snapshot: Snapshot, levels: Levels, search: Search | None = None) -> Completion:
+    """Count how far the points of a snapshot are, over all and at each level of `parameter_levels`.
+
+    `search` is that of an adaptive sweep.
+    """
     states = [str(point.state) for point in snapshot.points]
 
     def counted(numbers: Sequence[int]) -> Mapping[str, int]:
         found = Counter(map(states.__getitem__, numbers))
         return {str(state): found[str(state)] for state in State if found[str(state)]}
 
-    return Completion(status_of(snapshot), _progress(snapshot.points), _by_parameter(levels, counted))
+    return Completion(
+        status_of(snapshot, search),
+        _progress(snapshot.points),
+        _by_parameter(levels, counted),
+        trials_of(snapshot.points, search) if search else (),
+    )
 
 
 def performance_of(snapshot: Snapshot, levels: Levels) -> Performance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from slurm.protocol.ranges import ranges
 from slurm.sweeps.reports import charts
@@ -16,6 +16,7 @@ from slurm.views.displays import clock, duration, memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from slurm.sweeps.adaptive.progress import SearchStatus, Trial
     from slurm.sweeps.reports.markup import Markup
     from slurm.sweeps.reports.numbers import Completion, Costs, Failed, Performance
 
@@ -24,6 +25,9 @@ T = TypeVar("T")
 _STATES = tuple(map(str, State))
 _GROUPS = 100
 """The most groups of failures on a page."""
+
+_BETTER = 12
+"""The most points of a search that are named."""
 
 _POINTS = 40
 """The most points of a group that are named."""
@@ -59,6 +63,7 @@ def completion_page(name: str, subtitle: str, found: Completion) -> str:
         legend(counts),
         *troubles,
         section("Over time", over_time, paragraph("Points that had ended, by the clocks of their nodes.")),
+        *([_search(status.search, found.trials)] if status.search else []),
         section("Sources", table(("source", "", "points"), sources) if sources else paragraph("None has points yet.")),
         *_parameters(found.parameters, _states_table),
     )
@@ -98,6 +103,38 @@ def errors_page(name: str, subtitle: str, found: Sequence[Failed], total: int) -
     facts = tiles([(str(failed), f"of {total} points failed"), (str(len(found)), "kinds of failures")])
     more = [paragraph(f"{len(found) - _GROUPS} rarer kinds are not shown.")] if len(found) > _GROUPS else []
     return page(f"{name}: errors", subtitle, facts, *(_group(one, failed) for one in found[:_GROUPS]), *more)
+
+
+def _search(status: SearchStatus, trials: Sequence[Trial]) -> Markup:
+    """How far an adaptive search is: its best value, and the value of each point."""
+    metric = status.metric
+    facts = [(f"{status.ended} of {status.trials}" if status.trials else str(status.ended), "trials ended")]
+    if status.best is not None:
+        facts += [(f"{status.best:.6g}", f"best {metric}"), (str(status.point), "its point")]
+    facts.append((str(status.pruned), "pruned"))
+    how = f"The sampler {status.sampler} looks for points that {status.direction} {metric}."
+    if not trials:
+        return section("Search", tiles(facts), paragraph(f"{how} No point has a value yet."))
+    names = ["value", *(["pruned"] if any(each.pruned for each in trials) else []), "best so far"]
+    chart = charts.trials(
+        trials, largest=status.direction == "maximize", label=f"{metric} of {len(trials)} points, by their numbers"
+    )
+    better = [each for each, last in zip(trials, [None, *trials], strict=False) if each.best != (last and last.best)]
+    rows = [(str(each.point), f"{each.value:.6g}", _params(each.params)) for each in better[-_BETTER:]]
+    return section(
+        "Search",
+        tiles(facts),
+        chart,
+        legend(names),
+        paragraph(f"{how} The chart has {metric} by the numbers of points; values far from the best are at its edge."),
+        tag("h3", "Points that were the best"),
+        table(("point", metric, "parameters"), rows, numbers=(0, 1)),
+    )
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    numbers = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in params.items()}
+    return " ".join(f"{name}={value}" for name, value in numbers.items())
 
 
 def columns_of(numbers: Sequence[float], what: str, unit: Callable[[float], str]) -> Markup:

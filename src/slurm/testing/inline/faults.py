@@ -45,6 +45,11 @@ class Fault:
             message = f"{self.state!r} is not the end of an attempt: name a final state, such as 'TIMEOUT', or REQUEUE"
             raise ValueError(message)
 
+    def __str__(self) -> str:
+        asked = {"task": self.task, "element": self.element, "attempt": self.attempt}
+        which = ", ".join(f"{name}={value!r}" for name, value in asked.items() if value is not None)
+        return f"{self.state} ({which or 'any'})"
+
     def meets(self, *, task: str, element: int, attempt: int) -> bool:
         """Whether it is about this attempt."""
         found = {"task": task, "element": element, "attempt": attempt}

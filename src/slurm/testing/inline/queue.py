@@ -85,6 +85,11 @@ class InlineQueue:
         with self._lock:
             self._faults += [fault] * times
 
+    def unmet(self) -> list[Fault]:
+        """The failures that no attempt has met yet."""
+        with self._lock:
+            return list(self._faults)
+
     def answer(self, answer: Answer | str, *, times: int = 1) -> None:
         """Have the next submit commands answer so."""
         with self._lock:

@@ -1,0 +1,1 @@
+"""Façades: the names of other libraries, on the public API of this one."""

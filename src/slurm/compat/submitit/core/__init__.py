@@ -1,0 +1,3 @@
+"""The modules that programs import from `submitit.core`."""
+
+from slurm.compat.submitit.core import utils as utils

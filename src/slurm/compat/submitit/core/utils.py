@@ -1,0 +1,141 @@
+"""The calls, commands and errors of `submitit.core.utils`."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # a node imports this module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+
+class UncompletedJobError(RuntimeError):
+    """The job has no result: it failed, was cancelled, or ran out of time or memory. The cause has the details."""
+
+
+class FailedJobError(UncompletedJobError):
+    """The function raised an exception, which is the cause of this error."""
+
+
+class FailedSubmissionError(RuntimeError):
+    """Nothing was submitted."""
+
+
+class DelayedSubmission:
+    """A function with its arguments, to be called later and at most once."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self._done = False
+        self._result: Any = None
+
+    def result(self) -> Any:
+        """Call the function, if it has not been called, and return its result."""
+        if not self._done:
+            self._result = self.function(*self.args, **self.kwargs)
+            self._done = True
+        return self._result
+
+    def done(self) -> bool:
+        """Whether the function has returned."""
+        return self._done
+
+    def dump(self, filepath: str | Path) -> None:
+        """Pickle this call into a file."""
+        import cloudpickle  # noqa: PLC0415 - few programs use it
+
+        with open(filepath, "wb") as file:
+            cloudpickle.dump(self, file)
+
+    @classmethod
+    def load(cls, filepath: str | Path) -> DelayedSubmission:
+        """Return the call that `dump` has written. Raises TypeError for a file with another object."""
+        import pickle  # noqa: PLC0415 - as above
+
+        with open(filepath, "rb") as file:
+            found = pickle.load(file)  # noqa: S301 - the user's own file
+        if not isinstance(found, cls):
+            raise TypeError(f"{filepath} holds {type(found)}, not a DelayedSubmission")
+        return found
+
+
+class CommandFunction:
+    """A command as a function: returns its standard output, stripped. Arguments are appended to the command.
+
+    Keyword arguments are appended as `--name=value`. With `verbose`, the command and its output are printed as well.
+    Raises FailedJobError with the standard error if the exit status is not 0.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        verbose: bool = True,  # noqa: FBT001, FBT002 - as in submitit
+        cwd: str | Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        if not isinstance(command, list):
+            raise TypeError(f"the command must be a list of words, not {command!r}")
+        self.command = command
+        self.verbose = verbose
+        self.cwd = None if cwd is None else str(cwd)
+        self.env = env
+
+    def __call__(self, *args: Any, **kwargs: Any) -> str:
+        """Run the command and return its standard output."""
+        import subprocess  # noqa: PLC0415 - it is slow to import
+
+        words = [*self.command, *map(str, args), *(f"--{name}={value}" for name, value in kwargs.items())]
+        if self.verbose:
+            print(f"The command is: {words}", flush=True)
+        with subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.cwd, env=self.env
+        ) as process:
+            output, errors = _read(process, echo=self.verbose)
+        if process.returncode:
+            error = subprocess.CalledProcessError(process.returncode, words, output, errors)
+            raise FailedJobError(errors.strip() or str(error)) from error
+        return output.strip()
+
+
+def _read(process: Any, *, echo: bool) -> Sequence[str]:
+    """Read both streams of a process to their ends, and print their lines as they come if asked."""
+    import sys  # noqa: PLC0415 - as above
+    from threading import Thread  # noqa: PLC0415
+
+    texts: list[list[str]] = [[], []]
+
+    def read(stream: Any, lines: list[str], target: Any) -> None:
+        for line in stream:
+            lines.append(line)
+            if echo:
+                print(line, end="", file=target, flush=True)
+
+    readers = [
+        Thread(target=read, args=arguments)
+        for arguments in zip((process.stdout, process.stderr), texts, (sys.stdout, sys.stderr), strict=True)
+    ]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    return ["".join(lines) for lines in texts]
+
+
+@contextmanager
+def environment_variables(**variables: Any) -> Iterator[None]:
+    """Set environment variables within the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update({name: str(value) for name, value in variables.items()})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value

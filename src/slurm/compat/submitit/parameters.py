@@ -1,0 +1,175 @@
+"""Parameters: the words of submitit's `update_parameters`, and the options of a task that they stand for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.errors import OptionError
+from slurm.options import MAPPINGS, SBATCH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+SHARED: dict[str, tuple[str, Any]] = {
+    "name": ("job_name", str),
+    "timeout_min": ("time", int),
+    "mem_gb": ("mem", (int, float)),
+    "nodes": ("nodes", int),
+    "cpus_per_task": ("cpus_per_task", int),
+    "gpus_per_node": ("gpus_per_node", int),
+    "tasks_per_node": ("ntasks_per_node", int),
+    "stderr_to_stdout": ("stderr_to_stdout", bool),
+}
+"""The parameters of all executors: the name that Slurm's executor has for each, and its type."""
+_SAME = (
+    *("account", "comment", "constraint", "cpus_per_gpu", "cpus_per_task", "exclude", "exclusive", "gpus_per_node"),
+    *("gpus_per_task", "gres", "job_name", "mail_type", "mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist"),
+    *("nodes", "ntasks_per_node", "partition", "qos", "setup", "teardown", "time", "wckey"),
+)
+_OTHER = {
+    "additional_parameters": None,
+    "array_parallelism": 256,
+    "dependency": None,
+    "num_gpus": None,
+    "signal_delay_s": 90,
+    "srun_args": None,
+    "stderr_to_stdout": False,
+    "use_srun": True,
+}
+"""Parameters of Slurm's executor that are no options of a task by the same name, with their defaults."""
+OF_SLURM = frozenset({*_SAME, *_OTHER})
+OF_LOCAL = frozenset(
+    {"timeout_min", "gpus_per_node", "visible_gpus", "tasks_per_node", "nodes", "signal_delay_s", "setup"}
+    | {"stderr_to_stdout", "name", "mem_gb", "cpus_per_task"}
+)
+VALID = {"slurm": OF_SLURM, "local": OF_LOCAL, "debug": frozenset[str]()}
+"""The parameters of each executor, by the prefix that they have for `AutoExecutor`."""
+_ON = {"afterok": "success", "afternotok": "failure", "afterany": "any"}
+
+
+class Translated(NamedTuple):
+    """Parameters in the words of this library."""
+
+    options: dict[str, Any]
+    after: tuple[tuple[tuple[str, ...], str], ...] = ()
+    """Ids of jobs to wait for, and the `on` of `Task.after`."""
+    signal_lead: int = 90
+    tasks: int = 1
+    """How many processes run the call."""
+
+
+def for_executor(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters for one executor in its own words, from those of `AutoExecutor`. None is not set.
+
+    Raises NameError for an unknown parameter, TypeError for a value of the wrong type.
+    """
+    shared: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for parameter, value in given.items():
+        prefix, _, rest = parameter.partition("_")
+        if parameter in SHARED:
+            shared.setdefault(parameter, value)
+        elif rest and prefix in VALID and (rest in VALID[prefix] or rest in SHARED):
+            if prefix == name and value is not None:
+                (shared if rest in SHARED else own)[rest] = value
+        else:
+            raise NameError(_unknown(parameter, prefix))
+    shared = {parameter: value for parameter, value in shared.items() if value is not None}
+    for parameter, value in shared.items():
+        if not isinstance(value, SHARED[parameter][1]):
+            raise TypeError(f"parameter {parameter}={value!r}: expected {SHARED[parameter][1]}")
+    if name != "slurm":
+        return {**shared, **own}
+    if "mem_gb" in shared:
+        shared["mem_gb"] = f"{round(shared['mem_gb'] * 1024)}M"
+    return {**{SHARED[parameter][0]: value for parameter, value in shared.items()}, **own}
+
+
+def _unknown(parameter: str, prefix: str) -> str:
+    if prefix in VALID:
+        return f"unknown parameter {parameter!r}: executor {prefix!r} has {', '.join(sorted(VALID[prefix]))}"
+    return (
+        f"unknown parameter {parameter!r}: all executors have {', '.join(SHARED)}; write others with the name of their "
+        "executor, such as slurm_partition"
+    )
+
+
+def checked(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an executor in its own words. Raises OptionError for an unknown or invalid one."""
+    if wrong := sorted(set(given) - VALID[name]):
+        raise OptionError(f"Unavailable parameter(s): {wrong}. Valid parameters are {', '.join(sorted(VALID[name]))}")
+    return dict(given)
+
+
+def of_slurm(given: Mapping[str, Any]) -> Translated:
+    """Translate parameters of Slurm's executor. Raises OptionError."""
+    words = {"time": 5, "nodes": 1, **_OTHER, **given}
+    options = {name: words[name] for name in _SAME if words.get(name) is not None}
+    if words["num_gpus"] is not None:
+        warnings.warn("num_gpus is deprecated: use gpus_per_node", stacklevel=2)
+        options["gpus_per_node"] = words["num_gpus"]
+    options |= {"max_concurrent": words["array_parallelism"], "separate_stderr": not words["stderr_to_stdout"]}
+    tasks = int(options["nodes"]) * int(options.get("ntasks_per_node", 1))
+    if not words["use_srun"]:
+        options["launch"], tasks = "once", 1
+    if tasks > 1:
+        options["gather"] = True
+    if words["srun_args"]:
+        options["srun"] = _srun(words["srun_args"])
+    for name, value in (words["additional_parameters"] or {}).items():
+        option = name.replace("-", "_")
+        if option in SBATCH and option not in MAPPINGS:
+            options[option] = value
+        else:
+            options.setdefault("sbatch", {})[name] = value
+    return Translated(options, _dependencies(words["dependency"]), int(words["signal_delay_s"]), tasks)
+
+
+def of_local(given: Mapping[str, Any]) -> Translated:
+    """Translate parameters of the local executor, which ignores memory and CPUs. Raises OptionError."""
+    if given.get("nodes", 1) > 1:
+        raise OptionError("LocalExecutor can use only one node. Use nodes=1")
+    tasks = given.get("tasks_per_node", 1)
+    visible = given.get("visible_gpus")
+    gpus = (range(given.get("gpus_per_node", 0)) if visible is None else visible)[: given.get("gpus_per_node", 0)]
+    if len(gpus) < given.get("gpus_per_node", 0):
+        raise OptionError(f"{given['gpus_per_node']} GPUs requested, but visible_gpus has {list(gpus)}")
+    options: dict[str, Any] = {
+        "time": given.get("timeout_min", 2),
+        "separate_stderr": not given.get("stderr_to_stdout"),
+    }
+    options["env"] = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
+    if tasks > 1:
+        options |= {"ntasks_per_node": tasks, "nodes": 1, "gather": True}
+    if given.get("setup"):
+        options["setup"] = given["setup"]
+    if given.get("name"):
+        options["job_name"] = given["name"]
+    return Translated(options, signal_lead=int(given.get("signal_delay_s", 30)), tasks=tasks)
+
+
+def _srun(words: Iterable[str]) -> dict[str, Any]:
+    """Return options of srun by their names. Raises OptionError for a short one."""
+    found: dict[str, Any] = {}
+    last = None
+    for word in words:
+        if word.startswith("--"):
+            last, equals, value = word[2:].partition("=")
+            found[last] = value if equals else True
+        elif word.startswith("-") or last is None or found[last] is not True:
+            raise OptionError(f"srun_args: write {word!r} as a long option, such as '--cpu-bind=cores'")
+        else:
+            found[last] = word
+    return {name.replace("-", "_"): value for name, value in found.items()}
+
+
+def _dependencies(text: str | None) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """Return the jobs of `--dependency` with what they are waited for. Raises OptionError for other kinds."""
+    found = []
+    for part in (text or "").split(",") if text else ():
+        kind, *ids = part.split(":")
+        if kind not in _ON or not ids:
+            raise OptionError(f"dependency={text!r}: expected {', '.join(f'{known}:ID' for known in _ON)}")
+        found.append((tuple(ids), _ON[kind]))
+    return tuple(found)

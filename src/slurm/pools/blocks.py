@@ -1,0 +1,86 @@
+"""Blocks: what a client remembers of the blocks of calls that were written: those with calls that have not ended."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from threading import Condition
+
+    from slurm.options.retry import Retry
+
+
+class Block:
+    """A block, and its calls that have not ended."""
+
+    __slots__ = ("attempt", "bytes", "left", "number", "offset", "retry")
+
+    def __init__(self, number: int, calls: range, offset: int, size: int, retry: Retry | None, attempt: int) -> None:
+        self.number, self.left, self.offset, self.bytes = number, set(calls), offset, size
+        self.retry, self.attempt = retry, attempt
+
+
+class Blocks:
+    """The blocks with calls that have not ended, in order. `changed` protects them, and is notified when calls end.
+
+    `most_calls` calls, or `most_bytes` of their arguments, leave no room for more.
+    """
+
+    most_calls, most_bytes = 200_000, 256 << 20
+
+    def __init__(self, changed: Condition) -> None:
+        self._changed = changed
+        self._blocks: dict[int, Block] = {}
+        self._of_calls: dict[int, Block] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def add(self, block: Block) -> None:
+        """Add a block, if any of its calls has not ended. Its calls may be in an earlier one; that is to be dropped."""
+        with self._changed:
+            if block.left:
+                self._blocks[block.number] = block
+                self._bytes += block.bytes
+                self._of_calls.update(dict.fromkeys(block.left, block))
+
+    def end(self, numbers: Iterable[int]) -> None:
+        """Remove calls that have ended."""
+        with self._changed:
+            for number in numbers:
+                if block := self._of_calls.pop(number, None):
+                    block.left.discard(number)
+                    if not block.left:
+                        self.drop(block)
+            self._changed.notify_all()
+
+    def drop(self, block: Block) -> None:
+        """Remove a block whose calls are in others now."""
+        with self._changed:
+            if self._blocks.pop(block.number, None):
+                self._bytes -= block.bytes
+
+    def all(self) -> list[Block]:
+        """The blocks."""
+        with self._changed:
+            return list(self._blocks.values())
+
+    def wait_for_room(self) -> None:
+        """Wait until more calls may be written."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_room)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more calls may be written now."""
+        return len(self._of_calls) < self.most_calls and self._bytes < self.most_bytes
+
+
+def ranges(numbers: Iterable[int]) -> Iterator[range]:
+    """Numbers as ranges of neighbours."""
+    for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
+        some = [number for _, number in group]
+        yield range(some[0], some[-1] + 1)

@@ -1,0 +1,165 @@
+"""HeldCalls: calls of a pool that wait for other jobs. Their client writes each when those have ended."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.protocol import FAILED, RESOLVE
+from slurm.protocol.outcomes import ErrorRecord, Outcome
+from slurm.protocol.states import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+    from slurm.options.retry import Retry
+    from slurm.places.place import Place
+    from slurm.serialization.pickling import Reference
+    from slurm.submission.submission_state import SubmissionState
+
+
+class Held(NamedTuple):
+    """A call that waits, and all that is needed to write it."""
+
+    number: int
+    digest: bytes
+    data: bytes
+    retry: Retry | None
+    needs: frozenset[Reference]
+    """The jobs whose results are among its arguments."""
+    after: tuple[tuple[Reference, str], ...]
+    """The jobs of `.after(…)`, and how they must end."""
+
+    @property
+    def references(self) -> frozenset[Reference]:
+        """All jobs that it waits for."""
+        return self.needs | {reference for reference, _ in self.after}
+
+
+class HeldCalls:
+    """The calls that wait. `state_of` returns the state of a submission; `wake` is called when one may be written."""
+
+    def __init__(self, place: Place, state_of: Callable[[str], SubmissionState], wake: Callable[[], object]) -> None:
+        self._place, self._state_of, self._wake = place, state_of, wake
+        self._held: dict[int, Held] = {}
+        self._left: dict[int, int] = {}
+        self._states: dict[int, Mapping[str, SubmissionState]] = {}
+        self._ready: list[int] = []
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def numbers(self) -> list[int]:
+        """The calls that wait."""
+        with self._changed:
+            return list(self._held)
+
+    @property
+    def any_ready(self) -> bool:
+        """Whether a call may be written."""
+        return bool(self._ready)
+
+    def add(self, held: Held) -> None:
+        """Keep a call until the jobs that it waits for have ended. Raises NoSuchJob."""
+        states = {each.key: self._state_of(each.key) for each in held.references}
+        needed = [(states[each.key], index) for each in held.references for index in each.indices]
+        with self._changed:
+            self._held[held.number], self._left[held.number] = held, len(needed)
+            self._states[held.number] = states
+        for state, index in needed:
+            self._place.tracker.when_finished(state, index, partial(self._ended, held.number))
+        if not needed:
+            self._wake_with(held.number)
+
+    def _ended(self, number: int) -> None:
+        with self._changed:
+            if number not in self._left:
+                return
+            self._left[number] -= 1
+            if self._left[number]:
+                return
+        self._wake_with(number)
+
+    def _wake_with(self, number: int) -> None:
+        with self._changed:
+            self._ready.append(number)
+        self._wake()
+
+    def take(self, numbers: Collection[int] | None = None) -> list[int]:
+        """Drop these calls, or all, that wait; return their numbers."""
+        with self._changed:
+            found = [number for number in self._held if numbers is None or number in numbers]
+            for number in found:
+                del self._held[number], self._left[number], self._states[number]
+            self._changed.notify_all()
+        return found
+
+    def ready(self) -> Iterator[tuple[Held, Outcome | None]]:
+        """Yield the calls whose jobs have ended; with an outcome if they did not end as required.
+
+        A call is dropped after the caller has gone on. Raises SlurmError if outcomes cannot be read; then they are
+        yielded later.
+        """
+        while self._ready:
+            held = self._held.get(self._ready[0])
+            if held is not None:
+                yield held, self._failure(held)
+                self.take([held.number])
+            with self._changed:
+                self._ready.pop(0)
+
+    def wait(self) -> None:
+        """Wait until none waits any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held)
+
+    def _failure(self, held: Held) -> Outcome | None:
+        for reference in held.needs:
+            if failures := self._failures(held, reference):
+                return _dependency_failed(next(iter(failures.values())))
+        for reference, on in held.after:
+            failures = self._failures(held, reference) if on != "any" else {}
+            if on == "success" and failures:
+                return _dependency_failed(next(iter(failures.values())))
+            if on == "failure" and not failures:
+                return _dependency_failed(f"{reference.key} succeeded, but this call runs only if it fails")
+        return None
+
+    def _failures(self, held: Held, reference: Reference) -> Mapping[int, str]:
+        """Why calls have no result, by index."""
+        state = self._states[held.number][reference.key]
+        outcomes = self._place.outcomes.outcomes(reference.key, reference.indices, chunk=state.chunk)
+        found = {}
+        for index in reference.indices:
+            outcome, final = outcomes.get(index), state.final_status(index)
+            if outcome is None:
+                found[index] = f"{state.name(index)} has no result: {final.state if final else JobState.LOST}"
+            elif not outcome.succeeded:
+                error = outcome.error
+                cause = f"{error.type}: {error.message}" if error else outcome.state or f"phase {outcome.phase}"
+                found[index] = f"{state.name(index)} failed: {cause}"
+        return found
+
+
+def jobs_among(references: frozenset[Reference]) -> frozenset[Reference]:
+    """The references that stand for jobs, and not for what was put."""
+    return frozenset(each for each in references if each.kind != "put")
+
+
+def places(needs: Collection[Reference], place_of: Callable[[str, int], tuple[str, int] | None]) -> bytes:
+    """Encode where the results of calls of pools are that a call needs, as a block holds it; empty for no such."""
+    found: dict[str, dict[str, Sequence[object]]] = {}
+    for reference in needs:
+        for index in reference.indices:
+            if place := place_of(reference.key, index):
+                found.setdefault(reference.key, {})[f"{index}"] = place
+    return json.dumps(found).encode() if found else b""
+
+
+def _dependency_failed(message: str) -> Outcome:
+    error = ErrorRecord(type="DependencyFailed", message=message, bases=("DependencyFailed",))
+    return Outcome(status=FAILED, phase=RESOLVE, exit_code=1, error=error)

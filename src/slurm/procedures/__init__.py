@@ -1,0 +1,81 @@
+"""Procedures: scripts with a life. Prepared early, started late, stopped at once. Experimental.
+
+from slurm.procedures import Script, ScriptExecutionService
+
+service = ScriptExecutionService("~/procedures", on="slurm")
+procedure = service.prepare(Script.file("observe.py"), subarray_id=1)
+procedure.wait("READY")
+procedure.start("main", sb_id="sbi-1")
+for event in procedure.events(follow=True):
+    print(event)
+"""
+
+from __future__ import annotations
+
+import importlib
+
+TYPE_CHECKING = False
+
+if TYPE_CHECKING:
+    from slurm.procedures.errors import (
+        CommandRefused,
+        NoSuchProcedure,
+        ProcedureError,
+        ProcedureFailed,
+        ScriptError,
+    )
+    from slurm.procedures.procedure import Procedure
+    from slurm.procedures.script import Script
+    from slurm.procedures.service import ScriptExecutionService
+    from slurm.procedures.states import ArgCapture, ProcedureHistory, ProcedureInput, ProcedureState, ProcedureSummary
+    from slurm.runner.procedures.interface import ProcedureStopped, ScriptContext, procedure
+
+_HOMES = {
+    "slurm.procedures.errors": (
+        "CommandRefused",
+        "NoSuchProcedure",
+        "ProcedureError",
+        "ProcedureFailed",
+        "ScriptError",
+    ),
+    "slurm.procedures.procedure": ("Procedure",),
+    "slurm.procedures.script": ("Script",),
+    "slurm.procedures.service": ("ScriptExecutionService",),
+    "slurm.procedures.states": (
+        "ArgCapture",
+        "ProcedureHistory",
+        "ProcedureInput",
+        "ProcedureState",
+        "ProcedureSummary",
+    ),
+    "slurm.runner.procedures.interface": ("ProcedureStopped", "ScriptContext", "procedure"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ArgCapture",
+    "CommandRefused",
+    "NoSuchProcedure",
+    "Procedure",
+    "ProcedureError",
+    "ProcedureFailed",
+    "ProcedureHistory",
+    "ProcedureInput",
+    "ProcedureState",
+    "ProcedureStopped",
+    "ProcedureSummary",
+    "Script",
+    "ScriptContext",
+    "ScriptError",
+    "ScriptExecutionService",
+    "procedure",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name at its first use: a script on a node needs few of them."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = found
+    return found

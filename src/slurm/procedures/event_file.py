@@ -1,0 +1,37 @@
+"""EventFile: the events of a procedure as they are now, and what is added to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from slurm.procedures.states import parse
+from slurm.protocol import EVENTS
+from slurm.protocol.procedures import EVENT_FILE
+from slurm.storage.log_growth import growth
+
+if TYPE_CHECKING:
+    from slurm.procedures.states import Event
+    from slurm.transports.base import Transport
+
+
+class EventFile:
+    """The events of one procedure, read so far. Not for several threads."""
+
+    def __init__(self, transport: Transport, directory: str) -> None:
+        self._transport = transport
+        self._path = f"{directory}/{EVENTS}/{EVENT_FILE}"
+        self.offset = 0
+        """Where the last whole line ends that was read."""
+        self.events: list[Event] = []
+
+    def read(self) -> list[Event]:
+        """Read what was added; return the new events. One command. Raises TransportError."""
+        new: list[Event] = []
+        while data := growth(self._transport, {self._path: self.offset}).get(self._path, b""):
+            whole = data[: data.rfind(b"\n") + 1]
+            if not whole:
+                break
+            self.offset += len(whole)
+            new += parse(whole)
+        self.events += new
+        return new

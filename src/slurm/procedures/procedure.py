@@ -1,0 +1,326 @@
+"""Procedure: a handle of a procedure, in any process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from slurm.errors import NoSuchJob
+from slurm.jobs.completion import TimeoutError as WaitTimeout
+from slurm.jobs.job import Job
+from slurm.options import Options
+from slurm.procedures import states
+from slurm.procedures.errors import CommandRefused, ProcedureError, ProcedureFailed
+from slurm.procedures.event_file import EventFile
+from slurm.procedures.preparing import checked_json, prepare, read_record
+from slurm.procedures.states import ProcedureState
+from slurm.protocol import INBOX, LOGS, log_name
+from slurm.protocol.procedures import FAILURE, MAIN, STOP, abort_name
+from slurm.protocol.states import JobState
+from slurm.runner.procedures.abort import abort_record
+from slurm.sanitize.numbers import seconds_to_wait
+from slurm.storage.inbox import message_record, ring, send, sender
+from slurm.views.status import statuses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from slurm.clusters.cluster import Cluster
+    from slurm.places.place import Place
+    from slurm.procedures.states import Event, ProcedureHistory, ProcedureSummary
+    from slurm.protocol.procedures import ProcedureRecord
+
+_SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
+"""Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
+_ANSWER_SECONDS = 60.0
+_KILL_SECONDS, _LATE_SECONDS = 10.0, 15.0
+"""A stop that is not confirmed so long after the grace makes the state UNKNOWN; and the time to hear of it."""
+
+
+class Procedure:
+    """A script that was prepared. Attributes that are states read files, and may ask the scheduler."""
+
+    def __init__(self, cluster: Cluster, number: int, record: ProcedureRecord) -> None:
+        self._cluster, self._place, self.number, self.record = cluster, cluster.place, number, record
+
+    @property
+    def id(self) -> int:
+        """Its number, which `service.procedure(number)` takes."""
+        return self.number
+
+    @property
+    def key(self) -> str:
+        """The key of its job."""
+        return self.record.key
+
+    @property
+    def job(self) -> Job[Any]:
+        """Its job, for logs, resources and what the scheduler knows."""
+        return Job(self._place, self._place.registry.get(self.key), 0)
+
+    @property
+    def log_path(self) -> str:
+        """The path of its log, there."""
+        return f"{self._place.store.directory(self.key)}/{LOGS}/{log_name(0, '0')}"
+
+    # What has become of it.
+
+    @property
+    def state(self) -> ProcedureState:
+        """Its state now."""
+        return self.look().state
+
+    @property
+    def history(self) -> ProcedureHistory:
+        """The states that it has had, with their times, and the traceback of its script."""
+        return self.look().history
+
+    def look(self) -> ProcedureSummary:
+        """Read its events, and ask for its job unless they tell its end."""
+        file = self._events()
+        file.read()
+        return self._snapshot(file)
+
+    def _snapshot(self, file: EventFile) -> ProcedureSummary:
+        found = states.summary(self.number, self.record, file.events)
+        if found.state.ended:
+            return found
+        try:
+            status = statuses([self.job.part])[0][0]
+        except NoSuchJob:  # it is not submitted yet
+            return found
+        if status.state.final:
+            file.read()  # it may have said its end just now
+        found = states.summary(self.number, self.record, file.events, status)
+        if status.state.final:
+            self.settle_abort(file.events, found)
+        return found
+
+    def settle_abort(self, events: Sequence[Event], found: ProcedureSummary) -> None:
+        """Start or end the abort script of a procedure whose process has died. Only the first decision counts."""
+        key, abort = states.abort_key(events), self.record.abort
+        if key is None or abort is None or any(event["event"] == "abort" for event in events):
+            return
+        start = {ProcedureState.FAILED: FAILURE, ProcedureState.STOPPED: STOP}.get(found.state) in abort.on
+        record = abort_record(sender(), time.time(), start=start, ended=0)
+        if self._place.store.commit(key, INBOX, {abort_name(self.key): record}):
+            ring(self._place.transport, f"{self._place.store.directory(key)}/{INBOX}")
+
+    def _events(self) -> EventFile:
+        return EventFile(self._place.transport, self._place.store.directory(self.key))
+
+    def events(self, *, follow: bool = False) -> Iterator[Event]:
+        """Yield its events; with `follow`, also those to come, until it has ended."""
+        file = self._events()
+        if not follow:
+            file.read()
+            yield from file.events
+            return
+        for new in self._follow(file, None):
+            yield from new
+
+    def _follow(self, file: EventFile, timeout: float | None) -> Iterator[list[Event]]:
+        """Yield new events as they come, until it has ended. Empty lists between them, so that the caller can leave."""
+        ended, end = threading.Event(), None if timeout is None else time.monotonic() + timeout
+        undo = self.job.when_finished(ended.set)
+        pause = _SHORTEST
+        try:
+            while True:
+                last = ended.is_set()
+                new = file.read()
+                yield new
+                if last or (file.events and states.history(0.0, file.events).states[-1].ended):
+                    return
+                if end is not None and time.monotonic() > end:
+                    raise WaitTimeout
+                pause = _SHORTEST if new else min(_FACTOR * pause, _LONGEST)
+                ended.wait(pause)
+        finally:
+            undo()
+
+    def wait(self, state: str | ProcedureState | None = None, timeout: float | None = None) -> ProcedureState:
+        """Wait until it is in a state, by default until it has ended. Returns that state.
+
+        A state that it is in for a moment only is not missed. Raises ProcedureFailed if it ends without having been in
+        that state, and TimeoutError.
+        """
+        wanted = None if state is None else ProcedureState.of(state)
+        file, seen = self._events(), 0
+        try:
+            for _ in self._follow(file, seconds_to_wait(timeout)):
+                had = states.history(self.record.created, file.events).states
+                if wanted is not None and wanted in had[seen or -1 :]:
+                    return wanted
+                seen = len(had)
+        except WaitTimeout:
+            now = self._snapshot(file).state
+            raise WaitTimeout(f"procedure {self.number} is {now}, not {wanted or 'ended'}, after {timeout} s") from None
+        found = self._snapshot(file)
+        if wanted is not None and wanted not in found.history.states:
+            raise self._failure(found, f"it was never {wanted}")
+        return wanted or found.state
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for its end; return what `main` has returned. Raises ProcedureFailed, TimeoutError."""
+        self.wait(None, timeout)
+        found = self.look()
+        if found.state is not ProcedureState.COMPLETE:
+            raise self._failure(found, "main did not return")
+        return self.job.result()
+
+    def _failure(self, found: ProcedureSummary, what: str) -> ProcedureFailed:
+        why = f" ({found.reason})" if found.reason else ""
+        message = f"procedure {self.number} ended {found.state}{why}: {what}. Its log: {self.log_path}"
+        return ProcedureFailed(message, stacktrace=found.history.stacktrace)
+
+    # Commands.
+
+    def start(self, function: str = MAIN, /, *args: Any, force_start: bool = False, **kwargs: Any) -> int:
+        """Call a function of the script with JSON values; return the number of the command once the script begins.
+
+        `main` ends the procedure when it returns, any other function makes it READY again. With `force_start`, a
+        procedure that is not READY yet calls it when it is. Raises CommandRefused.
+        """
+        given = checked_json({"args": args, "kwargs": kwargs}, f"the arguments of {function}")
+        command = {"command": "start", "function": function, "force": force_start, **given}
+        file = self._events()
+        file.read()
+        had = states.history(self.record.created, file.events).states
+        if not force_start and had[-1] is not ProcedureState.READY:
+            found = self._snapshot(file).state
+            how = "" if found.ended else '. Call wait("READY") first, or start(…, force_start=True)'
+            raise CommandRefused(f"procedure {self.number} is {found}, not READY{how}")
+        abort = self._prepare_abort(file) if self.record.abort and self.record.abort.early else None
+        try:
+            return self._start(file, command | self._abort_fields(abort))
+        except CommandRefused:
+            if abort is not None:
+                abort.stop(wait=False)
+            raise
+
+    def _start(self, file: EventFile, command: dict[str, Any]) -> int:
+        number = self._send(command)
+        if command["force"]:
+            return number
+        refused = self._refusal(file, number)
+        if refused and (holder := refused.get("holder")) and has_ended(self._place, str(holder)):
+            number = self._send({**command, "holder_ended": refused.get("slot")})
+            refused = self._refusal(file, number)
+        if refused:
+            raise CommandRefused(f"procedure {self.number}: {refused.get('reason')}")
+        return number
+
+    def run(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function of the script, wait for its end, and return its value.
+
+        Raises CommandRefused, and ProcedureFailed if it did not return.
+        """
+        return self.value_of(self.start(function, *args, **kwargs))
+
+    def value_of(self, command: int) -> Any:
+        """Wait for the end of the call that `start` has begun; return its value, or a text if JSON has no such value.
+
+        Raises CommandRefused, and ProcedureFailed if it did not return.
+        """
+        file = self._events()
+        for _ in self._follow(file, None):
+            if event := states.end_of_call(file.events, command):
+                if event["event"] == "returned":
+                    return event.get("value", event.get("repr"))
+                if event["event"] == "refused":
+                    raise CommandRefused(f"procedure {self.number}: {event.get('reason')}")
+                break
+        self.wait()
+        raise self._failure(self.look(), "the function did not return")
+
+    @property
+    def abort(self) -> Procedure | None:
+        """The procedure of its abort script, once that is prepared."""
+        file = self._events()
+        file.read()
+        number = states.abort_number(file.events)
+        return None if number is None else Procedure(self._cluster, number, read_record(self._place, number))
+
+    def _prepare_abort(self, file: EventFile) -> Procedure | None:
+        """Prepare the abort script, unless that was done."""
+        abort = self.record.abort
+        if abort is None or states.abort_key(file.events) is not None:
+            return None
+        plan = self.record.plan.replace(script=abort.script, init=abort.init, idle_timeout=None)
+        options = Options.parse(self.record.options)
+        return Procedure(self._cluster, *prepare(self._cluster, plan, options=options, aborts=self.key))
+
+    def _abort_fields(self, abort: Procedure | None) -> dict[str, Any]:
+        on = self.record.abort.on if self.record.abort else ()
+        return {"abort": abort.key, "abort_id": abort.number, "abort_on": on} if abort else {}
+
+    def send(self, message: Any) -> None:
+        """Send a JSON value to the script, which reads it by `procedure.messages()`. Raises CommandRefused."""
+        if (found := self.look().state).ended:
+            raise CommandRefused(f"procedure {self.number} has ended: {found}")
+        self._send({"command": "message", "message": message})
+
+    def stop(self, *, abort: bool | None = None, wait: bool = True) -> ProcedureState:
+        """End it, and all processes of its script, whatever they do. Returns its state.
+
+        The script gets SIGTERM, and after the grace SIGKILL. The state is STOPPED once no process is left, and UNKNOWN
+        if that is not confirmed ten seconds after the grace. Then the abort script starts, if it has one: `abort` says
+        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One that has
+        ended stays as it is.
+        """
+        if abort and self.record.abort is None:
+            raise ProcedureError(f"procedure {self.number} has no abort script: make its service with abort=…")
+        file = self._events()
+        file.read()
+        found = self._snapshot(file).state
+        if found.ended:
+            return found
+        if found is ProcedureState.CREATING:
+            self.job.cancel()
+        else:
+            late = None
+            has_run = any(event["event"] == "called" for event in file.events)
+            if abort or (abort is None and has_run and self.record.abort and STOP in self.record.abort.on):
+                late = self._prepare_abort(file)
+            wanted = {} if abort is None else {"run_abort": abort}
+            self._send({"command": "stop", **wanted, **self._abort_fields(late)})
+        return self._confirmed(file) if wait else self._snapshot(file).state
+
+    def _confirmed(self, file: EventFile) -> ProcedureState:
+        """Wait for the end of a procedure that was told to stop; UNKNOWN if that is not confirmed in time."""
+        try:
+            for _ in self._follow(file, self.record.plan.grace + _KILL_SECONDS + _LATE_SECONDS):
+                if states.history(0.0, file.events).states[-1] is ProcedureState.UNKNOWN:
+                    break
+            return self._snapshot(file).state
+        except WaitTimeout:
+            return ProcedureState.UNKNOWN
+
+    def _send(self, message: dict[str, Any]) -> int:
+        record = message_record(message, [0])
+        return send(self._place.transport, self._place.store.directory(self.key), record)
+
+    def _refusal(self, file: EventFile, number: int) -> Event | None:
+        """Wait for the answer to a command; return it if it is a refusal. Raises ProcedureError, CommandRefused."""
+        try:
+            for _ in self._follow(file, _ANSWER_SECONDS):
+                if event := states.answer(file.events, number):
+                    return event if event["event"] == "refused" else None
+        except WaitTimeout:
+            message = f"procedure {self.number} has not answered within {_ANSWER_SECONDS:.0f} s, but may still obey"
+            raise ProcedureError(message) from None
+        raise CommandRefused(f"procedure {self.number} has ended: {self._snapshot(file).state}")
+
+    def __repr__(self) -> str:
+        return f"<Procedure {self.number}: {self.record.plan.script.path}, {self.key} on {self._place.url}>"
+
+
+def has_ended(place: Place, key: str) -> bool:
+    """Whether the job of a procedure has ended for certain, on a node that answers."""
+    try:
+        status = statuses([Job(place, place.registry.get(key), 0).part])[0][0]
+    except NoSuchJob:
+        return False
+    uncertain = (JobState.NODE_FAIL, JobState.LOST, JobState.UNKNOWN)
+    return status.state.final and status.state not in uncertain

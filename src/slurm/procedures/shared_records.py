@@ -1,0 +1,63 @@
+"""Shared records: what all procedures of a root have in common, overrides of operators and exclusive slots."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from slurm.errors import TransportError
+from slurm.procedures.preparing import make_shared_files
+from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord
+from slurm.storage.inbox import append, sender
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from slurm.places.place import Place
+    from slurm.protocol import Document
+
+R = TypeVar("R", bound="Document")
+
+
+def publish(place: Place, topic: str, values: Mapping[str, Any]) -> int:
+    """Write the values of a topic, and return the number of the change. Raises TransportError."""
+    make_shared_files(place, None)
+    record = Override(id=os.urandom(8).hex(), values=values, by=sender(), time=time.time())
+    return append(place.transport, f"{place.store.root}/{CONTEXT}/{topic}", record.dumps())
+
+
+def overrides(place: Place) -> dict[str, Mapping[str, Any]]:
+    """Return the last values of each topic."""
+    top = f"{place.store.root}/{CONTEXT}"
+    topics = [name for name in place.transport.list([top])[top] if name[0] != "." and name != "bell"]
+    found = _last(place, {topic: f"{top}/{topic}" for topic in topics}, Override)
+    return {topic: record.values for topic, (_, record) in sorted(found.items())}
+
+
+def release(place: Place, slot: str) -> str | None:
+    """Write that a slot is free; return the key of its holder, None if nobody has it."""
+    directory = f"{place.store.root}/{SLOTS}/{slot}"
+    number, record = _last(place, {slot: directory}, SlotRecord).get(slot, (0, None))
+    if record is None or record.key is None:
+        return None
+    released = SlotRecord(released=number, by=sender(), time=time.time())
+    append(place.transport, directory, released.dumps())
+    return record.key
+
+
+def _last(place: Place, directories: Mapping[str, str], kind: type[R]) -> dict[str, tuple[int, R]]:
+    """Return the record with the highest number in each directory, and that number."""
+    listed = place.transport.list(list(directories.values()))
+    numbers = {name: _highest(listed[path]) for name, path in directories.items()}
+    paths = {name: f"{directories[name]}/{number}.json" for name, number in numbers.items() if number}
+    files = place.transport.get(list(paths.values()), private=True)
+    missing = [path for path in paths.values() if path not in files]
+    if missing:
+        raise TransportError(f"{missing[0]} cannot be read: it was removed")
+    return {name: (numbers[name], kind.loads(files[path], where=path)) for name, path in paths.items()}
+
+
+def _highest(names: Iterable[str]) -> int:
+    parts = (name.partition(".") for name in names)
+    return max((int(number) for number, _, end in parts if number.isdecimal() and end == "json"), default=0)

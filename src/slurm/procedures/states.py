@@ -1,0 +1,206 @@
+"""States: what the events of a procedure say about it. Pure: events in, a summary out."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from slurm.procedures.errors import ProcedureError
+from slurm.protocol import procedures as names
+from slurm.protocol.procedures import INIT
+from slurm.protocol.states import JobState
+from slurm.views.status import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from slurm.protocol.procedures import ProcedureRecord, ScriptRecord
+    from slurm.submission.status import JobStatus
+
+    Event = Mapping[str, Any]
+
+
+class ProcedureState(str, Enum):
+    """The state of a procedure."""
+
+    UNKNOWN = names.UNKNOWN
+    IDLE = names.IDLE
+    CREATING = names.CREATING
+    PREP_ENV = names.PREP_ENV
+    LOADING = names.LOADING
+    INITIALISING = names.INITIALISING
+    READY = names.READY
+    RUNNING = names.RUNNING
+    COMPLETE = names.COMPLETE
+    STOPPED = names.STOPPED
+    FAILED = names.FAILED
+
+    @classmethod
+    def of(cls, word: str) -> ProcedureState:
+        """The state of a name, in letters of any case. Raises ProcedureError."""
+        try:
+            return cls(str(word).upper())
+        except ValueError:
+            message = f"{word!r} is no state of a procedure. The states: {', '.join(cls)}"
+            raise ProcedureError(message) from None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing of the procedure runs any more, and nothing ever will."""
+        return self.value in names.ENDED
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class ProcedureHistory(NamedTuple):
+    """The states that a procedure has had, each with its time in seconds since the epoch, and how its script failed."""
+
+    process_states: list[tuple[ProcedureState, float]]
+    stacktrace: str = ""
+
+    @property
+    def states(self) -> list[ProcedureState]:
+        """The states alone."""
+        return [state for state, _ in self.process_states]
+
+
+class ProcedureInput(NamedTuple):
+    """The arguments of a function of a script: JSON values."""
+
+    args: Sequence[Any] = ()
+    kwargs: Mapping[str, Any] = MappingProxyType({})
+
+
+class ArgCapture(NamedTuple):
+    """A call of a function of a script: its name, its arguments, and the time in seconds since the epoch."""
+
+    fn: str
+    fn_args: ProcedureInput
+    time: float | None = None
+
+
+class ProcedureSummary(NamedTuple):
+    """What is known of a procedure at a time."""
+
+    id: int
+    key: str
+    script: ScriptRecord
+    script_args: list[ArgCapture]
+    """The calls of the script, in order, from `init` on."""
+    history: ProcedureHistory
+    reason: str
+    """Why it is in its state, as far as it is known."""
+    pending: str | None
+    """What was asked for and has not happened: `start` or `stop`."""
+    by: str
+    """Who has prepared it, as user@host."""
+
+    @property
+    def state(self) -> ProcedureState:
+        """The last state."""
+        return self.history.states[-1]
+
+
+def summary(
+    number: int, record: ProcedureRecord, events: Sequence[Event], job: JobStatus | None = None
+) -> ProcedureSummary:
+    """Return what the events of a procedure say, and the scheduler, if the status of its job is given."""
+    found, why = history(record.created, events), reason(events)
+    if job is not None and job.state.final and not found.states[-1].ended:
+        found = with_end(found, job)
+        why = job.explanation or job.reason or error_of(job) or f"{job.state}"
+    init = ArgCapture(INIT, ProcedureInput(record.plan.init.args, record.plan.init.kwargs), record.created)
+    calls = [
+        ArgCapture(str(e.get("function")), ProcedureInput(e.get("args", ()), e.get("kwargs", {})), e.get("time"))
+        for e in events
+        if e["event"] == "called"
+    ]
+    return ProcedureSummary(
+        number, record.key, record.plan.script, [init, *calls], found, why, pending(events), record.by
+    )
+
+
+def parse(data: bytes) -> Iterator[Event]:
+    """Yield the events in whole lines. Damaged lines are skipped."""
+    for line in data.splitlines():
+        try:
+            event = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            yield event
+
+
+def history(created: float, events: Iterable[Event]) -> ProcedureHistory:
+    """Return the history that events tell, without what only the scheduler knows."""
+    states, stacktrace = [(ProcedureState.CREATING, created)], ""
+    for event in events:
+        if event["event"] == "state":
+            states.append((_state(event), float(event.get("time", 0.0))))
+        elif event["event"] == "raised":
+            stacktrace = str(event.get("stacktrace", ""))
+    return ProcedureHistory(states, stacktrace)
+
+
+def with_end(found: ProcedureHistory, job: JobStatus) -> ProcedureHistory:
+    """Add the end of a procedure that could not say it: it was killed, or never began."""
+    if found.states[-1].ended or not job.state.final:
+        return found
+    end = ProcedureState.STOPPED if job.state is JobState.CANCELLED else ProcedureState.FAILED
+    when = job.outcome.ended if job.outcome and job.outcome.ended else found.process_states[-1][1]
+    return found._replace(process_states=[*found.process_states, (end, when)])
+
+
+def reason(events: Iterable[Event]) -> str:
+    """Why a procedure is in its state, as its last event of a state tells; "" if it does not."""
+    found = ""
+    for event in events:
+        if event["event"] == "state":
+            found = str(event.get("reason", ""))
+    return found
+
+
+def pending(events: Iterable[Event]) -> str | None:
+    """What was asked for and has not happened: `start` or `stop`."""
+    found: str | None = None
+    for event in events:
+        kind = event["event"]
+        if kind == "stopping":
+            found = "stop"
+        elif kind == "queued" and found is None:
+            found = "start"
+        elif (kind == "called" and found == "start") or event.get("state") in names.ENDED:
+            found = None
+    return found
+
+
+def abort_key(events: Sequence[Event]) -> str | None:
+    """Return the key of the procedure of the abort script, once that is prepared."""
+    return next((event["abort"] for event in reversed(events) if isinstance(event.get("abort"), str)), None)
+
+
+def abort_number(events: Sequence[Event]) -> int | None:
+    """Return the number of that procedure."""
+    return next((event["abort_id"] for event in reversed(events) if isinstance(event.get("abort_id"), int)), None)
+
+
+def answer(events: Iterable[Event], command: int) -> Event | None:
+    """Return what a procedure has answered to a command: that it calls the function, keeps it for later, or refuses."""
+    kinds = ("called", "queued", "refused", "stopping")
+    return next((event for event in events if event.get("command") == command and event["event"] in kinds), None)
+
+
+def end_of_call(events: Iterable[Event], command: int) -> Event | None:
+    """Return how a call that a command has started has ended."""
+    kinds = ("returned", "raised", "refused")
+    return next((event for event in events if event.get("command") == command and event["event"] in kinds), None)
+
+
+def _state(event: Event) -> ProcedureState:
+    try:
+        return ProcedureState(event.get("state"))
+    except ValueError:  # a newer version's
+        return ProcedureState.UNKNOWN

@@ -1,0 +1,109 @@
+"""WorkerProcess: a worker process as its element knows it: what it makes, what it has answered, and how to end it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+
+from slurm.protocol.frames import BEGUN, complete, encode
+from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner.child import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from slurm.protocol.frames import Head
+    from slurm.runner.pools.worker import Piece
+
+_READ_BYTES = 1 << 20
+_LONG_SECONDS = 1.0
+"""The begin of a call that takes longer is passed on, so that its log can be read while it runs."""
+_STOP_SECONDS = 0.05
+
+
+class WorkerProcess(Child):
+    """A worker process, the calls that it makes, and the parent's ends of its pipes."""
+
+    def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
+        super().__init__(pid)
+        self.number, self.pieces, self.answers = number, pieces, answers
+        self.piece: Piece | None = None
+        self.next = 0
+        """The number of the call that it makes."""
+        self.begun: Head | None = None
+        """Its begin, once the worker has said that it makes it."""
+        self.cancelled = False
+        """Whether it was killed because its call was cancelled."""
+        self._long_at = 0.0
+        self._buffer = bytearray()
+
+    @property
+    def wait_until(self) -> float:
+        """The time at which the end of the process takes effect, once it has ended."""
+        return 0.0 if self.cancelled else self.due
+
+    def long_call(self, now: float) -> bytes | None:
+        """The begin of its call as a frame, once, if that takes long."""
+        if self.begun is None or now < self._long_at:
+            return None
+        self._long_at = math.inf
+        return encode(self.begun)
+
+    def read(self) -> list[bytes]:
+        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError."""
+        data = os.read(self.answers, _READ_BYTES)
+        if not data:
+            raise EOFError
+        self._buffer += data
+        found = []
+        for head, frame in complete(self._buffer):
+            if head.kind == BEGUN:
+                self.begun, self._long_at = head, time.monotonic() + _LONG_SECONDS
+            else:
+                self.begun, self.next = None, head.number + 1
+                found.append(frame)
+        return found
+
+    def stop(self) -> bool:
+        """Stop the process, so that it answers nothing more; False if it does not stop at once, or has ended."""
+        if self.has_ended():
+            return False
+        os.kill(self.pid, signal.SIGSTOP)
+        end = time.monotonic() + _STOP_SECONDS
+        while True:
+            state = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if state is not None and state.si_code == os.CLD_STOPPED:
+                return True
+            if state is not None or time.monotonic() > end:
+                self.go_on()
+                return False
+            time.sleep(0.001)
+
+    def go_on(self) -> None:
+        """Undo `stop`."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
+
+    def cancel(self) -> None:
+        """Kill the stopped process, and the processes that it has started."""
+        self.cancelled = True
+        for pid in (*_descendants(self.pid), self.pid):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """The processes that a process has started, and those that they have started."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])  # proc(5): field 4, ppid
+                children.setdefault(parent, []).append(int(name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, ())
+    yield from found[1:]

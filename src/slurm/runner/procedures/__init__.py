@@ -1,0 +1,1 @@
+"""Procedures on a node: a process that takes commands, and a second one that runs the user's script."""

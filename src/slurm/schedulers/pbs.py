@@ -1,0 +1,217 @@
+"""PBS: qsub, qstat, qselect and qdel of OpenPBS and PBS Professional, and of Torque."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from signal import SIGKILL, SIGTERM
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from slurm.options.values import seconds
+from slurm.protocol.shell import program
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report, ntasks
+from slurm.schedulers.qsub import QsubScheduler, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from slurm.schedulers.base import Request
+    from slurm.schedulers.qsub import Wanted
+
+_STATES = {
+    **dict.fromkeys("QHWT", JobState.PENDING),
+    **dict.fromkeys("SU", JobState.SUSPENDED),
+    "R": JobState.RUNNING,
+    "E": JobState.COMPLETING,
+}
+_ENDED = ("F", "X", "C")
+"""A job of OpenPBS, an element of its arrays, a job of Torque."""
+_CODES = {-29: JobState.TIMEOUT, -27: JobState.OUT_OF_MEMORY, -26: JobState.OUT_OF_MEMORY}
+_TORQUE_CODES = {-11: JobState.TIMEOUT, -10: JobState.OUT_OF_MEMORY}
+"""Exit statuses of jobs that were ended, from the tables in PBS Professional's Reference Guide and Torque's manual."""
+_DELETED_SUBSTATE = "91"
+_ENDING_SIGNALS = (SIGKILL, SIGTERM)
+_NEVER = ("result of dependency", "can never be satisfied")
+_GONE = ("Unknown Job Id", "Job has finished", "nonexistent job id", "invalid for state of job")
+
+
+class PBSScheduler(QsubScheduler):
+    """PBS, by its commands. An array's id is "12[].server", the id of an element "12[3].server"."""
+
+    name = "pbs"
+    title = "PBS"
+    raw = 'sbatch={"--l": "place=excl"} for its -l place=excl'
+    submit = "pbs_submit.sh"
+    task = "${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-$first}}"
+    version_command = "qstat --version 2>&1"
+    needs = ("qsub", "qstat", "qselect", "qdel")
+    id_form = r"[0-9]+(\[\])?(\.[A-Za-z0-9_.-]+)?"
+    cannot = (
+        *("begin", "clusters", "constraint", "deadline", "exclude", "exclusive", "gpus_per_task", "gres", "licenses"),
+        *("mem_per_gpu", "nodefile", "nodelist", "qos", "requeue", "reservation"),
+    )
+    full = ("Maximum number of jobs already in queue", "would exceed")
+    away = ("cannot connect to server", "Connection refused", "No route to host")
+    rejections = (
+        *("illegal -", "invalid option", "Illegal attribute", "Undefined attribute", "there is no script"),
+        *(
+            "Unknown queue",
+            "Unknown resource",
+            "Unknown Job Id",
+            "Invalid Job Dependency",
+            "did not satisfy dependency",
+        ),
+        *("violates queue", "exceeds queue", "exceeds server", "exceeds allowable", "Bad Job Array Request"),
+        *("rejected by all possible destinations", "No default queue", "Queue is not enabled", "Queue does not allow"),
+        *("is denied", "host not allowed", "Unauthorized Request", "Invalid Account", "Bad UID", "Bad GID"),
+    )
+
+    @classmethod
+    def element_id(cls, id_: str, task: int) -> str:
+        """The number is in the brackets. A job without brackets is a block of one element."""
+        return id_.replace("[]", f"[{task}]")
+
+    def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
+        """Variables, the working directory, and the signal before the limit, which PBS does not send."""
+        chdir = request.options.get("chdir")
+        early = max(1, wanted.seconds - wanted.lead)
+        return (
+            "export SLURM_JOB_ID=$PBS_JOBID SLURM_SUBMIT_DIR=$PBS_O_WORKDIR",
+            f"export SLURM_CPUS_ON_NODE={wanted.cpus}",
+            'cd "$PBS_O_WORKDIR" || exit',
+            *([f"cd {shlex.quote(str(chdir))} || exit"] if chdir else []),
+            *(
+                [f"(sleep {early}; kill -s {wanted.signal} $$) > /dev/null 2>&1 &"]
+                if wanted.lead and wanted.seconds
+                else []
+            ),
+        )
+
+    def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
+        """Options of both kinds of qsub, then whole jobs to wait for. PBS takes no array of one element."""
+        options, most = request.options, request.options.get("max_concurrent")
+        common = {
+            "-N": wanted.name,
+            "-q": options.get("partition"),
+            "-A": options.get("account"),
+            "-h": options.get("hold"),
+            "-v": f"SLURMTASKS_FIRST={wanted.tasks[0]},SLURMTASKS_TAG={wanted.tag}",
+        }
+        many, span = len(wanted.tasks) > 1, f"{wanted.tasks[0]}-{wanted.tasks[-1]}"
+        limited = ["-W", f"max_run_subjobs={most}"] if many and most else []
+        openpbs = [*words(common | {"-J": span if many else None}, options), *limited]
+        torque = words(common | {"-t": f"{span}%{most}" if most else span} if many else common, options)
+        time = ["-l", f"walltime={wanted.seconds}"] if wanted.seconds else []
+        if not re.search("select=|nodes=", str(options.sbatch.get("--l"))):
+            chunk = {"ncpus": wanted.cpus, "mpiprocs": processes if (processes := ntasks(options.get)) > 1 else 0,
+                     "mem": f"{wanted.megabytes}mb" if wanted.megabytes else 0, "ngpus": wanted.gpus}  # fmt: skip
+            openpbs += ["-l", ":".join(["select=1", *(f"{name}={value}" for name, value in chunk.items() if value)])]
+            torque += ["-l", f"nodes=1:ppn={wanted.cpus}" + (f":gpus={wanted.gpus}" if wanted.gpus else "")]
+            torque += ["-l", f"mem={chunk['mem']}"] if wanted.megabytes else []
+        return [shlex.join([*openpbs, *time]), shlex.join([*torque, *time]), *_dependencies(request)]
+
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Qstat, of finished jobs and of the elements of arrays, too."""
+        return ["sh", "-c", program(__name__, "pbs_status.sh"), "sh", *ids]
+
+    def parse_status(self, output: str) -> Iterable[Report] | None:
+        """Parse JSON or text. An array is reported by its elements."""
+        if not output.endswith("\nend\n"):
+            return None
+        try:
+            found = dict(_jobs(output.removesuffix("end\n")))
+        except ValueError:
+            return None
+        return [_report(id_, facts) for id_, facts in found.items() if "[]" not in id_]
+
+    def ids_unknown(self, message: str) -> bool:
+        """Qstat and qdel fail if they do not know one of several ids."""
+        errors = re.findall(r"^q\w+: .*", message, flags=re.MULTILINE)
+        return bool(errors) and all(any(words in line for words in _GONE) for line in errors)
+
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Qdel."""
+        return ["qdel", *ids]
+
+    def limits_command(self) -> Sequence[str]:
+        """Qstat, of the server."""
+        return ["qstat", "-B", "-f"]
+
+    def parse_max_array_size(self, output: str) -> int:
+        """OpenPBS takes 10000 unless the site sets it."""
+        found = re.search(r"max_(?:job_)?array_size = (\d+)", output)
+        return int(found[1]) if found else 10_000
+
+
+def _dependencies(request: Request) -> list[str]:
+    """Return what to wait for: "afterok:12.server". PBS waits for arrays as a whole."""
+    kinds: dict[str, dict[str, None]] = {}
+    for kind, ids, _ in request.dependencies:
+        for id_ in ids:
+            whole = re.sub(r"\[\d+\]", "[]", id_)
+            kinds.setdefault("afterany" if kind == "aftercorr" or whole != id_ else kind, {})[whole] = None
+    return [":".join((kind, *ids)) for kind, ids in kinds.items()]
+
+
+def _jobs(output: str) -> Iterable[tuple[str, Mapping[str, str]]]:
+    """Parse the jobs of qstat -f. Names of nested facts are joined by a point, as in the text form."""
+    if "\n{" in f"\n{output}":
+        answer = json.loads(output[f"\n{output}".rindex("\n{") :], strict=False)
+        yield from ((id_, dict(_flat(facts))) for id_, facts in answer.get("Jobs", {}).items())
+    for part in re.split(r"^Job Id: *", output, flags=re.MULTILINE)[1:]:
+        id_, _, text = re.sub("\n(?:\t| {8})", "", part).partition("\n")
+        facts = dict(re.findall(r"^    (\S+) = (.*)$", text, flags=re.MULTILINE))
+        variables = (each.partition("=") for each in facts.get("Variable_List", "").split(","))
+        yield id_.strip(), facts | {f"Variable_List.{name}": value for name, _, value in variables}
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", str(value)
+
+
+def _report(id_: str, facts: Mapping[str, str]) -> Report:
+    task = re.search(r"\[(\d+)\]", id_)
+    number = int(task[1] if task else facts.get("Variable_List.SLURMTASKS_FIRST", 0))
+    word, reason = facts.get("job_state", ""), facts.get("comment", "")
+    state, code = _STATES.get(word, JobState.UNKNOWN), facts.get("Exit_status", facts.get("exit_status"))
+    if word in _ENDED:
+        state = _ended(word, None if code is None else int(code), facts)
+    status = int(code) if word in _ENDED and code is not None else None
+    return Report(
+        re.sub(r"\[\d+\]", "[]", id_),
+        [number],
+        state,
+        word,
+        facts.get("exec_host", "").partition("/")[0],
+        reason,
+        status if status is None or status < 256 else status - 128,
+        max(0, (status or 0) - 256),
+        dependency_failed=state is JobState.CANCELLED and any(each in reason for each in _NEVER),
+        comment=unquote(facts.get("Variable_List.SLURMTASKS_TAG", "")),
+        stuck=reason.lower().startswith("can never run"),
+    )
+
+
+def _ended(word: str, code: int | None, facts: Mapping[str, str]) -> JobState:
+    """Return how a job ended. Elements of arrays have an exit status only if the site keeps a history of jobs."""
+    if facts.get("substate") == _DELETED_SUBSTATE or (code is None and word != "X"):
+        return JobState.CANCELLED
+    if not code:
+        return JobState.COMPLETED
+    torque = word == "C"
+    codes = _TORQUE_CODES if torque else _CODES
+    # A shell that a signal ended has 256 and the signal. A script that the signal's trap ended has 128 and the signal.
+    ended_by = code - 256 if code > 256 else code - 128
+    used, limit = (seconds(facts.get(f"{name}.walltime") or "0") for name in ("resources_used", "Resource_List"))
+    if code in codes:
+        return codes[code]
+    if (code < 0 or ended_by in _ENDING_SIGNALS) and limit and (used or 0) >= limit:
+        return JobState.TIMEOUT
+    return JobState.CANCELLED if ended_by == SIGTERM and (torque or code > 256) else JobState.FAILED

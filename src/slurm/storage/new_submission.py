@@ -1,0 +1,50 @@
+"""NewSubmission: the files that a client writes for a submission before it is queued."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.protocol import (
+    ATTEMPTS,
+    CALLBACKS,
+    CALLS,
+    INDEX,
+    JOBS,
+    LOGS,
+    OUTCOMES,
+    RESULTS,
+    SUBMISSION,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from slurm.protocol import (
+        Submission,
+    )
+    from slurm.serialization.pickling import Calls
+
+
+class NewSubmission(NamedTuple):
+    """A submission that is not written yet: its record, its pickled calls, and its scripts by their names."""
+
+    submission: Submission
+    calls: Calls
+    scripts: Mapping[str, str]
+
+    @property
+    def directory(self) -> str:
+        """The directory, below the root."""
+        return f"{JOBS}/{self.submission.key}"
+
+    @property
+    def subdirectories(self) -> tuple[str, ...]:
+        """The directories to make in it; "" is itself."""
+        return ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if self.submission.continues else ()))
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files, by their names in the directory."""
+        found = {CALLS: self.calls.data, INDEX: self.calls.offsets, SUBMISSION: self.submission.dumps()}
+        found |= {CALLBACKS: self.calls.callbacks} if self.calls.callbacks else {}
+        return found | {name: text.encode() for name, text in self.scripts.items()}

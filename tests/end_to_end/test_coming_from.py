@@ -1,0 +1,69 @@
+"""The programs of other libraries beside ours, on the pages "Coming from …": both print what the page says."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGES = Path(__file__).parents[2] / "docs" / "coming-from"
+FACADE = [
+    ("import submitit\n", "import slurm.compat.submitit as submitit\n"),
+    ("from submitit.", "from slurm.compat.submitit."),
+]
+
+THEIRS = {
+    "dask-jobqueue": "dask_jobqueue",
+    "executorlib": "executorlib",
+    "joblib": "joblib",
+    "submitit": "submitit",
+}
+"""The module of the other library of each page."""
+
+
+def programs(page: str) -> tuple[list[str], list[str]]:
+    """The programs of another library, and ours beside each."""
+    text = (PAGES / f"{page}.md").read_text().partition("\n## Ten programs\n")[2]
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(blocks) % 2 == 0
+    assert len(blocks) >= 20
+    return blocks[::2], blocks[1::2]
+
+
+def check(blocks: list[str], directory: Path) -> None:
+    """Run blocks as one program, and compare what it prints with the comments of `print`."""
+    program = "\n".join(blocks)
+    (directory / "program.py").write_text(program)
+    env = {**os.environ, "SCRATCH": str(directory), "PYTHONWARNINGS": "ignore"}
+    argv = [sys.executable, "program.py"]
+    done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", sorted(THEIRS))
+def test_our_programs_beside_theirs(tmp_path: Path, page: str) -> None:
+    check(programs(page)[1], tmp_path)
+
+
+def test_programs_of_submitit_run_by_one_changed_import(tmp_path: Path) -> None:
+    changed = "\n".join(programs("submitit")[0])
+    for before, after in FACADE:
+        changed = changed.replace(before, after)
+    check([changed], tmp_path)
+
+
+@pytest.mark.parametrize("page", sorted(THEIRS))
+def test_their_programs(tmp_path: Path, page: str) -> None:
+    if not importlib.util.find_spec(THEIRS[page]):
+        pytest.skip(f"{page} is not installed: nox -s peers has it")
+    check(programs(page)[0], tmp_path)
+
+
+def test_each_page_is_run() -> None:
+    assert {path.stem for path in PAGES.glob("*.md")} == set(THEIRS)
