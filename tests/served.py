@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from slurm import Cluster
@@ -94,7 +95,11 @@ def served(cluster: Cluster, **arguments: Any) -> Iterator[Client]:
     """Serve the jobs of a cluster."""
     address = Address("127.0.0.1", 0)
     listening = listen(address)
-    running = server(cluster.place, Access(TOKEN, READING, hosts_of(address)), **{"everywhere": False, **arguments})
+    running = server(
+        cluster.place,
+        Access(TOKEN, READING, hosts_of(address)),
+        **{"everywhere": False, "sweeps": Path("sweeps"), **arguments},
+    )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

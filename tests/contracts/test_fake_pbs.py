@@ -37,6 +37,23 @@ class TestFakePBS(RunningSchedulerContract):
         after = (Dependency("afterok", (controller.scheduler.element_id(first, 0),)),)
         assert self.ended(controller, self.submit(controller, directory, body, after=after)) == {0: JobState.COMPLETED}
 
+    def test_a_job_that_the_server_has_forgotten_is_not_waited_for(
+        self, controller: SchedulerClient, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("FAKE_PBS_HISTORY", "0")
+        first = self.submit(controller, directory, "true", count=2)
+        until(lambda: not self.states(controller, first))
+        alone = (Dependency("afterok", (first,)),)
+        self.submit(controller, directory, f'touch "{directory}/second"', after=alone)
+        until((directory / "second").exists)
+        go = directory / "go"
+        third = self.submit(controller, directory, f'until [ -e "{go}" ]; do sleep 0.05; done')
+        both = (Dependency("afterany", (first, third)),)
+        fourth = self.submit(controller, directory, f'[ -e "{go}" ] && touch "{directory}/fourth"', after=both)
+        assert self.states(controller, fourth) == {0: JobState.PENDING}
+        go.touch()
+        until((directory / "fourth").exists)
+
     def test_aftercorr_pairs_elements(self, controller: SchedulerClient, directory: Path) -> None:
         """Elements start after all elements of the other array."""
         go = directory / "go"

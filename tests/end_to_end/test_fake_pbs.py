@@ -83,6 +83,13 @@ def test_a_job_has_the_clients_variables_and_the_schedulers(fake_pbs: str, monke
     assert not [job for job in json.loads(listed).values() if "GREETING" in job["variables"]]
 
 
+def test_setup_and_task_begin_where_the_call_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("setup.sh").write_text("export FROM_SETUP=yes\n")
+    here = variables.with_options(setup=["source ./setup.sh"])("FROM_SETUP", "PWD")
+    assert here.result(60) == ["yes", str(tmp_path)]
+
+
 def test_limits_cancelling_and_refusals() -> None:
     late = sleep.with_options(time="0:01")(120)
     held = sleep.with_options(hold=True)(0)
@@ -112,6 +119,13 @@ def test_a_task_that_is_warned_continues_from_its_checkpoint() -> None:
     assert twice().result(120) == 2
 
 
-def test_the_doctor_names_the_version(fake_pbs: str, root: Path) -> None:
+def test_the_doctor_names_version_and_memory(fake_pbs: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = CliRunner().invoke(command_line, ["doctor", f"pbs://{root}"])
     assert f"pbs: {'6.1.2' if fake_pbs == 'torque' else '22.05.11'}" in found.output
+    assert "yes: the final states of jobs are stored" in found.output
+    monkeypatch.setenv("FAKE_PBS_HISTORY", "0")
+    forgets = CliRunner().invoke(command_line, ["doctor", f"pbs://{root}"])
+    assert ("yes: the final states" in forgets.output) is (fake_pbs == "torque")
+    with monkeypatch.context() as without_server:
+        without_server.setenv("FAKE_PBS_HOME", "/nowhere")
+        assert "cannot connect to server" in CliRunner().invoke(command_line, ["doctor", f"pbs://{root}"]).output

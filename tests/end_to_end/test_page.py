@@ -11,6 +11,7 @@ import pytest
 from browser import CHROMIUM, Page, browser
 from served import READING, TOKEN, Client, served
 from slurm import task
+from slurm.sweeps import Sweep, grid
 from slurm.testing import InlineCluster
 
 WAIT = 60.0
@@ -28,16 +29,32 @@ def fit(x: int) -> int:
     return x
 
 
+@task
+def score(lr: float, depth: int) -> dict[str, float]:
+    if lr > 0.25:
+        raise ValueError(f"{lr} is too large")
+    return {"loss": lr * depth}
+
+
 @pytest.fixture(scope="module")
-def inline() -> Iterator[InlineCluster]:
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of the sweeps."""
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.fixture(scope="module")
+def inline(sweeps: Path) -> Iterator[InlineCluster]:
+    """A cluster with a sweep, and then a map."""
     with InlineCluster() as cluster:
+        sweep = Sweep(score, grid(lr=[0.1, 0.2, 0.3], depth=[1, 2]), name="depths", directory=sweeps)
+        assert len(list(sweep.run(on=[(cluster, 4)]).as_completed())) == 6
         fit.map(range(250)).results(WAIT, return_exceptions=True)
         yield cluster
 
 
 @pytest.fixture(scope="module")
-def client(inline: InlineCluster) -> Iterator[Client]:
-    with served(inline) as found:
+def client(inline: InlineCluster, sweeps: Path) -> Iterator[Client]:
+    with served(inline, sweeps=sweeps) as found:
         yield found
 
 
@@ -113,6 +130,20 @@ def test_states_change_while_the_page_is_open_and_a_job_is_cancelled(page: Page,
         page.until("document.getElementById('ask').open")
         page.click("document.querySelector('#ask .danger')")
         page.until("document.querySelector('#state').innerText == 'CANCELLED'")
+
+
+def test_sweeps_have_bars_points_and_a_plot(page: Page) -> None:
+    page.click("document.getElementById('view-sweeps')")
+    page.until("document.querySelector('.row .name b')?.innerText == 'depths'")
+    page.click("document.querySelector('.row')")
+    page.until("document.querySelector('#panel')?.innerText.includes('4 done, 2 failed')")
+    tab(page, "Points")
+    page.until("[...document.querySelectorAll('.call')].some(c => c.innerText.includes('lr=0.1 depth=2'))")
+    tab(page, "Plot")
+    page.until("document.querySelectorAll('svg circle').length == 4")
+    page.press("Escape")
+    page.click("document.getElementById('view-jobs')")
+    page.until("document.querySelector('.row').innerText.includes('fit')")
 
 
 def test_a_hidden_page_asks_for_nothing(page: Page) -> None:

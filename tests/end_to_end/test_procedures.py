@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, JobCancelled
+from slurm import Cluster, JobCancelled, Retry
 from slurm.cli.main import slurm
-from slurm.options import Options
+from slurm.errors import ConfigurationError
 from slurm.procedures import (
     CommandRefused,
     NoSuchProcedure,
@@ -27,8 +27,9 @@ from slurm.procedures import (
     ScriptExecutionService,
     listing,
 )
-from slurm.procedures.preparing import write_record
-from waiting import alive, until
+from slurm.procedures.preparing import EarlyEvents, write_record
+from slurm.storage.keys import new_key
+from waiting import alive, remove, until
 
 OBSERVE = """
 import json, os, subprocess, sys, threading, time
@@ -171,7 +172,7 @@ def test_messages_and_overrides_reach_a_script_that_runs_and_later_ones(service:
     procedure.send({"n": [1]})
     procedure.send("stop")
     procedure.wait("READY", 60)
-    number = service.publish("operator.ready", enabled=True, by="ann")
+    number = procedure.publish("operator.ready", enabled=True, by="ann")
     assert number == 2
     assert procedure.run("wait_for_flag", "operator.ready") == {"enabled": True, "by": "ann"}
     [listened, waited] = [event for event in procedure.events() if event["event"] == "returned"]
@@ -222,6 +223,8 @@ def test_a_procedure_refuses_what_it_cannot_do(service: ScriptExecutionService) 
     queued = procedure.start("calibrate", 1, force_start=True)
     until(lambda: [event for event in procedure.events() if event["event"] == "returned"])
     assert [event["command"] for event in procedure.events() if event["event"] == "called"] == [queued]
+    with pytest.raises(CommandRefused, match="calibrate cannot be called so: missing a required argument: 'n'"):
+        procedure.start("calibrate")
     with pytest.raises(CommandRefused, match=r"no function 'nothing'. Its functions: .*calibrate"):
         procedure.start("nothing")
     procedure.start("listen")
@@ -229,12 +232,17 @@ def test_a_procedure_refuses_what_it_cannot_do(service: ScriptExecutionService) 
         procedure.start("listen")
     procedure._send({"command": "start", "function": "listen", "force": False})  # another client, at the same time
     procedure._send({"command": "dance"})
-    until(lambda: len(refusals(procedure)) == 3)
-    assert refusals(procedure)[1:] == ["the procedure is RUNNING, not READY", "there is no command 'dance'"]
+    until(lambda: len(refusals(procedure)) == 4)
+    assert refusals(procedure)[2:] == ["the procedure is RUNNING, not READY", "there is no command 'dance'"]
     procedure.send("stop")
     procedure.wait("READY", 60)
     assert procedure.run("what_json_does_not_have") == "<class 'set'>"
+    procedure.start("listen")
+    late = procedure.start("calibrate", 1, force_start=True)
+    until(lambda: procedure.look().pending == "start")
     procedure.stop()
+    with pytest.raises(CommandRefused, match="the procedure has ended"):
+        procedure.value_of(late, 60)
 
 
 def test_bad_input_is_one_error_and_prepares_nothing(service: ScriptExecutionService, tmp_path: Path) -> None:
@@ -244,6 +252,18 @@ def test_bad_input_is_one_error_and_prepares_nothing(service: ScriptExecutionSer
         service.prepare(Script.file(tmp_path / "nowhere.py"))
     with pytest.raises(ProcedureError, match="the arguments of init must be JSON values"):
         service.prepare(Script.text(""), {1})
+    for wrong, words in (
+        ({"options": {"retry": Retry(1, on=ValueError)}}, "retry is not possible for procedures"),
+        ({"grace": -1}, "grace=-1: write a positive number of seconds"),
+        ({"exclusive": "../x"}, r"exclusive='\.\./x': write letters"),
+        ({"abort_on": ["end"]}, "'end' is neither 'stop' nor 'failure'"),
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            ScriptExecutionService(on=service.cluster, **wrong)
+    with pytest.raises(ConfigurationError, match=r"topic='\.\./x': write letters"):
+        service.publish("../x", n=1)
+    with pytest.raises(ProcedureError, match="the values of x must be JSON values"):
+        service.publish("x", n={1})
     assert service.procedures() == []
 
 
@@ -262,7 +282,11 @@ def test_a_slot_is_held_while_a_function_runs(local: Cluster) -> None:
     os.kill(pid, signal.SIGKILL)
     assert first.wait(None, 60) == "FAILED"
     assert second.run("calibrate", 2) == 4
-    assert service.release("telescope") == second.key
+    second.stop()
+    remove(second.job.directory)  # as `slurm gc` does with what has ended
+    third = ready(service)
+    assert third.run("calibrate", 3) == 6
+    assert service.release("telescope") == third.key
     assert service.release("telescope") is None
 
 
@@ -305,6 +329,14 @@ def test_an_abort_script_that_is_not_needed_ends(local: Cluster, tmp_path: Path)
     assert not (tmp_path / "aborted").exists()
 
 
+def test_a_start_warns_if_the_time_limit_is_near(
+    service: ScriptExecutionService, caplog: pytest.LogCaptureFixture
+) -> None:
+    procedure = ready(service, "EXPECTED = 3600\ndef f(): pass\ndef main(): pass")
+    procedure.run("f")
+    assert "and its script expects to take 3600 s" in caplog.text
+
+
 def test_a_procedure_that_nobody_starts_ends(local: Cluster) -> None:
     procedure = service_on(local, idle_timeout=0.3).prepare(Script.text("def main(): pass"))
     assert procedure.wait(None, 60) == "STOPPED"
@@ -325,14 +357,11 @@ def test_a_job_that_is_cancelled_from_outside_is_a_procedure_that_is_stopped(
 def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
     service: ScriptExecutionService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number, record = write_record(
-        service.cluster.place,
-        ready(service).record.plan.replace(grace=0.5),
-        options=Options.parse({"no_requeue": True}),
-        abort=None,
-        aborts=None,
-    )
-    [found] = service.summarise(number)
+    first = ready(service)
+    place, record = service.cluster.place, first.record.replace(key=new_key("procedure"))
+    EarlyEvents.open(place, record)
+    number = write_record(place, record)
+    [found] = service.summarise([number])
     assert (found.state, found.key) == ("CREATING", record.key)
     monkeypatch.setattr(listing, "ABANDONED_SECONDS", 0.0)
     assert [each.state for each in service.summarise()] == ["CREATING", "READY"]
@@ -340,7 +369,12 @@ def test_a_procedure_whose_preparer_has_died_is_submitted_by_who_lists(
     assert [each.id for each in service.summarise(state="READY")] == [2, 1]
     assert os.listdir(f"{service.cluster.place.store.root}/procedures").count(f"{number}.claim-1") == 1
     with pytest.raises(NoSuchProcedure, match="there is no procedure 9 in"):
-        service.summarise(9)
+        service.summarise([9])
+    first.stop()
+    remove(first.job.directory)  # as `slurm gc` does
+    again = ScriptExecutionService(on=service.cluster)
+    [removed] = again.summarise([1])
+    assert (removed.state, removed.reason) == ("UNKNOWN", "its files were removed")
     with pytest.raises(ProcedureError, match="'SLEEPING' is no state of a procedure"):
         service.summarise(state="SLEEPING")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from slurm import Cluster, JobCancelled, JobState, Retry, current_job, task
+from slurm.errors import SubmissionRefused
 from slurm.sweeps.snapshot import State
 from slurm.sweeps.sweep import Sweep
 from slurm.tracking.attempts import Claim
@@ -128,6 +129,32 @@ def alone(place: Path, number: int) -> int:
 def test_max_concurrent_applies_to_deferred_blocks(slurm: Cluster, limited: SlurmTestbed, tmp_path: Path) -> None:
     array = alone.starmap([(tmp_path, number) for number in range(12)], max_concurrent=1)
     assert array.results(200) == [1] * 12
+
+
+@task
+def gated(gate: Path, number: int) -> int:
+    until(gate.exists)
+    return number
+
+
+def test_jobs_over_the_limits_of_a_qos_wait_or_are_refused(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path
+) -> None:
+    user = limited.run("id", "-un").stdout.strip()
+    for name, settings in (("small", ("MaxTRESPerUser=cpu=1",)), ("strict", ("MaxTRES=cpu=1", "Flags=DenyOnLimit"))):
+        limited.run("sacctmgr", "-i", "add", "qos", name)
+        limited.run("sacctmgr", "-i", "modify", "qos", name, "set", *settings)
+        limited.run("sacctmgr", "-i", "modify", "user", user, "set", f"qos+={name}")
+    until(lambda: "strict" in limited.run("scontrol", "show", "assoc_mgr", "qos=strict").stdout)
+    few = [gated.with_options(qos="small")(tmp_path / "gate", number) for number in range(2)]
+    until(lambda: few[1].status().reason == "QOSMaxCpuPerUserLimit")
+    assert few[1].status().explanation == "a limit of its QOS is reached: it waits for other jobs to end"
+    (tmp_path / "gate").touch()
+    assert [job.result(60) for job in few] == [0, 1]
+    with pytest.raises(SubmissionRefused) as refused:
+        negative.with_options(qos="strict", cpus_per_task=2)(1)
+    assert "qos" in refused.value.options
+    assert negative.with_options(qos="strict")(1).result(60) == -1
 
 
 def test_block_claimed_by_a_dead_process_is_queued(

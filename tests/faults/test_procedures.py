@@ -170,6 +170,21 @@ def test_a_slot_whose_holder_was_lost_with_its_node_is_kept(service: ScriptExecu
     os.kill(pid, signal.SIGKILL)
 
 
+def test_the_abort_script_of_a_procedure_that_was_killed_is_started_by_who_sees_it(
+    local: Cluster, tmp_path: Path
+) -> None:
+    abort = Script.text("def main(): pass", name="abort.py")
+    for on, state in ((("stop", "failure"), "COMPLETE"), (("stop",), "STOPPED")):
+        service = ScriptExecutionService(on=local, options={"time": "10"}, abort=abort, abort_on=on)
+        procedure = started(service, "rest", tmp_path / state)
+        aborting = procedure.abort
+        assert aborting is not None
+        aborting.wait("READY", 60)
+        os.kill(next(event["pid"] for event in procedure.events() if event.get("pid")), signal.SIGKILL)
+        assert procedure.wait(None, 60) == "FAILED"
+        assert aborting.wait(None, 60) == state
+
+
 def test_a_procedure_runs_once(tmp_path: Path) -> None:
     """A second process of the same job finds the events of the first."""
     plan = Plan(script=ScriptRecord(kind="text", path="x.py", digest="", text=""), grace=1.0, kill_wait=2.0)

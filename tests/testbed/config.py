@@ -49,13 +49,14 @@ def slurm_conf(
     port: int,
     nodes: Mapping[str, int],
     node_settings: Mapping[str, str],
+    kinds: Mapping[str, Mapping[str, str]] | None = None,
     settings: Mapping[str, str],
     partitions: Mapping[str, str],
     name: str = CLUSTER_NAME,
 ) -> str:
     """Return the text of slurm.conf of a cluster so named; port is slurmctld's, nodes are their names and ports.
 
-    node_settings are those of every node.
+    node_settings are those of every node, kinds those of single ones, over them.
 
     settings replace lines of the same key (a key's case doesn't count, as in Slurm); an empty value takes the
     key out, because Slurm refuses `Key=`. A partition has all nodes unless its line says otherwise.
@@ -65,7 +66,7 @@ def slurm_conf(
     for node, node_port in nodes.items():
         lines.append(
             f"NodeName={node} NodeHostname={host} NodeAddr={LOOPBACK} Port={node_port}"
-            f" {' '.join(_words(node_settings))} State=UNKNOWN"
+            f" {' '.join(_words(merged(node_settings, (kinds or {}).get(node, {}))))} State=UNKNOWN"
         )
     for partition, rest in {"debug": "Default=YES", **partitions}.items():
         given = dict(word.split("=", 1) for word in rest.split())

@@ -86,10 +86,9 @@ def qsub(words: list[str]) -> None:
         fail("qsub: illegal -J value\nusage: qsub …", 2)
     tasks = range(int(first), int(last) + 1) if span else [0]
     with jobs() as found:
+        # A job waits for ever for one that was forgotten: https://opus.nci.org.au, Job Dependencies.
         depend = [each.split(":") for each in more.get("depend", "").split(",") if each]
-        for _, *ids in depend:
-            if missing := [id_ for id_ in ids if id_ not in found]:
-                fail(f"qsub: Unknown Job Id {missing[0]}", 153)
+        depend = [["never" if _forgotten(found, id_) else kind, id_] for kind, *ids in depend for id_ in ids]
         id_ = f"{len(found) + 1}{'[]' if span else ''}.{SERVER}"
         found[id_] = {
             "name": given["-N"],
@@ -107,10 +106,15 @@ def qsub(words: list[str]) -> None:
             "depend": depend,
             "most": int(most or more.get("max_run_subjobs", "0")) or len(tasks),
             "held": "-h" in given,
-            "comment": "",
             "tasks": {str(task): {"state": QUEUED} for task in tasks},
         }
     sys.stdout.write(f"{id_}\n")
+
+
+def _forgotten(found: Jobs, id_: str) -> bool:
+    """Whether an id is of no job, or of one that has ended where no history is kept."""
+    kept = os.environ.get("FAKE_PBS_HISTORY", "1") == "1"
+    return id_ not in found or (not kept and all(each["state"] == ENDED for each in found[id_]["tasks"].values()))
 
 
 def start(found: Jobs) -> None:
@@ -119,7 +123,6 @@ def start(found: Jobs) -> None:
         queued = [task for task, element in job["tasks"].items() if element["state"] == QUEUED]
         may = [_satisfied(kind, found[other]) for kind, *ids in job["depend"] for other in ids]
         if queued and False in may:
-            job["comment"] = f"Job deleted as result of dependency on job {job['depend'][0][1]}"
             job["tasks"].update({task: {"state": ENDED, "code": None, "substate": 93} for task in queued})
         if job["held"] or not all(may):
             continue
@@ -134,6 +137,8 @@ def start(found: Jobs) -> None:
 
 def _satisfied(kind: str, other: dict[str, Any]) -> bool | None:
     """Whether a dependency is satisfied; None if that is not known yet."""
+    if kind == "never":
+        return None
     elements = other["tasks"].values()
     if any(element["state"] != ENDED for element in elements):
         return None
@@ -236,14 +241,15 @@ def qstat(words: list[str]) -> None:
     status, shown = 0, list[tuple[str, dict[str, Any]]]()
     with jobs() as found:
         if "-B" in names:
-            sys.stdout.write(f"Server: {SERVER}\n    server_state = Active\n    max_array_size = 1000\n")
+            memory = "keep_completed = 300" if TORQUE else f"job_history_enable = {history}"
+            sys.stdout.write(f"Server: {SERVER}\n    server_state = Active\n    max_array_size = 1000\n    {memory}\n")
             return
         for id_ in ids:
             job, tasks = _find(found, id_)
             over = bool(job) and all(element["state"] == ENDED for element in job["tasks"].values())
-            if not job or (over and not (history if TORQUE else "-x" in names)):
+            if not tasks or (over and not (history and (TORQUE or "-x" in names))):
                 finished = f"{id_} Job has finished, use -x or -H to obtain historical job information"
-                sys.stderr.write(f"qstat: {finished if job and not TORQUE and history else f'Unknown Job Id {id_}'}\n")
+                sys.stderr.write(f"qstat: {finished if over and history else f'Unknown Job Id {id_}'}\n")
                 status = 153
                 continue
             if "[]" in id_:
@@ -274,7 +280,7 @@ def _facts(job: dict[str, Any], element: dict[str, Any], *, sub: bool = False) -
         "Resource_List": job["resources"],
         "substate": element.get("substate", 10),
         "Variable_List": job["variables"],
-        "comment": job["comment"] or None,
+        "depend": ",".join(":".join(term) for term in job["depend"]) or None,
         "exit_status" if TORQUE else "Exit_status": element.get("code") if ended else None,
         "resources_used": {"walltime": _clock(element["used"])} if element.get("used") is not None else None,
     }

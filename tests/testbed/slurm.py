@@ -59,6 +59,7 @@ class SlurmTestbed:
     name is its ClusterName, node_prefix the letter of its nodes. A second cluster under one slurmdbd is started with
     `beside`, a running testbed that has accounting, and stopped before it: see second_cluster().
     node_command runs another command on the nodes, in a namespace of theirs.
+    kinds are node_settings of single nodes, files further ones beside slurm.conf: their texts by their names.
     With memory_limits the kernel kills what uses more than its --mem; only root can have that.
 
     The constructor does no I/O. The cluster is gone at stop(), or soon after the death of this process,
@@ -87,6 +88,8 @@ class SlurmTestbed:
         settings: Mapping[str, str] | None = None,
         partitions: Mapping[str, str] | None = None,
         node_settings: Mapping[str, str] | None = None,
+        kinds: Mapping[str, Mapping[str, str]] | None = None,
+        files: Mapping[str, str] | None = None,
         gpu: bool = False,
         speedup: float = 1,
         skew: Mapping[str, int] | None = None,
@@ -105,6 +108,7 @@ class SlurmTestbed:
         self._memory = memory
         self._settings = dict(settings or {})
         self._partitions = dict(partitions or {})
+        self._kinds, self._files = dict(kinds or {}), dict(files or {})
         self._gpu = gpu
         self._node_settings = {
             "CPUs": str(cpus),
@@ -286,8 +290,11 @@ class SlurmTestbed:
                 settings=merged(self._options_settings(), self._settings),
                 partitions=self._partitions,
                 node_settings=self._node_settings,
+                kinds=self._kinds,
             )
         )
+        for name, text in self._files.items():
+            self.conf.with_name(name).write_text(text)
         if self._gpu:  # Slurm only counts it, and wants a device
             self.conf.with_name("gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
         mounts = make_cgroups(self.directory, self._own) if self._memory_limits else None

@@ -11,7 +11,7 @@ from slurm.errors import OptionError
 from slurm.options import Options
 from slurm.protocol import Block
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Dependency, Report, Request, Site
+from slurm.schedulers.base import Dependency, Failure, Report, Request, Site
 from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.url import ClusterURL
 
@@ -123,6 +123,22 @@ def test_an_element_that_left_no_record_was_deleted_before_it_ran(scheduler: Gri
     assert {task: report.state for task, report in found.items()} == {0: JobState.COMPLETED, 1: JobState.CANCELLED}
     assert isinstance(found[1], Report)
     assert "deleted" in found[1].reason
+
+
+@pytest.mark.parametrize(
+    ("message", "failure"),
+    [
+        ('Unable to run job: Job was rejected because job requests unknown queue "nope"', Failure.REFUSED),
+        (
+            "Unable to run job: job rejected: only 2000 jobs are allowed per user (current job count: 2000)",
+            Failure.FULL,
+        ),
+        ('Unable to run job: unable to contact qmaster using port 6444 on host "a"', Failure.LATER),
+        ("Unable to run job: the end", Failure.UNKNOWN),
+    ],
+)
+def test_messages_of_qsub(scheduler: GridEngineScheduler, message: str, failure: Failure) -> None:
+    assert scheduler.parse_failure(message) is failure
 
 
 def test_an_answer_that_was_cut_off_is_no_answer(scheduler: GridEngineScheduler) -> None:

@@ -161,6 +161,9 @@ def test_text_of_pbs_and_torque(scheduler: PBSScheduler) -> None:
     assert deleted.dependency_failed
 
 
+NO_STATUS = {',\n            "Exit_status":0': ""}
+
+
 @pytest.mark.parametrize(
     ("changes", "state", "code", "signal"),
     [
@@ -170,14 +173,10 @@ def test_text_of_pbs_and_torque(scheduler: PBSScheduler) -> None:
         ({'"Exit_status":0': '"Exit_status":271', ":92": ":91"}, JobState.CANCELLED, 143, 15),
         ({'"Exit_status":0': '"Exit_status":143', ":92": ":91"}, JobState.CANCELLED, 143, 0),
         ({'"Exit_status":0': '"Exit_status":265', ":92": ":93"}, JobState.FAILED, 137, 9),
-        ({',\n            "Exit_status":0': "", ":92": ":91"}, JobState.CANCELLED, None, 0),
-        (
-            {"finished": "result of dependency", ',\n            "Exit_status":0': ""},
-            JobState.CANCELLED,
-            None,
-            0,
-        ),
-        ({'"F"': '"X"', ',\n            "Exit_status":0': ""}, JobState.COMPLETED, None, 0),
+        ({**NO_STATUS, ":92": ":91"}, JobState.CANCELLED, None, 0),
+        ({"finished": "result of dependency", **NO_STATUS}, JobState.CANCELLED, None, 0),
+        ({'"comment"': '"depend":"afterok:7.a@a",\n"comment"', **NO_STATUS}, JobState.CANCELLED, None, 0),
+        ({'"F"': '"X"', **NO_STATUS}, JobState.COMPLETED, None, 0),
         ({'"F"': '"M"'}, JobState.UNKNOWN, None, 0),
         ({'"F"': '"Q"', "Job run": "Can Never Run"}, JobState.PENDING, None, 0),
     ],
@@ -191,7 +190,7 @@ def test_states_and_exit_statuses_of_openpbs(
         text = text.replace(old, new)
     (report,) = parsed(scheduler, text)
     assert (report.state, report.exit_code, report.signal) == (state, code, signal)
-    assert report.dependency_failed is ("finished" in changes)
+    assert report.dependency_failed is ("finished" in changes or '"comment"' in changes)
     assert report.stuck is ("Job run" in changes)
 
 

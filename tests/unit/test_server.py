@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from served import READING, TOKEN, Client, served
 from slurm import JobArray, task
+from slurm.errors import ConfigurationError, SchedulerError
+from slurm.server.overview import JobsOverview
+from slurm.server.serving import Address, listen, tokens
+from slurm.sweeps import Sweep, grid
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -22,6 +29,13 @@ def work(x: int) -> int:
     if x == 2:
         raise ValueError("two is too <b>much</b>")
     return x
+
+
+@task
+def score(lr: float, depth: int) -> dict[str, float]:
+    if lr > 0.25:
+        raise ValueError(f"{lr} is too large")
+    return {"loss": lr * depth}
 
 
 @task
@@ -156,6 +170,16 @@ def test_an_answer_that_has_not_changed_is_not_sent_again(client: Client, jobs: 
     assert (again.status, again.data) == (304, "")
 
 
+def test_the_description_has_each_route_and_its_parameters(client: Client) -> None:
+    paths = client.get("/openapi.json")["paths"]
+    assert {"/overview", "/events", "/jobs/{key}", "/jobs/{key}/cancel", "/sweeps/{name}/points/{number}"} <= set(paths)
+    names = [parameter["name"] for parameter in paths["/jobs/{key}/logs"]["get"]["parameters"]]
+    assert names == ["key", "call", "rank", "stderr", "offset"]
+    retry = paths["/jobs/{key}/retry"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert set(retry["properties"]) == {"failed", "options"}
+    assert all(operation["summary"] for methods in paths.values() for operation in methods.values())
+
+
 # What is refused.
 
 REFUSED = [
@@ -236,3 +260,162 @@ def test_the_page_has_no_data_and_a_policy_with_a_new_nonce(client: Client, jobs
     for outside in ("http://", "https://", "innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
         assert outside not in first.data.replace("http://www.w3.org/2000/svg", "")
     assert jobs.key not in first.data
+
+
+# Sweeps.
+
+
+@pytest.fixture(scope="module")
+def sweeps(inline: InlineCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A server with a sweep of six points, of which two failed, and a damaged one."""
+    directory = tmp_path_factory.mktemp("sweeps")
+    sweep = Sweep(score, grid(lr=[0.1, 0.2, 0.3], depth=[1, 2]), name="depths", directory=directory)
+    sweep.run(on=[(inline, 4)])
+    assert len(list(sweep.as_completed())) == 6
+    (directory / "damaged").mkdir()
+    (directory / "damaged" / "sweep.json").write_text("{")
+    with served(inline, sweeps=directory) as found:
+        yield found
+
+
+def test_sweeps_are_listed_with_their_states_or_what_is_wrong(sweeps: Client) -> None:
+    damaged, found = sweeps.get("/sweeps")
+    assert (damaged["name"], "sweep.json" in damaged["error"]) == ("damaged", True)
+    assert (found["name"], found["points"], found["counts"]) == ("depths", 6, {"done": 4, "failed": 2})
+
+
+def test_a_sweep_is_shown_with_its_failures_and_points(sweeps: Client) -> None:
+    found = sweeps.get("/sweeps/depths")
+    assert [(group["points"], "too large" in group["pattern"]) for group in found["errors"]] == [([4, 5], True)]
+    assert len(found["recent"]) == 6
+    points = sweeps.get("/sweeps/depths/points?state=done&limit=1&offset=1")
+    assert (points["count"], [point["point"] for point in points["points"]]) == (4, [1])
+    assert points["points"][0]["metrics"] == {"loss": 0.2}
+    assert "complete(failed=True)" in "".join(sweeps.get("/sweeps/depths/points/4")["lines"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/sweeps/none", 404),
+        ("/sweeps/..", 404),
+        ("/sweeps/%2e%2e%2fdepths", 404),
+        ("/sweeps/depths/points/6", 404),
+        ("/sweeps/depths/points?state=good", 422),
+        ("/sweeps/damaged", 500),
+    ],
+)
+def test_sweeps_that_do_not_exist_get_a_problem(sweeps: Client, path: str, status: int) -> None:
+    answer = sweeps.ask("GET", path)
+    assert (answer.status, answer.data["status"]) == (status, status)
+
+
+# How little it reads, and how it ends.
+
+
+def note(monkeypatch: pytest.MonkeyPatch, owner: object, method: str, seen: list[str]) -> None:
+    """Note the paths that a method of a transport is called with."""
+    call = getattr(owner, method)
+
+    def noted(paths: Sequence[str], **arguments: object) -> object:
+        seen.extend(paths)
+        return call(paths, **arguments)
+
+    monkeypatch.setattr(owner, method, noted)
+
+
+def test_a_look_lists_what_is_alive_and_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with InlineCluster(root=tmp_path / "budget") as cluster:
+        for x in range(30):
+            work(x).result(WAIT) if x != 2 else None
+        with cluster.queue.held():
+            alive = [work(x) for x in range(5)]
+            overview = JobsOverview(cluster.place, everywhere=False)
+            assert len(overview.page(100)["jobs"]) == 34
+            listed: list[str] = []
+            read: list[str] = []
+            note(monkeypatch, cluster.place.transport, "list", listed)
+            note(monkeypatch, cluster.place.transport, "get_each", read)
+            overview.look()
+            assert len(listed) <= len(alive) + 2  # the tasks, and the submissions of the one
+            assert read == []
+        alive[0].result(WAIT)
+        until(lambda: overview.look() is False and overview.page(100)["jobs"][0]["ended"])
+        seen = [path for path in read if path.endswith("outcomes/0.json")]
+        assert len(seen) == len(set(seen))
+
+
+def test_a_map_is_counted_in_parts(inline: InlineCluster, jobs: JobArray[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slurm.server.overview._MOST_READ", 3)
+    overview = JobsOverview(inline.place, everywhere=False)
+    counting = overview.counting(jobs.key)
+    assert (counting.facts()["uncounted"], sum(counting.facts()["states"].values())) == (1, 3)
+    until(lambda: overview.look() is False)
+    assert overview.counting(jobs.key).facts()["states"] == {"COMPLETED": 3, "FAILED": 1}
+
+
+def test_a_request_that_takes_too_long_gets_503_and_others_go_on(
+    client: Client, jobs: JobArray[int], inline: InlineCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr("slurm.server.endpoints._SECONDS", 0.2)
+    with monkeypatch.context() as slow:
+        slow.setattr(type(inline.place.store), "keys", lambda _: go_on.wait(WAIT) and [])
+        late = client.ask("GET", "/jobs")
+        assert (late.status, late.headers["Retry-After"]) == (503, "10")
+        go_on.set()
+    monkeypatch.undo()
+    assert client.ask("GET", f"/jobs/{jobs.key}").status == 200
+
+
+def test_the_server_ends_while_streams_are_open(inline: InlineCluster) -> None:
+    with contextlib.ExitStack() as open_streams:
+        with served(inline) as own:
+            streams = [open_streams.enter_context(own.events()) for _ in range(20)]
+            assert [next(stream)[0] for stream in streams] == ["overview"] * 20
+        for stream in streams:
+            assert {name for name, _ in stream} <= {"changes"}  # each ends, without an error
+
+
+def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with InlineCluster(root=tmp_path / "silent") as cluster, cluster.queue.held():
+        job = work(1)
+        with served(cluster) as own, own.events() as events:
+            assert next(events)[0] == "overview"
+
+            def fail(*_: object) -> None:
+                raise SchedulerError("squeue: no answer from https://ann:secret@login")
+
+            monkeypatch.setattr(cluster.place.tracker, "check", fail)
+            found = next(data["troubles"] for _, data in events if data["troubles"])
+            assert found == {str(cluster.place.url): "squeue: no answer from https://***@login"}
+            assert own.get(f"/jobs/{job.key}")["states"] == {"PENDING": 1}
+
+
+# Where it listens, and the tokens.
+
+
+def test_tokens_are_kept_in_private_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    first = tokens()
+    assert tokens() == first
+    assert len(set(first)) == 2
+    (path,) = tmp_path.glob("slurm-tasks/server/*/token")
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    path.chmod(0o644)
+    with pytest.raises(ConfigurationError, match="is not a private file"):
+        tokens()
+
+
+def test_a_socket_is_in_a_private_directory_and_replaces_a_dead_one(tmp_path: Path) -> None:
+    path = tmp_path / "own" / "socket"
+    with listen(Address("127.0.0.1", 0, str(path))):
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        with pytest.raises(ConfigurationError, match="another server listens"):
+            listen(Address("127.0.0.1", 0, str(path)))
+    listen(Address("127.0.0.1", 0, str(path))).close()
+    path.parent.chmod(0o755)
+    with pytest.raises(ConfigurationError, match="mode 0700"):
+        listen(Address("127.0.0.1", 0, str(path)))
+    with listen(Address("127.0.0.1", 0)) as used, pytest.raises(ConfigurationError, match="cannot listen at 127"):
+        listen(Address("127.0.0.1", used.getsockname()[1]))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from slurm.procedures.states import ProcedureSummary
+    from slurm.protocol.procedures import ScriptRecord
 
 
 def _placed(command: Callable[..., None]) -> Callable[..., None]:
@@ -58,8 +59,12 @@ def _arguments(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+@click.argument("file")
 @click.argument("arguments", nargs=-1)
+@click.option("--git", "repository", metavar="URL", help="The git repository that FILE is in.")
+@click.option("--branch", metavar="NAME", help="The branch of the repository; its HEAD is the default.")
+@click.option("--tag", metavar="NAME", help="The tag of the repository.")
+@click.option("--commit", metavar="SHA", help="The commit of the repository.")
 @click.option("--wait", is_flag=True, help="Wait until it is READY.")
 @timeout_option
 @click.option("--exclusive", metavar="SLOT", help="A slot that only one running function has at a time.")
@@ -72,6 +77,10 @@ def _arguments(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
 def prepare(  # noqa: PLR0913, PLR0917 - click's way
     file: str,
     arguments: tuple[str, ...],
+    repository: str | None,
+    branch: str | None,
+    tag: str | None,
+    commit: str | None,
     wait: bool,  # noqa: FBT001
     timeout: float | None,
     exclusive: str | None,
@@ -88,7 +97,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
     """Prepare the script FILE: load it in a job, and call its init with ARGUMENTS.
 
     An argument is VALUE or NAME=VALUE. A value is JSON; any other text is taken as it is. Prints the number of the
-    procedure.
+    procedure. With --git, an environment with the project of the repository is built, if it has one.
     """
     service = _service(
         cluster,
@@ -99,8 +108,14 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
         idle_timeout=idle,
         options=options_of(mem, time, given),
     )
+    if repository is not None:
+        script = Script.git(repository, file, branch=branch, tag=tag, commit=commit)
+    elif branch or tag or commit:
+        raise click.UsageError("--branch, --tag and --commit are those of a repository: name it with --git URL")
+    else:
+        script = Script.file(file)
     args, kwargs = _arguments(arguments)
-    found = service.prepare(Script.file(file), *args, **kwargs)
+    found = service.prepare(script, *args, **kwargs)
     if as_json:
         show_json({"number": found.number, "key": found.key})
     else:
@@ -203,7 +218,8 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
         return
     why = f" ({summary.reason})" if summary.reason else ""
     rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}"), ("asked for", summary.pending or "-")]
-    rows += [("script", summary.script.path), ("by", summary.by), ("job", summary.key), ("log", found.log_path)]
+    rows += [("limit", _when(summary.ends_at))] if summary.ends_at else []
+    rows += [("script", _origin(summary.script)), ("by", summary.by), ("job", summary.key), ("log", found.log_path)]
     rows += [
         ("call", f"{_when(c.time)}  {c.fn}({_shown(c.fn_args.args, c.fn_args.kwargs)})") for c in summary.script_args
     ]
@@ -216,11 +232,13 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
 @click.command()
 @_number
 @click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until it has ended.")
+@click.option("--after", type=click.IntRange(min=0), default=0, metavar="OFFSET", help="Only those after this offset.")
 @_placed
 @json_option
 def events(
     number: int,
     follow: bool,  # noqa: FBT001
+    after: int,
     cluster: str | None,
     directory: str | None,
     as_json: bool,  # noqa: FBT001
@@ -230,7 +248,7 @@ def events(
     With --json, print a list of them.
     """
     _refuse_both(follow=follow, as_json=as_json)
-    found = _service(cluster, directory).procedure(number).events(follow=follow)
+    found = _service(cluster, directory).procedure(number).events(follow=follow, after=after)
     if as_json:
         show_json(list(found))
     else:
@@ -333,7 +351,8 @@ def _facts(summary: ProcedureSummary) -> dict[str, Any]:
         "state": f"{summary.state}",
         "reason": summary.reason,
         "pending": summary.pending,
-        "script": {"kind": summary.script.kind, "path": summary.script.path, "digest": summary.script.digest},
+        "ends_at": summary.ends_at,
+        "script": {name: value for name, value in summary.script.to_json().items() if name != "text"},
         "by": summary.by,
         "calls": [
             {"function": c.fn, "args": c.fn_args.args, "kwargs": dict(c.fn_args.kwargs), "time": c.time}
@@ -342,6 +361,13 @@ def _facts(summary: ProcedureSummary) -> dict[str, Any]:
         "history": [{"state": f"{state}", "time": when} for state, when in summary.history.process_states],
         "stacktrace": summary.history.stacktrace,
     }
+
+
+def _origin(script: ScriptRecord) -> str:
+    """Where a script is from, for people."""
+    return (
+        f"{script.path}, {script.asked} of {script.repository}: {script.digest}" if script.repository else script.path
+    )
 
 
 def _when(moment: float | None) -> str:

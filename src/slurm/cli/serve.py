@@ -6,6 +6,7 @@ import getpass
 import os
 import shlex
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,8 +26,15 @@ _PORT = 8000
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 is a free one.")
 @click.option("--socket", "path", metavar="PATH", help="Listen at this Unix socket instead.")
+@click.option(
+    "--sweeps",
+    default="sweeps/outputs",
+    show_default=True,
+    metavar="DIRECTORY",
+    help="The directory that holds the sweeps.",
+)
 @on_option
-def serve(host: str, port: int, path: str | None, cluster: str | None) -> None:
+def serve(host: str, port: int, path: str | None, sweeps: str, cluster: str | None) -> None:
     """Serve jobs over HTTP to this machine, with a page for browsers, until Ctrl-C.
 
     Prints the address of the page, with a token: a person who has it can cancel and submit jobs as you. A second address
@@ -45,7 +53,8 @@ def serve(host: str, port: int, path: str | None, cluster: str | None) -> None:
     access = Access(token, reading_token, serving.hosts_of(address))
     for line in _greeting(address, access, listening):
         output.show(line)
-    serving.server(place, access, everywhere=cluster is None).run(sockets=[listening])
+    running = serving.server(place, access, everywhere=cluster is None, sweeps=Path(sweeps))
+    running.run(sockets=[listening])
 
 
 def _greeting(address: Address, access: Access, listening: socket.socket) -> list[str]:

@@ -19,6 +19,7 @@ from slurm.errors import ConfigurationError
 from slurm.sweeps.directory import names
 from slurm.sweeps.failures import message
 from slurm.sweeps.sweep import Sweep
+from slurm.sweeps.views import facts_of_point
 from slurm.views.displays import clock, duration
 
 if TYPE_CHECKING:
@@ -93,26 +94,11 @@ def recent(name: str, limit: int, directory: str, as_json: bool) -> None:  # noq
     """Show the points of the sweep NAME that have ended last, newest first."""
     points = Sweep.open(name, directory=directory).recent(limit)
     if as_json:
-        show_json([_facts(point) for point in points])
+        show_json([facts_of_point(point) for point in points])
     elif points:
         show_table([("POINT", "STATE", "ENDED", "TOOK", "SOURCE", "PARAMETERS"), *map(_row, points)])
     else:
         output.show("no point has ended yet", err=True)
-
-
-def _facts(point: Point) -> dict[str, Any]:
-    ended = point.ended
-    return {
-        "point": point.number,
-        "state": str(point.state),
-        "source": point.source,
-        "params": dict(point.params),
-        "ended": ended and ended.ended,
-        "seconds": ended and ended.seconds,
-        "node": point.node,
-        "metrics": dict((ended and ended.metrics) or {}),
-        "error": message(ended) if ended and not ended.succeeded else None,
-    }
 
 
 def _row(point: Point) -> tuple[str, ...]:

@@ -155,6 +155,7 @@ TAKEN: Mapping[str, str] = {
     "wait": "call job.result(), or slurm.wait(jobs)",
     "parsable": "the library reads the job's id itself",
     "test_only": "task.plan(…) shows what a call would submit",
+    "het_group": kinds.ONE_COMPONENT,
     "kill_on_invalid_dep": "the library sets it for every job with a dependency",
 }
 """sbatch options that the library sets itself, with what to do instead."""

@@ -35,6 +35,7 @@ SIGNALS = frozenset(
 )
 """The names that sbatch accepts for --signal, as measured on 22.05; it also accepts any number from 1."""
 _OF_SRUN = ("error", "export", "input", "jobid", "kill-on-bad-exit", "multi-prog", "ntasks", "output", "wait")
+ONE_COMPONENT = "a job has one component here: write a task for each kind of node, and pass one the job of the other"
 _MOST_SIGNAL, _MOST_LEAD = 64, 65535
 
 
@@ -317,6 +318,8 @@ def srun(value: Any) -> str | None:
         name = word.partition("=")[0].removeprefix("--")
         if not word.startswith("--") or not name.replace("-", "").isalnum():
             raise ValueError(f"{expected}, not {word!r}")
+        if name in ("het-group", "pack-group"):
+            raise ValueError(f"no --{name}: {ONE_COMPONENT}")
         if name in _OF_SRUN:
             raise ValueError(f"options for the ranks only: --{name} is set by the library")
     return line(shlex.join(words)) if words else None

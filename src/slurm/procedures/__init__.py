@@ -17,6 +17,16 @@ import importlib
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from slurm.procedures.commands import (
+        EmbeddedStringScript,
+        FileSystemScript,
+        GitArgs,
+        GitScript,
+        PrepareProcessCommand,
+        StartProcessCommand,
+        StopProcessCommand,
+    )
+    from slurm.procedures.environments import EnvironmentManager
     from slurm.procedures.errors import (
         CommandRefused,
         NoSuchProcedure,
@@ -31,6 +41,16 @@ if TYPE_CHECKING:
     from slurm.runner.procedures.interface import ProcedureStopped, ScriptContext, procedure
 
 _HOMES = {
+    "slurm.procedures.commands": (
+        "EmbeddedStringScript",
+        "FileSystemScript",
+        "GitArgs",
+        "GitScript",
+        "PrepareProcessCommand",
+        "StartProcessCommand",
+        "StopProcessCommand",
+    ),
+    "slurm.procedures.environments": ("EnvironmentManager",),
     "slurm.procedures.errors": (
         "CommandRefused",
         "NoSuchProcedure",
@@ -55,7 +75,13 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "ArgCapture",
     "CommandRefused",
+    "EmbeddedStringScript",
+    "EnvironmentManager",
+    "FileSystemScript",
+    "GitArgs",
+    "GitScript",
     "NoSuchProcedure",
+    "PrepareProcessCommand",
     "Procedure",
     "ProcedureError",
     "ProcedureFailed",
@@ -68,6 +94,8 @@ __all__ = [
     "ScriptContext",
     "ScriptError",
     "ScriptExecutionService",
+    "StartProcessCommand",
+    "StopProcessCommand",
     "procedure",
 ]
 

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class EventFile:
     """The events of one procedure, read so far. Not for several threads."""
 
-    def __init__(self, transport: Transport, directory: str) -> None:
+    def __init__(self, transport: Transport, directory: str, offset: int = 0) -> None:
         self._transport = transport
         self._path = f"{directory}/{EVENTS}/{EVENT_FILE}"
-        self.offset = 0
+        self.offset = offset
         """Where the last whole line ends that was read."""
         self.events: list[Event] = []
 
@@ -31,7 +31,7 @@ class EventFile:
             whole = data[: data.rfind(b"\n") + 1]
             if not whole:
                 break
+            new += parse(whole, self.offset)
             self.offset += len(whole)
-            new += parse(whole)
         self.events += new
         return new

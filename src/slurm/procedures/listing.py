@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import ProtocolError, TransportError
 from slurm.procedures import states
-from slurm.procedures.preparing import submit
+from slurm.procedures.preparing import EarlyEvents, submit, was_removed
 from slurm.procedures.procedure import Procedure
 from slurm.protocol import EVENTS
-from slurm.protocol.procedures import EVENT_FILE, PROCEDURES, ProcedureRecord
+from slurm.protocol.procedures import BEAT, EVENT_FILE, PROCEDURES, ProcedureRecord
 from slurm.storage.commit import commit
 from slurm.storage.log_growth import growth
 from slurm.views.status import Part, statuses
@@ -34,7 +34,7 @@ class Listing:
         self._cluster = cluster
         self._known: dict[int, Procedure] = {}
         self._ended: dict[int, ProcedureSummary] = {}
-        self._unsubmitted: dict[int, float] = {}
+        self._unsubmitted: dict[int, tuple[float, bytes]] = {}
 
     def numbers(self) -> list[int]:
         """The numbers of all procedures, newest first. One command."""
@@ -61,10 +61,17 @@ class Listing:
         new = [each for each in procedures if each.number not in self._ended]
         events = self._events(new)
         found = {each.number: states.summary(each.number, each.record, events[each.key]) for each in new}
-        for each, status in self._jobs([each for each in new if not found[each.number].state.ended]):
-            if status.state.final:
+        alive = [each for each in new if not found[each.number].state.ended]
+        jobs = self._jobs(alive)
+        for each in alive:
+            if each.number not in jobs:
+                if was_removed(self._cluster.place, each.key):
+                    self._ended[each.number] = found[each.number] = states.without_files(found[each.number])
+                else:
+                    self._submit_abandoned(each)
+            elif jobs[each.number].state.final:
                 events |= self._events([each])  # it may have said its end just now
-                found[each.number] = states.summary(each.number, each.record, events[each.key], status)
+                found[each.number] = states.summary(each.number, each.record, events[each.key], jobs[each.number])
                 each.settle_abort(events[each.key], found[each.number])
         self._ended |= {number: summary for number, summary in found.items() if summary.state.ended}
         return [found.get(each.number) or self._ended[each.number] for each in procedures]
@@ -80,25 +87,25 @@ class Listing:
             left = {path: len(data[path]) for path in more}
         return {paths[path]: list(states.parse(text[: text.rfind(b"\n") + 1])) for path, text in data.items()}
 
-    def _jobs(self, procedures: Sequence[Procedure]) -> list[tuple[Procedure, JobStatus]]:
-        """The states of jobs. A procedure without a job is left out, and submitted after a while."""
+    def _jobs(self, procedures: Sequence[Procedure]) -> dict[int, JobStatus]:
+        """The states of the jobs of procedures, by number. One that was never submitted is left out."""
         place = self._cluster.place
         known = {state.key: state for state in place.registry.get_several([each.key for each in procedures])}
-        for each in procedures:
-            if each.key not in known:
-                self._submit_abandoned(each)
         with_job = [each for each in procedures if each.key in known]
         found = statuses([Part(place, known[each.key], (0,)) for each in with_job])
-        return [(each, status) for each, (status,) in zip(with_job, found, strict=True)]
+        return {each.number: status for each, (status,) in zip(with_job, found, strict=True)}
 
     def _submit_abandoned(self, procedure: Procedure) -> None:
-        """Submit a procedure whose preparer has died. A claim makes sure that one process does it."""
-        now, place = time.monotonic(), self._cluster.place
-        if now - self._unsubmitted.setdefault(procedure.number, now) < ABANDONED_SECONDS:
-            return
-        del self._unsubmitted[procedure.number]
-        directory = f"{place.store.root}/{PROCEDURES}"
-        names = place.transport.list([directory])[directory]
-        claims = sum(name.startswith(f"{procedure.number}.claim-") for name in names)
-        if commit(place.transport, directory, {f"{procedure.number}.claim-{claims + 1}": os.urandom(8)}):
-            submit(self._cluster, procedure.record)
+        """Submit a procedure whose preparer has died: after a while. A claim makes sure that one process does it."""
+        place, number = self._cluster.place, procedure.number
+        path = f"{place.store.directory(procedure.key)}/{BEAT}"
+        now, beat = time.monotonic(), place.transport.get([path]).get(path, b"")
+        since, before = self._unsubmitted.setdefault(number, (now, beat))
+        if beat != before:
+            self._unsubmitted[number] = now, beat
+        elif now - since >= ABANDONED_SECONDS:
+            del self._unsubmitted[number]
+            directory = f"{place.store.root}/{PROCEDURES}"
+            claims = sum(name.startswith(f"{number}.claim-") for name in place.transport.list([directory])[directory])
+            if commit(place.transport, directory, {f"{number}.claim-{claims + 1}": os.urandom(8)}):
+                submit(self._cluster, procedure.record, EarlyEvents.open(place, procedure.record))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from slurm.options import Options
 from slurm.procedures import states
 from slurm.procedures.errors import CommandRefused, ProcedureError, ProcedureFailed
 from slurm.procedures.event_file import EventFile
-from slurm.procedures.preparing import checked_json, prepare, read_record
+from slurm.procedures.preparing import checked_json, prepare, read_record, was_removed
+from slurm.procedures.shared_records import publish
 from slurm.procedures.states import ProcedureState
 from slurm.protocol import INBOX, LOGS, log_name
 from slurm.protocol.procedures import FAILURE, MAIN, STOP, abort_name
@@ -24,15 +26,19 @@ from slurm.storage.inbox import message_record, ring, send, sender
 from slurm.views.status import statuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from slurm.clusters.cluster import Cluster
     from slurm.places.place import Place
     from slurm.procedures.states import Event, ProcedureHistory, ProcedureSummary
     from slurm.protocol.procedures import ProcedureRecord
 
+_log = logging.getLogger(__name__)
+
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
 """Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
+_UNSUBMITTED_SECONDS = 0.5
+"""Between two looks for the job of a procedure that has none yet."""
 _ANSWER_SECONDS = 60.0
 _KILL_SECONDS, _LATE_SECONDS = 10.0, 15.0
 """A stop that is not confirmed so long after the grace makes the state UNKNOWN; and the time to hear of it."""
@@ -64,6 +70,13 @@ class Procedure:
         """The path of its log, there."""
         return f"{self._place.store.directory(self.key)}/{LOGS}/{log_name(0, '0')}"
 
+    def _job_or_none(self) -> Job[Any] | None:
+        """Its job; None before it is submitted."""
+        try:
+            return self.job
+        except NoSuchJob:
+            return None
+
     # What has become of it.
 
     @property
@@ -86,10 +99,10 @@ class Procedure:
         found = states.summary(self.number, self.record, file.events)
         if found.state.ended:
             return found
-        try:
-            status = statuses([self.job.part])[0][0]
-        except NoSuchJob:  # it is not submitted yet
-            return found
+        job = self._job_or_none()
+        if job is None:
+            return states.without_files(found) if was_removed(self._place, self.key) else found
+        status = statuses([job.part])[0][0]
         if status.state.final:
             file.read()  # it may have said its end just now
         found = states.summary(self.number, self.record, file.events, status)
@@ -107,12 +120,15 @@ class Procedure:
         if self._place.store.commit(key, INBOX, {abort_name(self.key): record}):
             ring(self._place.transport, f"{self._place.store.directory(key)}/{INBOX}")
 
-    def _events(self) -> EventFile:
-        return EventFile(self._place.transport, self._place.store.directory(self.key))
+    def _events(self, after: int = 0) -> EventFile:
+        return EventFile(self._place.transport, self._place.store.directory(self.key), after)
 
-    def events(self, *, follow: bool = False) -> Iterator[Event]:
-        """Yield its events; with `follow`, also those to come, until it has ended."""
-        file = self._events()
+    def events(self, *, follow: bool = False, after: int = 0) -> Iterator[Event]:
+        """Yield its events; with `follow`, also those to come, until it has ended.
+
+        Each event has an `offset`. `after` is that of the last event which is known already.
+        """
+        file = self._events(after)
         if not follow:
             file.read()
             yield from file.events
@@ -123,21 +139,26 @@ class Procedure:
     def _follow(self, file: EventFile, timeout: float | None) -> Iterator[list[Event]]:
         """Yield new events as they come, until it has ended. Empty lists between them, so that the caller can leave."""
         ended, end = threading.Event(), None if timeout is None else time.monotonic() + timeout
-        undo = self.job.when_finished(ended.set)
-        pause = _SHORTEST
+        undo: Callable[[], None] | None = None
+        pause, looked = _SHORTEST, float("-inf")
         try:
             while True:
+                if undo is None and time.monotonic() - looked > _UNSUBMITTED_SECONDS:
+                    looked = time.monotonic()
+                    job = self._job_or_none()
+                    undo = None if job is None else job.when_finished(ended.set)
                 last = ended.is_set()
                 new = file.read()
                 yield new
                 if last or (file.events and states.history(0.0, file.events).states[-1].ended):
                     return
                 if end is not None and time.monotonic() > end:
-                    raise WaitTimeout
+                    raise WaitTimeout(f"procedure {self.number} has not come so far after {timeout} s; it goes on")
                 pause = _SHORTEST if new else min(_FACTOR * pause, _LONGEST)
-                ended.wait(pause)
+                ended.wait(max(pause, self._place.transport.pace))
         finally:
-            undo()
+            if undo is not None:
+                undo()
 
     def wait(self, state: str | ProcedureState | None = None, timeout: float | None = None) -> ProcedureState:
         """Wait until it is in a state, by default until it has ended. Returns that state.
@@ -191,6 +212,7 @@ class Procedure:
             found = self._snapshot(file).state
             how = "" if found.ended else '. Call wait("READY") first, or start(…, force_start=True)'
             raise CommandRefused(f"procedure {self.number} is {found}, not READY{how}")
+        self._warn_of_the_limit(file)
         abort = self._prepare_abort(file) if self.record.abort and self.record.abort.early else None
         try:
             return self._start(file, command | self._abort_fields(abort))
@@ -198,6 +220,14 @@ class Procedure:
             if abort is not None:
                 abort.stop(wait=False)
             raise
+
+    def _warn_of_the_limit(self, file: EventFile) -> None:
+        """Log a warning if its time limit leaves less time than its script expects to take."""
+        found = states.summary(self.number, self.record, file.events)
+        if found.ends_at is not None and found.expected is not None and found.ends_at - time.time() < found.expected:
+            left = max(0.0, found.ends_at - time.time())
+            what = "procedure %s reaches its time limit in %.0f s, and its script expects to take %.0f s"
+            _log.warning(what, self.number, left, found.expected)
 
     def _start(self, file: EventFile, command: dict[str, Any]) -> int:
         number = self._send(command)
@@ -218,13 +248,13 @@ class Procedure:
         """
         return self.value_of(self.start(function, *args, **kwargs))
 
-    def value_of(self, command: int) -> Any:
+    def value_of(self, command: int, timeout: float | None = None) -> Any:
         """Wait for the end of the call that `start` has begun; return its value, or a text if JSON has no such value.
 
-        Raises CommandRefused, and ProcedureFailed if it did not return.
+        Raises CommandRefused, ProcedureFailed if it did not return, and TimeoutError.
         """
         file = self._events()
-        for _ in self._follow(file, None):
+        for _ in self._follow(file, seconds_to_wait(timeout)):
             if event := states.end_of_call(file.events, command):
                 if event["event"] == "returned":
                     return event.get("value", event.get("repr"))
@@ -257,27 +287,37 @@ class Procedure:
 
     def send(self, message: Any) -> None:
         """Send a JSON value to the script, which reads it by `procedure.messages()`. Raises CommandRefused."""
-        if (found := self.look().state).ended:
-            raise CommandRefused(f"procedure {self.number} has ended: {found}")
+        file = self._events()
+        file.read()
+        job = self._job_or_none()
+        if states.history(0.0, file.events).states[-1].ended or (job is not None and job.done()):
+            raise CommandRefused(f"procedure {self.number} has ended: {self._snapshot(file).state}")
         self._send({"command": "message", "message": message})
+
+    def publish(self, topic: str, /, **values: Any) -> int:
+        """Set what an operator wants, as `service.publish` does: for all procedures of its directory."""
+        return publish(self._place, topic, values)
 
     def stop(self, *, abort: bool | None = None, wait: bool = True) -> ProcedureState:
         """End it, and all processes of its script, whatever they do. Returns its state.
 
         The script gets SIGTERM, and after the grace SIGKILL. The state is STOPPED once no process is left, and UNKNOWN
         if that is not confirmed ten seconds after the grace. Then the abort script starts, if it has one: `abort` says
-        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One that has
-        ended stays as it is.
+        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One whose
+        environment is being built ends when that is done, and this returns at once. One that has ended stays as it is.
         """
         if abort and self.record.abort is None:
             raise ProcedureError(f"procedure {self.number} has no abort script: make its service with abort=…")
         file = self._events()
         file.read()
-        found = self._snapshot(file).state
-        if found.ended:
+        found = states.history(0.0, file.events).states[-1]
+        if found is ProcedureState.CREATING or found.ended:
+            found = self._snapshot(file).state
+        job = self._job_or_none()
+        if found.ended or (job is None and found is ProcedureState.UNKNOWN):  # then its files were removed
             return found
-        if found is ProcedureState.CREATING:
-            self.job.cancel()
+        if job is not None and found is ProcedureState.CREATING:
+            job.cancel()
         else:
             late = None
             has_run = any(event["event"] == "called" for event in file.events)
@@ -285,7 +325,7 @@ class Procedure:
                 late = self._prepare_abort(file)
             wanted = {} if abort is None else {"run_abort": abort}
             self._send({"command": "stop", **wanted, **self._abort_fields(late)})
-        return self._confirmed(file) if wait else self._snapshot(file).state
+        return self._confirmed(file) if wait and job is not None else self._snapshot(file).state
 
     def _confirmed(self, file: EventFile) -> ProcedureState:
         """Wait for the end of a procedure that was told to stop; UNKNOWN if that is not confirmed in time."""

@@ -1,4 +1,4 @@
-"""Script: what a procedure runs. A file or a text, as it is when the procedure is prepared."""
+"""Script: what a procedure runs. A file, a text, or a file of a repository, as it is when the procedure is prepared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from slurm.environments.sources import is_project
 from slurm.procedures.errors import ScriptError
+from slurm.procedures.git import checked_url, files_of, find_commit
 from slurm.protocol.procedures import ScriptRecord
 
 if TYPE_CHECKING:
@@ -16,11 +18,16 @@ _MOST_BYTES = 1 << 20
 
 
 class Script(NamedTuple):
-    """What a procedure runs. Made by `Script.file` or `Script.text`; nothing is read before it is prepared."""
+    """What a procedure runs. Made by `file`, `text` or `git`; nothing is read before it is prepared."""
 
     kind: str
     path: str
     source: str | None = None
+    """The text, or the URL of the repository."""
+    branch: str | None = None
+    tag: str | None = None
+    commit: str | None = None
+    environment: bool = True
 
     @classmethod
     def file(cls, path: str | os.PathLike[str]) -> Self:
@@ -32,9 +39,51 @@ class Script(NamedTuple):
         """A text. Its name is the one that tracebacks show."""
         return cls("text", name, text)
 
+    @classmethod
+    def git(
+        cls,
+        url: str,
+        path: str,
+        *,
+        branch: str | None = None,
+        tag: str | None = None,
+        commit: str | None = None,
+        environment: bool = True,
+    ) -> Self:
+        """A file of a git repository: of a branch, a tag or a commit, by default of its HEAD.
+
+        The branch or tag is looked up when a procedure is prepared. If the repository has a pyproject.toml, the script
+        runs in an environment with its project and the dependencies of that, which is built once for each commit; not
+        without `environment`. Raises ScriptError.
+        """
+        if sum(each is not None for each in (branch, tag, commit)) > 1:
+            raise ScriptError("name one of branch, tag and commit")
+        clean = os.path.normpath(path)
+        if clean.startswith(("/", "..")) or not path:
+            raise ScriptError(f"{path!r} is not the path of a file in a repository")
+        return cls("git", clean, checked_url(url), branch, tag, commit, environment)
+
     def read(self) -> ScriptRecord:
         """Read the script, and check that it can be parsed. Raises ScriptError."""
-        data = self._bytes()
+        if self.kind == "git":
+            return self._read_commit()
+        return self._read(self._bytes())
+
+    def _read_commit(self) -> ScriptRecord:
+        url = str(self.source)
+        commit = find_commit(url, branch=self.branch, tag=self.tag, commit=self.commit)
+        files = files_of(url, commit)
+        file = files / self.path
+        if file.is_symlink() or not file.is_file():
+            raise ScriptError(f"commit {commit} of {url} has no file {self.path}")
+        return self._read(file.read_bytes()).replace(
+            digest=commit,
+            repository=url,
+            asked=self.branch or self.tag or self.commit or "HEAD",
+            project=self.environment and is_project(str(files)),
+        )
+
+    def _read(self, data: bytes) -> ScriptRecord:
         if len(data) > _MOST_BYTES:
             raise ScriptError(f"{self.path} has {len(data)} bytes: a script has at most {_MOST_BYTES}")
         try:
@@ -47,8 +96,8 @@ class Script(NamedTuple):
         return ScriptRecord(kind=self.kind, path=self.path, digest=hashlib.sha256(data).hexdigest(), text=text)
 
     def _bytes(self) -> bytes:
-        if self.source is not None:
-            return self.source.encode()
+        if self.kind == "text":
+            return str(self.source).encode()
         try:
             with open(self.path, "rb") as file:
                 return file.read()

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError
+from slurm.errors import ConfigurationError, OptionError
+from slurm.options import Options
+from slurm.procedures.commands import PrepareProcessCommand
 from slurm.procedures.errors import NoSuchProcedure
 from slurm.procedures.listing import Listing
-from slurm.procedures.preparing import checked_json, prepare, read_record
+from slurm.procedures.preparing import OWN_OPTIONS, checked_json, prepare, read_record
 from slurm.procedures.procedure import Procedure
-from slurm.procedures.shared_records import overrides, publish, release
+from slurm.procedures.shared_records import checked_name, overrides, publish, release
 from slurm.procedures.states import ProcedureState
-from slurm.protocol.procedures import (
-    FAILURE,
-    STOP,
-    Abort,
-    CallArguments,
-    Plan,
-    is_name,
-)
-from slurm.tasks.settings import Settings
+from slurm.protocol.procedures import FAILURE, STOP, Abort, CallArguments, Plan
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
     from slurm.options.types import TaskOptions
+    from slurm.procedures.commands import StartProcessCommand, StopProcessCommand
     from slurm.procedures.script import Script
     from slurm.procedures.states import ProcedureSummary
 
@@ -57,20 +52,35 @@ class ScriptExecutionService:
     ) -> None:
         self.cluster = _at(on, directory)
         self._listing = Listing(self.cluster)
-        self._settings = Settings.parse({**(options or {}), "no_requeue": True})
+        self._prepared: list[Procedure] = []
+        if wrong := [name for name in options or () if name in OWN_OPTIONS]:
+            raise OptionError(f"options: {wrong[0]} is not possible for procedures: each runs once, as one process")
+        self._options = Options.parse(options or {})
         self._grace = _seconds(grace, "grace")
         self._idle_timeout = None if idle_timeout is None else _seconds(idle_timeout, "idle_timeout")
-        self._exclusive = None if exclusive is None else _checked_name(exclusive, "exclusive")
+        self._exclusive = None if exclusive is None else checked_name(exclusive, "exclusive")
         self._abort, self._abort_on, self._abort_ready = abort, (*abort_on,), abort_ready
         if wrong := [on for on in self._abort_on if on not in (STOP, FAILURE)]:
             raise ConfigurationError(f"abort_on={abort_on!r}: {wrong[0]!r} is neither {STOP!r} nor {FAILURE!r}")
 
-    def prepare(self, script: Script, /, *args: Any, **kwargs: Any) -> Procedure:
+    @overload
+    def prepare(self, script: Script, /, *args: Any, **kwargs: Any) -> Procedure: ...
+    @overload
+    def prepare(self, command: PrepareProcessCommand, /) -> ProcedureSummary: ...
+    def prepare(
+        self, script: Script | PrepareProcessCommand, /, *args: Any, **kwargs: Any
+    ) -> Procedure | ProcedureSummary:
         """Prepare a script: load it in a job, and call its `init` with these arguments, JSON values.
 
-        Returns at once. The procedure is READY when `init` has returned. Raises ScriptError, and what a submission
-        raises.
+        Returns at once. The procedure is READY when `init` has returned. For a command of ska-oso-oet, returns what is
+        known of the procedure. Raises ScriptError, and what a submission raises.
         """
+        if isinstance(script, PrepareProcessCommand):
+            given = script.init_args
+            return self._prepare(script.script.as_script(), given.args, given.kwargs).look()
+        return self._prepare(script, args, kwargs)
+
+    def _prepare(self, script: Script, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Procedure:
         checked_json([args, kwargs], "the arguments of init")
         init = CallArguments(args=args, kwargs=kwargs)
         abort = self._abort and Abort(script=self._abort.read(), init=init, on=self._abort_on, early=self._abort_ready)
@@ -82,7 +92,31 @@ class ScriptExecutionService:
             idle_timeout=self._idle_timeout,
             exclusive=self._exclusive,
         )
-        return Procedure(self.cluster, *prepare(self.cluster, plan, options=self._settings.options, abort=abort))
+        number, record = prepare(self.cluster, plan, options=self._options, abort=abort)
+        self._prepared.append(Procedure(self.cluster, number, record))
+        return self._prepared[-1]
+
+    def start(self, command: StartProcessCommand) -> ProcedureSummary:
+        """Follow a command of ska-oso-oet, as `procedure.start` does; return what is known of the procedure then."""
+        found, given = self.procedure(command.process_uid), command.run_args
+        found.start(command.fn_name, *given.args, force_start=command.force_start, **given.kwargs)
+        return found.look()
+
+    def stop(self, command: StopProcessCommand) -> list[ProcedureSummary]:
+        """Follow a command of ska-oso-oet, as `procedure.stop` does.
+
+        Returns what is known of the procedure then, and of its abort script if that was asked for.
+        """
+        found = self.procedure(command.process_uid)
+        found.stop(abort=command.run_abort)
+        abort = found.abort if command.run_abort else None
+        return [each.look() for each in (found, abort) if each is not None]
+
+    def shutdown(self) -> None:
+        """End the procedures that this object has prepared, without their abort scripts."""
+        for wait in (False, True):  # all of them at a time
+            for procedure in self._prepared:
+                procedure.stop(abort=False, wait=wait)
 
     def procedure(self, number: int) -> Procedure:
         """Open a procedure that any process has prepared. Raises NoSuchProcedure."""
@@ -93,7 +127,7 @@ class ScriptExecutionService:
         return self._listing.procedures(self._listing.numbers())
 
     def summarise(
-        self, *ids: int, state: str | ProcedureState | None = None, limit: int | None = None
+        self, ids: Sequence[int] | None = None, *, state: str | ProcedureState | None = None, limit: int | None = None
     ) -> list[ProcedureSummary]:
         """What is known of procedures now, newest first: of all, of some by their numbers, or those in a state.
 
@@ -101,12 +135,12 @@ class ScriptExecutionService:
         submitted after a minute. Raises NoSuchProcedure.
         """
         wanted = None if state is None else ProcedureState.of(state)
-        numbers = list(ids) or self._listing.numbers()
+        numbers = self._listing.numbers() if ids is None else list(ids)
         found: list[ProcedureSummary] = []
         for at in range(0, len(numbers), _PAGE):
-            page = self._listing.procedures(numbers[at : at + _PAGE])
-            if ids and len(page) < len(numbers[at : at + _PAGE]):
-                missing = {*numbers[at : at + _PAGE]} - {each.number for each in page}
+            some = numbers[at : at + _PAGE]
+            page = self._listing.procedures(some)
+            if ids is not None and (missing := {*some} - {each.number for each in page}):
                 raise NoSuchProcedure(f"there is no procedure {min(missing)} in {self.cluster.place.store.root}")
             found += [each for each in self._listing.summaries(page) if wanted in (None, each.state)]
             if limit is not None and len(found) >= limit:
@@ -119,8 +153,7 @@ class ScriptExecutionService:
         Replaces what was set before. A script reads it by `procedure.flag` and `procedure.context`. Returns the number
         of the change.
         """
-        place = self.cluster.place
-        return publish(place, _checked_name(topic, "topic"), checked_json(values, f"the values of {topic}"))
+        return publish(self.cluster.place, topic, values)
 
     def overrides(self) -> dict[str, Mapping[str, Any]]:
         """What operators have set: the last values of each topic. Takes three commands."""
@@ -131,7 +164,7 @@ class ScriptExecutionService:
 
         The holder may still run, for example on a node that was lost: look before. None if nobody has the slot.
         """
-        return release(self.cluster.place, _checked_name(slot, "slot"))
+        return release(self.cluster.place, checked_name(slot, "slot"))
 
     def __repr__(self) -> str:
         return f"<ScriptExecutionService on {self.cluster.url!r}>"
@@ -147,12 +180,6 @@ def _at(on: str | Cluster, directory: str | os.PathLike[str] | None) -> Cluster:
     moved = Cluster(str(url), root=directory, python=spec.python, setup=spec.setup, login_shell=spec.login_shell)
     moved.settings = on.settings
     return moved
-
-
-def _checked_name(name: str, what: str) -> str:
-    if not is_name(name):
-        raise ConfigurationError(f"{what}={name!r}: write letters, digits, '.', '_' and '-'")
-    return name
 
 
 def _seconds(number: float, name: str) -> float:

@@ -6,9 +6,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from slurm.errors import TransportError
-from slurm.procedures.preparing import make_shared_files
-from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord
+from slurm.errors import ConfigurationError, TransportError
+from slurm.procedures.preparing import checked_json, make_context
+from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord, is_name
 from slurm.storage.inbox import append, sender
 
 if TYPE_CHECKING:
@@ -20,9 +20,21 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound="Document")
 
 
+def checked_name(name: str, what: str) -> str:
+    """Return the name of a slot or a topic. Raises ConfigurationError for one that is not possible."""
+    if not is_name(name):
+        raise ConfigurationError(f"{what}={name!r}: write letters, digits, '.', '_' and '-'")
+    return name
+
+
 def publish(place: Place, topic: str, values: Mapping[str, Any]) -> int:
-    """Write the values of a topic, and return the number of the change. Raises TransportError."""
-    make_shared_files(place, None)
+    """Write the values of a topic, and return the number of the change.
+
+    Raises ConfigurationError, ProcedureError for values that are not JSON, and TransportError.
+    """
+    checked_name(topic, "topic")
+    checked_json(values, f"the values of {topic}")
+    make_context(place)
     record = Override(id=os.urandom(8).hex(), values=values, by=sender(), time=time.time())
     return append(place.transport, f"{place.store.root}/{CONTEXT}/{topic}", record.dumps())
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from enum import Enum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from slurm.options.values import seconds
 from slurm.procedures.errors import ProcedureError
 from slurm.protocol import procedures as names
 from slurm.protocol.procedures import INIT
@@ -67,11 +67,21 @@ class ProcedureHistory(NamedTuple):
         return [state for state, _ in self.process_states]
 
 
-class ProcedureInput(NamedTuple):
+class ProcedureInput:
     """The arguments of a function of a script: JSON values."""
 
-    args: Sequence[Any] = ()
-    kwargs: Mapping[str, Any] = MappingProxyType({})
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ProcedureInput) and (self.args, self.kwargs) == (other.args, other.kwargs)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        words = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.kwargs.items())]
+        return f"ProcedureInput({', '.join(words)})"
 
 
 class ArgCapture(NamedTuple):
@@ -97,6 +107,10 @@ class ProcedureSummary(NamedTuple):
     """What was asked for and has not happened: `start` or `stop`."""
     by: str
     """Who has prepared it, as user@host."""
+    ends_at: float | None = None
+    """When its job reaches its time limit, in seconds since the epoch; None before it begins, and without a limit."""
+    expected: float | None = None
+    """The seconds that its script expects to take: its EXPECTED."""
 
     @property
     def state(self) -> ProcedureState:
@@ -112,26 +126,48 @@ def summary(
     if job is not None and job.state.final and not found.states[-1].ended:
         found = with_end(found, job)
         why = job.explanation or job.reason or error_of(job) or f"{job.state}"
-    init = ArgCapture(INIT, ProcedureInput(record.plan.init.args, record.plan.init.kwargs), record.created)
+    init = ArgCapture(INIT, ProcedureInput(*record.plan.init.args, **record.plan.init.kwargs), record.created)
     calls = [
-        ArgCapture(str(e.get("function")), ProcedureInput(e.get("args", ()), e.get("kwargs", {})), e.get("time"))
+        ArgCapture(str(e.get("function")), ProcedureInput(*e.get("args", ()), **e.get("kwargs", {})), e.get("time"))
         for e in events
         if e["event"] == "called"
     ]
+    begun = next((event.get("time") for event in events if event.get("state") == names.LOADING), None)
+    limit = seconds(str(record.options["time"])) if record.options.get("time") else None
     return ProcedureSummary(
-        number, record.key, record.plan.script, [init, *calls], found, why, pending(events), record.by
+        number,
+        record.key,
+        record.plan.script,
+        [init, *calls],
+        found,
+        why,
+        pending(events),
+        record.by,
+        ends_at=begun + limit if begun and limit else None,
+        expected=next((event["expected"] for event in events if isinstance(event.get("expected"), (int, float))), None),
     )
 
 
-def parse(data: bytes) -> Iterator[Event]:
-    """Yield the events in whole lines. Damaged lines are skipped."""
-    for line in data.splitlines():
+def parse(data: bytes, begin: int = 0) -> Iterator[Event]:
+    """Yield the events in whole lines, each with the `offset` in the file where its line ends. Skips damaged lines.
+
+    `begin` is the offset of the data.
+    """
+    for line in data.splitlines(keepends=True):
+        begin += len(line)
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("event"), str):
-            yield event
+            yield {**event, "offset": begin}
+
+
+def without_files(found: ProcedureSummary) -> ProcedureSummary:
+    """Return the summary of a procedure whose files were removed: how it ended is not known any more."""
+    last = (ProcedureState.UNKNOWN, found.history.process_states[-1][1])
+    states = [*found.history.process_states, last]
+    return found._replace(history=found.history._replace(process_states=states), reason="its files were removed")
 
 
 def history(created: float, events: Iterable[Event]) -> ProcedureHistory:

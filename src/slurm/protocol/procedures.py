@@ -15,8 +15,12 @@ BELL = "bell"
 """The file in a directory that grows after a record was added. Its content means nothing."""
 EVENT_FILE = "0.jsonl"
 """The file in `events/` that the procedure's process writes."""
+BEAT = "preparing"
+"""The file in the directory of a submission that the process which builds its environment writes every few seconds."""
 MAIN, INIT = "main", "init"
 """The function whose return ends a procedure, and the one that is called when the script is loaded."""
+EXPECTED = "EXPECTED"
+"""The name in a script of the seconds that its `main` is expected to take."""
 STOP, FAILURE = "stop", "failure"
 """After what an abort script is started."""
 
@@ -58,6 +62,8 @@ class ScriptRecord(Record):
     repository: str | None = None
     asked: str | None = None
     """The branch, tag or commit that was asked for."""
+    project: bool = False
+    """Whether it runs in an environment with the project of its repository."""
 
 
 class Abort(Record):

@@ -47,6 +47,7 @@ class GridEngineScheduler(QsubScheduler):
         *("licenses", "mem_per_gpu", "nodefile", "nodelist", "qos", "reservation"),
     )
     away = ("unable to send message to qmaster", "unable to contact qmaster", "commlib error", "got select error")
+    full = ("jobs are allowed per user",)
     rejections = (
         *("Job was rejected", "job rejected", "unknown resource", "denied:", "not allowed in objectname"),
         *("there is no script", "must have the same range of sub-tasks", "argument to -", "Unknown option"),

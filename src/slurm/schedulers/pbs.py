@@ -46,6 +46,7 @@ class PBSScheduler(QsubScheduler):
     raw = 'sbatch={"--l": "place=excl"} for its -l place=excl'
     submit = "pbs_submit.sh"
     task = "${PBS_ARRAY_INDEX:-${PBS_ARRAYID:-$first}}"
+    memory = "job_history_enable = True|keep_completed = [1-9]"
     version_command = "qstat --version 2>&1"
     needs = ("qsub", "qstat", "qselect", "qdel")
     id_form = r"[0-9]+(\[\])?(\.[A-Za-z0-9_.-]+)?"
@@ -53,17 +54,11 @@ class PBSScheduler(QsubScheduler):
         *("begin", "clusters", "constraint", "deadline", "exclude", "exclusive", "gpus_per_task", "gres", "licenses"),
         *("mem_per_gpu", "nodefile", "nodelist", "qos", "requeue", "reservation"),
     )
-    full = ("Maximum number of jobs already in queue", "would exceed")
-    away = ("cannot connect to server", "Connection refused", "No route to host")
+    full = ("Maximum number of jobs", "would exceed")
+    away = ("cannot connect to server", "Connection refused", "No route to host", "Server shutting down")
     rejections = (
         *("illegal -", "invalid option", "Illegal attribute", "Undefined attribute", "there is no script"),
-        *(
-            "Unknown queue",
-            "Unknown resource",
-            "Unknown Job Id",
-            "Invalid Job Dependency",
-            "did not satisfy dependency",
-        ),
+        *("Unknown queue", "Unknown resource", "Unknown Job Id", "Invalid Job Dependency", "satisfy dependency"),
         *("violates queue", "exceeds queue", "exceeds server", "exceeds allowable", "Bad Job Array Request"),
         *("rejected by all possible destinations", "No default queue", "Queue is not enabled", "Queue does not allow"),
         *("is denied", "host not allowed", "Unauthorized Request", "Invalid Account", "Bad UID", "Bad GID"),
@@ -75,19 +70,12 @@ class PBSScheduler(QsubScheduler):
         return id_.replace("[]", f"[{task}]")
 
     def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Variables, the working directory, and the signal before the limit, which PBS does not send."""
-        chdir = request.options.get("chdir")
-        early = max(1, wanted.seconds - wanted.lead)
+        """Variables, and the signal before the limit, which PBS does not send."""
+        early = f"(sleep {max(1, wanted.seconds - wanted.lead)}; kill -s {wanted.signal} $$) > /dev/null 2>&1 &"
         return (
-            "export SLURM_JOB_ID=$PBS_JOBID SLURM_SUBMIT_DIR=$PBS_O_WORKDIR",
-            f"export SLURM_CPUS_ON_NODE={wanted.cpus}",
-            'cd "$PBS_O_WORKDIR" || exit',
-            *([f"cd {shlex.quote(str(chdir))} || exit"] if chdir else []),
-            *(
-                [f"(sleep {early}; kill -s {wanted.signal} $$) > /dev/null 2>&1 &"]
-                if wanted.lead and wanted.seconds
-                else []
-            ),
+            f"export SLURM_JOB_ID=$PBS_JOBID SLURM_SUBMIT_DIR=$PBS_O_WORKDIR SLURM_CPUS_ON_NODE={wanted.cpus}",
+            'cd -- "$PBS_O_WORKDIR"',  # the script cares about a directory that is not there
+            *([early] if wanted.lead and wanted.seconds else ()),
         )
 
     def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
@@ -193,10 +181,16 @@ def _report(id_: str, facts: Mapping[str, str]) -> Report:
         reason,
         status if status is None or status < 256 else status - 128,
         max(0, (status or 0) - 256),
-        dependency_failed=state is JobState.CANCELLED and any(each in reason for each in _NEVER),
+        dependency_failed=state is JobState.CANCELLED and _never_ran(facts, reason),
         comment=unquote(facts.get("Variable_List.SLURMTASKS_TAG", "")),
         stuck=reason.lower().startswith("can never run"),
     )
+
+
+def _never_ran(facts: Mapping[str, str], reason: str) -> bool:
+    """Whether the server deleted a job because of a dependency. PBS itself says so only in its log."""
+    deleted = "depend" in facts and facts.get("substate") != _DELETED_SUBSTATE and "Exit_status" not in facts
+    return any(each in reason for each in _NEVER) or (deleted and facts.get("job_state") != "C")
 
 
 def _ended(word: str, code: int | None, facts: Mapping[str, str]) -> JobState:

@@ -6,26 +6,34 @@ shift 4
 [ -r "$script" ] || { printf 'qsub: there is no script %s\n' "$script" >&2; exit 1; }
 . scrub.sh
 set -f
-depend='' jobs='' arrays=''
 case $(qstat --version 2>&1) in
-    *pbs_version*)
-        arguments=$openpbs
-        for term; do depend=$depend,$term; done
-        ;;
-    *)
+    *pbs_version*) arguments=$openpbs torque='' ;;
+    *) arguments=$torque torque=yes ;;
+esac
+# A server that has forgotten a job holds those that wait for it for ever. The runner looks at how such jobs ended.
+forgotten='' depend='' jobs='' arrays=''
+if [ $# != 0 ]; then
+    ids=$(printf '%s\n' "$@" | sed 's/^[^:]*://; s/:/ /g')
+    # shellcheck disable=SC2086 # ids without blanks
+    forgotten=" $(qstat $ids 2>&1 > /dev/null | sed -n 's/.*Unknown Job Id.* //p' | tr '\n' ' ')"
+fi
+for term; do
+    left=''
+    IFS=:
+    for id in ${term#*:}; do
+        case $forgotten in *" $id "*) continue ;; esac
         # Torque has other words for arrays. What it does with a dependency that fails depends on its release and its
         # settings, so jobs wait for the end only. The runner looks at how each job ended.
-        arguments=$torque
-        for term; do
-            IFS=:
-            for id in ${term#*:}; do
-                case $id in *"[]"*) arrays=$arrays:$id ;; *) jobs=$jobs:$id ;; esac
-            done
-            unset IFS
-        done
-        depend=${jobs:+,afterany$jobs}${arrays:+,afteranyarray$arrays}
-        ;;
-esac
+        case $torque$id in
+            yes*"[]"*) arrays=$arrays:$id ;;
+            yes*) jobs=$jobs:$id ;;
+            *) left=$left:$id ;;
+        esac
+    done
+    unset IFS
+    depend=$depend${left:+,${term%%:*}$left}
+done
+depend=$depend${jobs:+,afterany$jobs}${arrays:+,afteranyarray$arrays}
 eval "set -- $arguments"
 [ -z "$depend" ] || set -- "$@" -W "depend=${depend#,}"
 # The client's variables are part of the job: with qsub -V, qstat would list their values. A job has its own values of

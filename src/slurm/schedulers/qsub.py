@@ -56,6 +56,8 @@ class QsubScheduler(Scheduler):
 
     task: ClassVar[str]
     """The number of an element in a job, as a word of bash. `$first` is that of the block's first element."""
+    memory: ClassVar[str] = ""
+    """A regular expression for the setting, among the limits, with which it remembers finished jobs."""
     version_command: ClassVar[str]
     """A shell command that prints its version on the first line, after an optional name and an equals sign."""
 
@@ -126,18 +128,18 @@ class QsubScheduler(Scheduler):
         ])  # fmt: skip
 
     def survey_script(self) -> str:
-        """Print the version, after the programs that are missing."""
-        return (
-            f"{super().survey_script()}\n{self.version_command} | head -n 1 | sed 's/^[^=:]*[=:] *//; s/^/version: /'"
-        )
+        """Print the version, after the programs that are missing, and the settings."""
+        version = f"{self.version_command} | head -n 1 | sed 's/^[^=:]*[=:] *//; s/^/version: /'"
+        return "\n".join([super().survey_script(), version, shlex.join(self.limits_command())])
 
     def parse_survey(self, output: str) -> Survey:
         """Parse the version, such as "SGE 8.1.9"."""
-        head, found, version = output.partition("version: ")
+        head, found, rest = output.partition("version: ")
         survey = super().parse_survey(head)
-        if survey.trouble or not found:
-            return survey._replace(version="", trouble=survey.trouble or output.strip())
-        return survey._replace(version=version.strip(), accounting=True)
+        if survey.trouble or not found or self.is_transient(rest):
+            return survey._replace(version="", trouble=survey.trouble or rest.strip() or output.strip())
+        version = rest.partition("\n")[0].strip()
+        return survey._replace(version=version, accounting=re.search(self.memory, rest) is not None)
 
 
 def words(flags: Mapping[str, object], options: Options) -> list[str]:

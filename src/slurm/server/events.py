@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from slurm.server.endpoints import Asked
     from slurm.server.overview import JobsOverview
     from slurm.server.pool import ThreadPool
 
@@ -39,10 +40,15 @@ _PING = 15
 _SLOWEST = 60.0
 """Seconds that a client may take to accept an event before its stream is closed."""
 
+
+def _stream(_: Asked) -> None:
+    """Send what changes in the overview, as server-sent events. The first has the overview itself."""
+
+
 EVENTS = Endpoint(
     "GET",
     "/events",
-    lambda _: None,
+    _stream,
     {"limit": Field("integer", "The number of submissions in the snapshot.", 100, 1, 1000)},
 )
 """The route, for its parameters; `Events` answers."""

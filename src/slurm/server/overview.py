@@ -7,6 +7,7 @@ have not ended. It reads a file only if there is a new submission or outcome. Qu
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ _MOST_READ = 2000
 """The number of outcomes that are read in one go."""
 _MOST_NEW = 100
 """The number of new submissions that a look reads; the page asks for older ones."""
+_FRESH = 1.0
+"""Seconds for which a listing is good while outcomes of it are left to read."""
 _NOTHING = Outcomes({}, {})
 
 
@@ -42,6 +45,7 @@ class JobsOverview:
         """The submissions that no look has read yet, newest first."""
         self._known: dict[str, Counting] = {}
         self._facts: dict[str, dict[str, Any]] = {}
+        self._more, self._looked_at = False, -_FRESH
         self._changes = 0
         self._changed_at: dict[str, int] = {}
         """The number of the last change of each submission; also of those that are gone."""
@@ -83,10 +87,14 @@ class JobsOverview:
         return any(more)
 
     def _look(self) -> bool:
-        self._list_keys()
-        self._read_records(self._new[:_MOST_NEW])
-        self._new = []
-        return self._read_outcomes(list(self._known))
+        listed = time.monotonic() - self._looked_at > _FRESH or not self._more
+        if listed:
+            self._looked_at = time.monotonic()
+            self._list_keys()
+            self._read_records(self._new[:_MOST_NEW])
+            self._new = []
+        self._more = self._read_outcomes(list(self._known), listed=listed)
+        return self._more
 
     def changed(self, since: int) -> tuple[list[dict[str, Any]], list[str]]:
         """The facts about submissions that have changed since that number of changes, and the keys that are gone."""
@@ -131,17 +139,21 @@ class JobsOverview:
             for job in some:
                 self._known[job.part.state.key] = Counting(job)
 
-    def _read_outcomes(self, keys: Iterable[str]) -> bool:
-        """List the outcomes of submissions that have not ended, and read new ones; returns whether some are left."""
+    def _read_outcomes(self, keys: Iterable[str], *, listed: bool = True) -> bool:
+        """List the outcomes of submissions that have not ended, and read new ones; returns whether some are left.
+
+        If not `listed`, those of the last listing count: a listing of 100 000 takes as long as it takes to read 2 000.
+        """
         by_place: dict[Place, list[Counting]] = {}
         for key in keys:
             if (counting := self._known.get(key)) and not counting.complete:
                 by_place.setdefault(counting.job.part.place, []).append(counting)
+        for place, some in by_place.items() if listed else ():
+            place.tracker.list_outcomes(counting.job.part.state for counting in some)
         left = [self._read_at(place, some) for place, some in by_place.items()]
         return any(left)
 
     def _read_at(self, place: Place, some: Sequence[Counting]) -> bool:
-        place.tracker.list_outcomes(counting.job.part.state for counting in some)
         pairs = ((counting, element) for counting in some for element in counting.unread())
         wanted: dict[Counting, list[int]] = {}
         for counting, element in islice(pairs, _MOST_READ):

@@ -68,7 +68,7 @@ def on_problem(request: Request, error: Exception) -> Response:
 def on_http_error(request: Request, error: Exception) -> Response:
     """Answer a request that the router refused: no such path, or another method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    detail = {404: "there is nothing at this path"}.get(error.status_code, error.detail)
+    detail = {404: "there is nothing at this path: /openapi.json lists the routes"}.get(error.status_code, error.detail)
     return problem_response(Problem(error.status_code, detail, error.headers), request.url.path)
 
 

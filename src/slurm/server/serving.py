@@ -6,7 +6,7 @@ import os
 import secrets
 import socket
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvicorn
 
@@ -67,37 +67,43 @@ def _token(path: Path) -> str:
 def listen(address: Address) -> socket.socket:
     """The socket to listen at. Raises ConfigurationError if it cannot be had."""
     try:
-        listening = _listen_at_path(address.socket) if address.socket else _listen_at_port(address)
-        listening.listen()
+        if address.socket:
+            return _bound(socket.AF_UNIX, _free_path(address.socket))
+        family, *_, name = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        return _bound(family, name)
     except (OSError, OverflowError) as error:
         where = address.socket or f"{address.host}:{address.port}"
         raise ConfigurationError(f"cannot listen at {where}: {getattr(error, 'strerror', None) or error}") from error
-    return listening
 
 
-def _listen_at_port(address: Address) -> socket.socket:
-    family, *_, name = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+def _bound(family: int, name: Any) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(name)
+    try:
+        if family != socket.AF_UNIX:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(name)
+        listening.listen()
+    except OSError:
+        listening.close()
+        raise
     return listening
 
 
-def _listen_at_path(path: str) -> socket.socket:
-    """A socket in a directory that only the user may enter; one that a dead server has left is replaced."""
+def _free_path(path: str) -> str:
+    """A path for a socket in a directory that only the user may enter; a socket that a dead server left is removed."""
     directory = os.path.dirname(os.path.abspath(path))
     make_private(directory)
     status = os.stat(directory)
     if status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise ConfigurationError(f"{directory} must be a directory of yours with mode 0700, to hold a socket")
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     if os.path.exists(path):
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
             if other.connect_ex(path) == 0:
                 raise ConfigurationError(f"another server listens at {path}")
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise ConfigurationError(f"{path} is no socket: name another path")
         os.unlink(path)
-    listening.bind(path)
-    return listening
+    return path
 
 
 class Server(uvicorn.Server):
@@ -109,10 +115,10 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def server(place: Place, access: Access, *, everywhere: bool) -> Server:
+def server(place: Place, access: Access, *, everywhere: bool, sweeps: Path) -> Server:
     """The server of the jobs of a place; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
     config = uvicorn.Config(
-        application(place, access, everywhere=everywhere),
+        application(place, access, everywhere=everywhere, sweeps=sweeps),
         access_log=False,
         log_level="warning",
         server_header=False,

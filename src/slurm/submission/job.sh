@@ -11,10 +11,20 @@ moved_on() {
 
 has_outcome() { [ -e "$job/outcomes/$index.json" ]; }
 
+# note_log DIRECTORY FIRST: says in the log where the output is, if Slurm writes it elsewhere. A plugin of the site can
+# change the path. The program's own standard output is a pipe in $(…), so this names the process.
+note_log() {
+    local log=$2+${SLURM_ARRAY_TASK_ID:-0}
+    log=$1/${log#0+}.log
+    [ -e "$log" ] || [ ! -d "$1" ] || printf '%s\n' \
+        "The cluster writes the output of this job to $(readlink "/proc/$$/fd/1") on $(uname -n), not to this file." > "$log"
+}
+
 # write_failure FILE: writes FILE, a record of the failure, for a process that a signal or os._exit ended.
 # ln, unlike mv, keeps an existing record; mv is for file systems without hard links.
 write_failure() {
     local record=$1 hidden=${1%/*}/.$index.$$ phase=process id
+    [ -d "$job" ] || printf '%s\n' "$(uname -n) does not see $job. Choose a root that all nodes see: Cluster(…, root=…)" >&2
     # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
     [ "$status" -ne 143 ] || sleep 5
     if ! has_outcome && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then

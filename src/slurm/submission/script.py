@@ -100,6 +100,7 @@ def render(  # noqa: PLR0913 - each by its name
     succeeded = f'{start} slurm.runner.succeeded {shlex.join([root, key])} "$index"'
     return "\n".join([
         *_head(directives, key, job),
+        f'note_log "$job/{LOGS}" "${{1:-0}}"',
         *_logs(ranks=ranks is not None, stderr=separate_stderr),
         *(['moved_on "${2:-0}"'] if retry else ()),
         *_teardown(lines),

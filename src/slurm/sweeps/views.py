@@ -89,6 +89,22 @@ def recent_of(snapshot: Snapshot, limit: int) -> list[Point]:
     return sorted(ended, key=lambda point: -_time(point))[:limit]
 
 
+def facts_of_point(point: Point) -> dict[str, Any]:
+    """The facts about a point, as plain data."""
+    ended = point.ended
+    return {
+        "point": point.number,
+        "state": str(point.state),
+        "source": point.source,
+        "params": dict(point.params),
+        "ended": ended and ended.ended,
+        "seconds": ended and ended.seconds,
+        "node": point.node,
+        "metrics": dict((ended and ended.metrics) or {}),
+        "error": message(ended) if ended and not ended.succeeded else None,
+    }
+
+
 def why_of(snapshot: Snapshot, number: int, name: str) -> str:
     """Tell why a point of the sweep `name` is as it is, and what to do. Raises ConfigurationError for no such point."""
     if not 0 <= number < len(snapshot.points):

@@ -187,8 +187,11 @@ def of_status(status: FinalStatus, facts: Facts, failed_upstream: str | None = N
     else:
         known = f"its last known state is {report.word}" if report else "the scheduler doesn't know it"
         kind, problem = JobLost, f"is lost: it left no outcome, and {known}"
+    advice = ""
+    if status.state is JobState.FAILED and not facts.tail:
+        advice = ". Perhaps its node does not see this directory: check it with `slurm doctor --run-job`"
     return kind(
-        f"{_subject(facts)} {problem}{reason}." + (f" {facts.log_text}" if facts.job_id else ""),
+        f"{_subject(facts)} {problem}{reason}." + (f" {facts.log_text}{advice}" if facts.job_id else ""),
         key=facts.key,
         index=facts.index,
         job_id=facts.job_id,

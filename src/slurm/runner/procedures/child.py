@@ -13,8 +13,9 @@ import traceback
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from slurm.protocol.procedures import INIT
+from slurm.protocol.procedures import EXPECTED, INIT
 from slurm.runner.procedures.interface import ProcedureStopped, procedure
+from slurm.runner.procedures.signatures import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,8 +62,11 @@ class _Child:
         if not self._make("load", 0, lambda: self._load(plan)):
             return 1
         init = getattr(self._module, INIT, None)
-        functions = [name for name, value in vars(self._module).items() if callable(value) and name[0] != "_"]
-        self._send({"say": "loaded", "functions": functions, "init": callable(init)})
+        public = {name: value for name, value in vars(self._module).items() if callable(value) and name[0] != "_"}
+        functions = {name: parameters_of(value) for name, value in public.items()}
+        expected = getattr(self._module, EXPECTED, None)
+        told = {"expected": expected} if isinstance(expected, (int, float)) else {}
+        self._send({"say": "loaded", "functions": functions, "init": callable(init), **told})
         if callable(init) and not self._make(INIT, 0, lambda: init(*plan["args"], **plan["kwargs"])):
             return 1
         self._send({"say": "ready"})
@@ -75,7 +79,7 @@ class _Child:
         path, text = plan["path"], plan["text"]
         self._module.__file__ = path
         sys.argv = [path]
-        if directory := os.path.dirname(path):
+        if os.path.isabs(directory := os.path.dirname(path)):
             sys.path.insert(0, directory)
         sys.modules[self._module.__name__] = self._module
         linecache.cache[path] = len(text), None, text.splitlines(keepends=True), path
@@ -133,9 +137,12 @@ class _Child:
 
     def _read(self) -> None:
         """Read what the parent sends, while the main thread runs the script."""
-        with open(self._commands, "rb") as lines:
-            for line in lines:
-                message = json.loads(line)
+        rest = b""
+        while block := os.read(
+            self._commands, 1 << 16
+        ):  # a file has a lock, which the end of the program would wait for
+            *lines, rest = (rest + block).split(b"\n")
+            for message in map(json.loads, lines):
                 if message["do"] in ("message", "override"):
                     procedure.receive(message)
                 else:

@@ -7,6 +7,7 @@ import os
 import time
 
 from slurm.protocol.frames import write_at
+from slurm.protocol.procedures import ENDED
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import print_to_log
 
@@ -23,8 +24,11 @@ class EventLog:
         self._path, self._attempt = path, attempt
         with open(path, "ab+") as file:  # hooks may have written lines
             file.seek(0)
-            self.earlier = any(b'"event": "state"' in line for line in file)
-            """Whether another attempt has written states."""
+            states = [event for event in map(json.loads, file) if event.get("event") == "state"]
+            self.earlier = any(event["attempt"] > 0 or event["state"] in ENDED for event in states)
+            """Whether another attempt has written states, or the client that prepared it has said its end."""
+            self.prepared = bool(states)
+            """Whether that client has written states."""
             self._offset = file.seek(0, os.SEEK_END)
         self._unwritten = bytearray()
         self._warned = False

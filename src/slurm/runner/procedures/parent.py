@@ -24,6 +24,7 @@ from slurm.runner.procedures.commands import CommandReader
 from slurm.runner.procedures.events import EventLog
 from slurm.runner.procedures.overrides import OverrideReader
 from slurm.runner.procedures.script_process import ScriptProcess
+from slurm.runner.procedures.signatures import misfit
 from slurm.runner.procedures.slots import Held, Slot
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from slurm.runner.procedures.commands import Command
 
 _POLL_SECONDS = 0.05
-_ENDING_POLL_SECONDS = 0.01
+_ENDING_POLL_SECONDS, _STUCK_POLL_SECONDS = 0.01, 1.0
 _KILL_SECONDS = 10.0
 """Processes that live so long after SIGKILL are reported, because they cannot be killed."""
 _TERMINATED = 143  # 128 + SIGTERM
@@ -65,7 +66,7 @@ class _Parent:
         self._commands = CommandReader(f"{job.directory}/{INBOX}")
         self._queued: deque[Command] = deque()
         self._state, self._since = names.CREATING, 0.0
-        self._functions: tuple[str, ...] = ()
+        self._functions: dict[str, list[Any] | None] = {}
         self._end: _End | None = None
         self._kill_at = self._give_up_at = float("inf")
         self._child_left, self._terminated = True, False
@@ -82,16 +83,15 @@ class _Parent:
         except (OSError, AttributeError) as error:
             raise ScriptFailed(f"procedures need Linux, to find all processes of a script: {error}") from None
         awake = self._catch_signals()
-        self._say(names.IDLE, host=self._job.host, pid=os.getpid())
-        self._say(names.LOADING)
+        if not self._events.prepared:
+            self._say(names.IDLE)
+        self._say(names.LOADING, host=self._job.host, pid=os.getpid())
         self._script = ScriptProcess(sys.executable)
         self._pass_on_overrides()
         script, init = self._plan.script, self._plan.init
         self._script.tell(do="load", path=script.path, text=script.text, args=init.args, kwargs=init.kwargs)
         while True:
-            pause = _ENDING_POLL_SECONDS if self._end and self._child_left is False else _POLL_SECONDS
-            if select.select([awake, self._script.answers], [], [], pause)[0]:
-                _drain(awake)
+            self._sleep(awake)
             for message in self._script.hear():
                 self._hear(message)
             for command in self._commands.take():
@@ -101,6 +101,15 @@ class _Parent:
             self._events.write()
             if self._look() and self._end:
                 return self._finish(self._end)
+
+    def _sleep(self, awake: int) -> None:
+        """Sleep until the next look; less if a signal comes, or the script says something."""
+        if self._child_left:
+            sources, pause = [awake, self._script.answers], _POLL_SECONDS
+        else:  # whose pipe may be at its end, which does not count as something said
+            sources, pause = [awake], _STUCK_POLL_SECONDS if self._stuck else _ENDING_POLL_SECONDS
+        if awake in select.select(sources, [], [], pause)[0]:
+            os.read(awake, 1 << 12)
 
     def _catch_signals(self) -> int:
         """Have signals wake the loop, by a pipe whose end is returned."""
@@ -126,8 +135,8 @@ class _Parent:
     def _hear(self, message: dict[str, Any]) -> None:
         said = message.pop("say", None)
         if said == "loaded":
-            self._functions = tuple(message["functions"])
-            self._say(names.IDLE)
+            self._functions = message["functions"]
+            self._say(names.IDLE, **({"expected": message["expected"]} if "expected" in message else {}))
             if message["init"]:
                 self._say(names.INITIALISING)
         elif said == "ready":
@@ -181,6 +190,8 @@ class _Parent:
         elif function not in self._functions:
             has = ", ".join(self._functions) or "none"
             self._refuse(command, f"the script has no function {function!r}. Its functions: {has}")
+        elif wrong := misfit(self._functions[function], command.fields):
+            self._refuse(command, f"{function} cannot be called so: {wrong}")
         elif held := self._held(command):
             why = f"the slot {self._plan.exclusive!r} is held by {held.key}"
             self._refuse(command, why, holder=held.key, slot=held.number)
@@ -268,6 +279,8 @@ class _Parent:
             sys.stderr.flush()
             os._exit(_TERMINATED)
         self._say(end.state, **({"reason": end.reason} if end.reason else {}))
+        for command in self._queued:
+            self._refuse(command, "the procedure has ended")
         self._settle_abort(end.state)
         self._events.finish()
         if end.state == names.COMPLETE:
@@ -279,10 +292,3 @@ class _Parent:
     def _settle_abort(self, state: str) -> None:
         for event in self._abort.settle(state, self._slot.number if self._slot else 0):
             self._events.add(event)
-
-
-def _drain(pipe: int) -> None:
-    try:
-        os.read(pipe, 1 << 12)
-    except BlockingIOError:
-        pass

@@ -11,7 +11,7 @@ import time
 
 from slurm.protocol import EVENTS, JOBS
 from slurm.protocol.files import commit, open_own
-from slurm.protocol.freshness import retry_absent
+from slurm.protocol.freshness import exists, retry_absent
 from slurm.protocol.procedures import ENDED, EVENT_FILE, MAIN, SLOTS, SlotRecord
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner.procedures.overrides import highest
@@ -62,8 +62,11 @@ class Slot:
             record = SlotRecord.loads(file.read(), where=path)
         if record.key in (None, self._job.key):
             return None
-        events = events_of(self._job.root, record.key)
-        return None if any(_ends(event, record.command) for event in events) else Held(number=number, key=record.key)
+        try:
+            ended = any(_ends(event, record.command) for event in events_of(self._job.root, record.key))
+        except FileNotFoundError:  # only what has ended is removed, as by `slurm gc`
+            ended = not exists(f"{self._job.root}/{JOBS}/{record.key}")
+        return None if ended else Held(number=number, key=str(record.key))
 
 
 def _ends(event: dict[str, Any], command: int) -> bool:

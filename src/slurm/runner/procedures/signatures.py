@@ -1,0 +1,39 @@
+"""Signatures: which arguments the functions of a script take, so that a call that cannot be made is refused."""
+
+from __future__ import annotations
+
+from slurm.protocol.records import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+def parameters_of(function: Callable[..., Any]) -> list[Any] | None:
+    """Return the parameters of a function as JSON: the name and kind of each, and whether it has a default."""
+    from inspect import signature  # noqa: PLC0415 - only the process of the script needs it
+
+    try:
+        found = signature(function).parameters.values()
+    except (TypeError, ValueError):  # some built-in functions have none
+        return None
+    return [[each.name, int(each.kind), each.default is not each.empty] for each in found]
+
+
+def misfit(parameters: list[Any] | None, fields: Mapping[str, Any]) -> str:
+    """Return why a function with these parameters cannot be called with the arguments of a command; "" if it can."""
+    from inspect import Parameter, Signature, _ParameterKind  # noqa: PLC0415 - it is slow to import
+
+    args, kwargs = fields.get("args", []), fields.get("kwargs", {})
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        return "its arguments are no list and no object"
+    if parameters is not None:
+        made = [
+            Parameter(name, _ParameterKind(kind), default=None if has_default else Parameter.empty)
+            for name, kind, has_default in parameters
+        ]
+        try:
+            Signature(made).bind(*args, **kwargs)
+        except TypeError as error:
+            return str(error)
+    return ""
