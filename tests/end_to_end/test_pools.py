@@ -37,6 +37,8 @@ from waiting import until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from testbed.slurm import SlurmTestbed
+
 SOON = 300.0
 """Seconds that a call may take: on a busy machine, a pool waits for free processors."""
 
@@ -172,6 +174,27 @@ def test_a_call_of_an_element_that_ends_is_made_by_another(place: Cluster, tmp_p
         until(element.done)
         (tmp_path / "end").touch()
         assert jobs.results(SOON) == [2, 1]
+
+
+@pytest.mark.slurm
+def test_a_requeued_element_takes_calls_again(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    def state() -> str:
+        return slurm_env.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", job_id).stdout.strip()
+
+    with Cluster("slurm", root=root) as cluster, cluster.pool(workers=2, time="10:00", requeue=True) as pool:
+        lost = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
+        again = say_where_and_wait.with_options(retry=1).on(pool)(0, directory=tmp_path)
+        until(lambda: (tmp_path / "begun").exists() and (tmp_path / "0").exists())
+        job_id = str(pool.jobs[0].job_id)
+        slurm_env.run("scontrol", "requeue", job_id)
+        until(lambda: state() == "PENDING")
+        (tmp_path / "end").touch()
+        time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+        slurm_env.run("scontrol", "update", f"jobid={job_id}", "StartTime=now")  # and not two minutes later
+        assert square.on(pool)(3).result(SOON) == 9
+        with pytest.raises(WorkerDied, match="requeued"):
+            lost.result(SOON)
+        assert again.result(SOON) == 2
 
 
 def test_calls_of_an_element_that_was_cancelled_end_and_those_of_nobody(place: Cluster, tmp_path: Path) -> None:

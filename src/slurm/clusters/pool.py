@@ -229,7 +229,8 @@ def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options
         seconds = float(values.lead(idle))
     except ValueError as error:
         raise OptionError(f"idle={idle!r}: write {error}") from None
-    own = {"cpus_per_task": workers, **options, "no_requeue": True, "reuse": False, "retry": None}
+    own = {"cpus_per_task": workers, **options, "reuse": False, "retry": None}
+    own |= {} if options.get("requeue") else {"no_requeue": True}
     task = Task(element.pool, Settings.parse(own))
     settings, environment = cluster._prepare(task)  # noqa: SLF001 - of this package
     limit = values.seconds(str(settings.options.get("time"))) if settings.options.get("time") else None

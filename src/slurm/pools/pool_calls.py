@@ -13,7 +13,7 @@ from slurm.pools.answers import Answers
 from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
-from slurm.pools.verdicts import Verdicts, cancelled
+from slurm.pools.verdicts import Verdicts, cancelled, requeued
 from slurm.protocol.claims import Claims, claimant, element_of
 from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.protocol.pools import BLOCKS
@@ -40,8 +40,9 @@ _EAGERNESS = 0.05
 _LINGER = 5.0
 """Seconds that the thread waits for more calls."""
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
-_CANCELLED_SECONDS, _FEW = 5.0, 64
-"""So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_RARE_SECONDS, _FEW = 5.0, 64
+"""So often, it is looked for elements that were requeued, and whether another process has cancelled the oldest blocks;
+and for how many of these."""
 _BLOCK_BYTES = 1 << 20
 """A block of several calls has no more bytes."""
 _CANCELLED, _ENDED = "cancelled", "ended"
@@ -178,7 +179,7 @@ class PoolCalls:
         for block in self._blocks.all():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(element_of(name)) if name and name not in self._claims else ""
+            host = self._answers.host(element_of(name)[0]) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
@@ -249,12 +250,14 @@ class PoolCalls:
 
     def _look(self) -> bool:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
-        ended = frozenset(self._ended)  # before reading: all that these have answered is there
-        found = self._read()
-        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
+        ended, attempts = frozenset(self._ended), self._answers.attempts.copy()
+        found = self._read()  # after these: all that ended elements and attempts have answered is there
+        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _RARE_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._blocks.all()[: None if ended else _FEW]:
-                self._conclude_if_over(block, ended)
+            more = ended or any(attempt > 1 for attempt in attempts.values())
+            for block in self._blocks.all()[: None if more else _FEW]:
+                self._conclude_if_over(block, ended, attempts)
+            self._answers.look_for_attempts()
         return bool(found)
 
     def _read(self) -> frozenset[int]:
@@ -273,7 +276,7 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_over(self, block: Block, ended: frozenset[int]) -> None:
+    def _conclude_if_over(self, block: Block, ended: frozenset[int], attempts: Mapping[int, int]) -> None:
         """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
         name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
         if name is None and not others and self._claims[_ENDED].claim(block.number):
@@ -283,16 +286,23 @@ class PoolCalls:
         elif name == _ENDED:
             if not others:
                 self._conclude(block.left, self._verdicts.pool_ended(ended))
-        elif name and element_of(name) in ended:
-            outcome = self._verdicts.of_element(element_of(name))
-            if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
-                self._conclude(block.left, outcome)
-                return
-            try:
-                self._write_again(block)
-            except (OSError, SlurmError) as error:
-                _log.warning("calls of %s are not made again: %s", self.state.key, error)
-                self._conclude(block.left, outcome)
+        elif name:
+            element, attempt = element_of(name)
+            if attempt < attempts[element]:
+                self._conclude_or_write_again(block, requeued(), others=True)
+            elif element in ended:
+                self._conclude_or_write_again(block, self._verdicts.of_element(element), others=others)
+
+    def _conclude_or_write_again(self, block: Block, outcome: Outcome, *, others: bool) -> None:
+        """Conclude calls that their element does not answer, or have another one make them again."""
+        if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
+            self._conclude(block.left, outcome)
+            return
+        try:
+            self._write_again(block)
+        except (OSError, SlurmError) as error:
+            _log.warning("calls of %s are not made again: %s", self.state.key, error)
+            self._conclude(block.left, outcome)
 
     def _write_again(self, block: Block) -> None:
         """Write the calls of a block that have no answers once more, as the next attempt."""

@@ -43,9 +43,6 @@ def pool(element: int, elements: int, workers: int, idle: float, seconds: float 
     Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
     """
     job = current_job()
-    if job.attempt > 1:  # what its first attempt had claimed is not known to be unmade
-        print_to_log("this element was requeued: it takes no calls, because its earlier attempt may have made some\n")
-        return 0
     return _Element(job, element, elements, Workers(job, elements, workers), idle=idle, seconds=seconds).run()
 
 

@@ -87,7 +87,7 @@ class Worker:
     def _job_of(self, client: int) -> JobContext:
         key = client_key(self._job.key, client)
         if key != self._current.key:
-            self._current = self._job.replace(key=key, index=0)
+            self._current = self._job.replace(key=key, index=0, attempt=1)
             set_current(self._current)
         return self._current
 
