@@ -51,6 +51,7 @@ _CLIENT_ONLY = (
     *("cli/", "clusters/pool.py", "doctor/", "pools/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
     *("clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/remove_"),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
+    "clusters/joblib_backend.py",
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
 _IMPORTED = "sweeps/__init__.py"

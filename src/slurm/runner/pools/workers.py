@@ -39,7 +39,7 @@ class Workers:
     """Up to `size` worker processes, each of which makes the calls of one piece at a time."""
 
     def __init__(self, job: JobContext, elements: int, size: int) -> None:
-        self._job, self._elements, self._size = job, elements, size
+        self._job, self._elements, self._size = job.replace(cpus=max(1, job.cpus // size)), elements, size
         self._processes: list[WorkerProcess] = []
         self._left: list[Piece] = []  # without a worker, mostly because theirs has died
         self._deaths: dict[tuple[int, int], int] = {}
