@@ -14,6 +14,7 @@ from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.verdicts import Verdicts, cancelled, requeued
+from slurm.protocol import freshness
 from slurm.protocol.claims import Claims, claimant, element_of
 from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.protocol.pools import BLOCKS
@@ -205,8 +206,9 @@ class PoolCalls:
         if where is None:
             return b""
         path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
+        freshness.freshen_size(path)
         try:
-            with open(path, "rb") as log:
+            with freshness.retry_absent(lambda path: open(path, "rb"), path) as log:
                 log.seek(where.begin + begin)
                 return log.read() if where.end is None else log.read(max(0, where.end - log.tell()))
         except FileNotFoundError:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from slurm.protocol.files import open_own
+from slurm.protocol.freshness import freshen_size
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ class FrameReader:
 
         Raises OSError, and UntrustedFile if another user can write to the file.
         """
+        freshen_size(self.path)
         with open_own(self.path) as file:
             size = _READ_BYTES
             while data := os.pread(file.fileno(), size, self.offset):
@@ -124,6 +126,7 @@ class FrameReader:
 
     def heads(self) -> Iterator[tuple[Head, int]]:
         """Yield the heads that have been added, with their offsets. The bodies are not read, and may come later."""
+        freshen_size(self.path)
         with open_own(self.path) as file:
             while data := os.pread(file.fileno(), _READ_BYTES, self.offset):
                 at = 0
@@ -153,6 +156,7 @@ def wait_for_frame(path: str, offset: int, seconds: float) -> Frame:
         if time.monotonic() > end:
             raise OSError(f"{path}: what is written at {offset} is damaged")
         time.sleep(0.02)
+        freshen_size(path)
     return frame
 
 
