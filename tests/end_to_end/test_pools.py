@@ -246,14 +246,18 @@ def test_calls_go_on_when_their_client_was_killed(local: Cluster, root: Path, tm
         from slurm import Cluster, task
         def note(x):
             pathlib.Path({str(notes)!r}, str(x)).touch()
+            return -x
         with Cluster("local", root={str(root)!r}) as cluster:
             pool = cluster.pool(workers=2, time="5:00", idle=2)
-            task(note).on(pool).map(range(300))
+            print(task(note).on(pool).map(range(2000)).key, flush=True)
             os.kill(os.getpid(), 9)
     """)
     killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    until(lambda: len(list(notes.iterdir())) == 300)
+    jobs = local.job(killed.stdout.strip())
+    assert isinstance(jobs, JobArray)
+    assert jobs.results(SOON) == [-x for x in range(2000)]
+    assert len(list(notes.iterdir())) == 2000
     (elements,) = local.jobs("pool")
     until(elements.done)
 
