@@ -24,6 +24,7 @@ LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 400, 50
 CATCH_ALLS = {
     "runner/debugger.py": 1,
     "runner/pools/resolver.py": 1,
+    "runner/pools/worker.py": 1,
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/replay.py": 2,

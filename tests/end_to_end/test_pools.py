@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -350,6 +351,33 @@ def know_the_worker() -> tuple[int, int, int]:
     worker = current_worker()
     worker.state["calls"] = worker.state.get("calls", 0) + 1
     return worker.rank, worker.world_size, worker.state["calls"]
+
+
+def load(value: int, path: Path) -> None:
+    if value < 0:
+        raise ValueError("no model")
+    current_worker().state["model"] = value
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+@task
+def use_the_model(x: int) -> tuple[int, int]:
+    return x * int(current_worker().state["model"]), os.getpid()
+
+
+def test_workers_are_prepared_once_and_replaced_after_so_many_calls(local: Cluster, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    with local.pool(workers=2, initializer=load, initargs=(3, prepared), max_calls_per_worker=7) as pool:
+        found = use_the_model.on(pool).map(range(100)).results(SOON)
+    assert [value for value, _ in found] == [3 * x for x in range(100)]
+    calls = Counter(pid for _, pid in found)
+    assert max(calls.values()) <= 7
+    assert calls.keys() <= {int(line) for line in prepared.read_text().split()}
+    with local.pool(workers=1, time="10:00", initializer=load, initargs=(-1, prepared)) as pool:
+        with pytest.raises((PoolEnded, PoolError), match="initializer of the pool raised ValueError: no model"):
+            use_the_model.on(pool)(1).result(SOON)
+        assert "in load" in pool.jobs[0].logs(rank="all")[1]
 
 
 def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:

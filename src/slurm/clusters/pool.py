@@ -25,6 +25,7 @@ from slurm.protocol import CLIENTS
 from slurm.protocol.directories import make_private
 from slurm.protocol.pools import POOL, client_key
 from slurm.runner.pools import element
+from slurm.runner.pools.worker import WorkerSettings
 from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import pickle_calls, unpacked
 from slurm.storage.keys import new_key
@@ -243,7 +244,9 @@ def pool(
 
 
 def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options: Mapping[str, Any]) -> Pool:
-    place = cluster.place
+    place, options = cluster.place, dict(options)
+    most = whole(options.pop("max_calls_per_worker", 0), "max_calls_per_worker")
+    each = WorkerSettings(most, options.pop("initializer", None), tuple(options.pop("initargs", ())))
     try:
         seconds = float(values.lead(idle))
     except ValueError as error:
@@ -263,7 +266,7 @@ def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options
     make_private(f"{directory}/{CLIENTS}")
     try:
         files = ClientFiles.create(directory, nodes)
-        calls: list[Arguments] = [((number, nodes, workers, seconds, end), {}) for number in range(nodes)]
+        calls: list[Arguments] = [((number, nodes, workers, seconds, end, each), {}) for number in range(nodes)]
         draft = describe(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
         submission = draft.submission.replace(pool={"workers": workers})
         state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 BLOCK, CLOSED, CANCEL = 1, 2, 3
 """The kinds of frames in `calls`: calls to make; that no more follow; and calls to cancel, from `first` on."""
-RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED = 11, 12, 13, 14, 15, 16
+RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED, BROKEN = 11, 12, 13, 14, 15, 16, 17
 """The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
-own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; and that
-a call was cancelled."""
+own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; that a
+call was cancelled; and, only from a worker to its parent, that the initializer has failed, with the error as text."""
 
 _MAGIC = b"slf"
 _HEAD = Struct("<3sBQQIIddIQI")

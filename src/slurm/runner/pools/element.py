@@ -15,7 +15,7 @@ from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, HERE, FrameReader, Head
 from slurm.protocol.pools import BLOCKS, OUT, outbox_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import current_job, print_to_log
-from slurm.runner.pools.worker import Piece
+from slurm.runner.pools.worker import Piece, WorkerSettings
 from slurm.runner.pools.workers import Workers
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _BUSY_SECONDS = 0.1
 _SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
 
 
+_DEFAULTS = WorkerSettings()
+
+
 class _Seen(NamedTuple):
     """A block that nobody has claimed yet, as far as is known here."""
 
@@ -37,13 +40,16 @@ class _Seen(NamedTuple):
     since: float
 
 
-def pool(element: int, elements: int, workers: int, idle: float, seconds: float | None) -> int:
+def pool(
+    element: int, elements: int, workers: int, idle: float, seconds: float | None, settings: WorkerSettings = _DEFAULTS
+) -> int:
     """Serve as element `element` of a pool; return the number of calls made.
 
     Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
     """
     job = current_job()
-    return _Element(job, element, elements, Workers(job, elements, workers), idle=idle, seconds=seconds).run()
+    with_workers = Workers(job, elements, workers, settings)
+    return _Element(job, element, elements, with_workers, idle=idle, seconds=seconds).run()
 
 
 class _Client:
@@ -164,8 +170,8 @@ class _Element:
             self._serve()
         finally:
             self._workers.shutdown()
-        for client in self._clients:
-            client.finish()
+            for client in self._clients:
+                client.finish()
         return self._calls
 
     def _serve(self) -> None:
