@@ -51,3 +51,4 @@ def test_calls_on_a_node_that_fails_end_or_are_made_on_another(start: Start, roo
             else:
                 assert job.result(120) == 1
         assert retried.results(120) == [2 if failed else 1 for failed in on_node[2:]]
+    until(pool.jobs.done)

@@ -327,10 +327,12 @@ class PoolCalls:
         """Write the calls that have waited for others, or conclude them. Raises SlurmError."""
         for held, outcome in self.held.ready():
             if outcome is not None:
-                self._conclude([held.number], outcome)
-            else:
-                where = places(held.needs, self._place_of)
-                self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
+                self._conclude(self.held.take([held.number]), outcome)
+                continue
+            with self.held.writing(held.number) as waits:  # and is not cancelled at this moment
+                if waits:
+                    where = places(held.needs, self._place_of)
+                    self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
         if self.none_left and self.held:
             self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
 

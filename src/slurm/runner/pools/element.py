@@ -27,8 +27,6 @@ _FOREIGN_SECONDS = 0.005
 _BUSY_SECONDS = 0.1
 """While all workers are busy, calls are only cancelled, and looked for after so long a time."""
 _SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
-
-
 _DEFAULTS = WorkerSettings()
 
 
