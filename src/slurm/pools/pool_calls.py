@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
+_SHORTEST_PAUSE, _PAUSE_OF_MANY, _LONGEST_PAUSE = 0.001, 0.004, 0.5
+_MANY = 16
+"""If so many blocks have no answer, it is looked for answers less often, because they come together."""
 _EAGERNESS = 0.05
 """Answers are looked for after this share of the time since the last one, or the last call."""
 _LINGER = 5.0
@@ -245,7 +247,11 @@ class PoolCalls:
             last = now if found else last
             with self._changed:
                 took = 0.0 if found else min(now - begin, 0.005)
-                shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._pool.elements)
+                shortest = max(
+                    _PAUSE_OF_MANY if len(self._blocks) > _MANY else _SHORTEST_PAUSE,
+                    20 * took,
+                    0.001 * self._pool.elements,
+                )
                 eager = _EAGERNESS * (now - max(last, self._added_at))
                 if self._busy:
                     self._changed.wait(max(shortest, min(eager, _LONGEST_PAUSE)))

@@ -21,7 +21,7 @@ from slurm.runner.pools.workers import Workers
 if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.5
 _FOREIGN_SECONDS = 0.005
 """A block that should be another element's is anybody's after this time."""
 _BUSY_SECONDS = 0.1
