@@ -26,6 +26,7 @@ CATCH_ALLS = {
     "compat/submitit/debug.py": 2,
     "runner/debugger.py": 1,
     "runner/pools/resolver.py": 1,
+    "runner/pools/worker.py": 1,
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,
     "cli/replay.py": 2,

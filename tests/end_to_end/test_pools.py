@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,8 @@ from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from testbed.slurm import SlurmTestbed
 
 SOON = 300.0
 """Seconds that a call may take: on a busy machine, a pool waits for free processors."""
@@ -174,6 +177,27 @@ def test_a_call_of_an_element_that_ends_is_made_by_another(place: Cluster, tmp_p
         assert jobs.results(SOON) == [2, 1]
 
 
+@pytest.mark.slurm
+def test_a_requeued_element_takes_calls_again(slurm_env: SlurmTestbed, root: Path, tmp_path: Path) -> None:
+    def state() -> str:
+        return slurm_env.run("squeue", "-h", "-t", "all", "-o", "%T", "-j", job_id).stdout.strip()
+
+    with Cluster("slurm", root=root) as cluster, cluster.pool(workers=2, time="10:00", requeue=True) as pool:
+        lost = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
+        again = say_where_and_wait.with_options(retry=1).on(pool)(0, directory=tmp_path)
+        until(lambda: (tmp_path / "begun").exists() and (tmp_path / "0").exists())
+        job_id = str(pool.jobs[0].job_id)
+        slurm_env.run("scontrol", "requeue", job_id)
+        until(lambda: state() == "PENDING")
+        (tmp_path / "end").touch()
+        time.sleep(1)  # Slurm may start it under the feet of its own cleaning up
+        slurm_env.run("scontrol", "update", f"jobid={job_id}", "StartTime=now")  # and not two minutes later
+        assert square.on(pool)(3).result(SOON) == 9
+        with pytest.raises(WorkerDied, match="requeued"):
+            lost.result(SOON)
+        assert again.result(SOON) == 2
+
+
 def test_calls_of_an_element_that_was_cancelled_end_and_those_of_nobody(place: Cluster, tmp_path: Path) -> None:
     with place.pool(workers=1, time="10:00") as pool:
         begun = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
@@ -223,14 +247,18 @@ def test_calls_go_on_when_their_client_was_killed(local: Cluster, root: Path, tm
         from slurm import Cluster, task
         def note(x):
             pathlib.Path({str(notes)!r}, str(x)).touch()
+            return -x
         with Cluster("local", root={str(root)!r}) as cluster:
             pool = cluster.pool(workers=2, time="5:00", idle=2)
-            task(note).on(pool).map(range(300))
+            print(task(note).on(pool).map(range(2000)).key, flush=True)
             os.kill(os.getpid(), 9)
     """)
     killed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    until(lambda: len(list(notes.iterdir())) == 300)
+    jobs = local.job(killed.stdout.strip())
+    assert isinstance(jobs, JobArray)
+    assert jobs.results(SOON) == [-x for x in range(2000)]
+    assert len(list(notes.iterdir())) == 2000
     (elements,) = local.jobs("pool")
     until(elements.done)
 
@@ -323,6 +351,33 @@ def know_the_worker() -> tuple[int, int, int]:
     worker = current_worker()
     worker.state["calls"] = worker.state.get("calls", 0) + 1
     return worker.rank, worker.world_size, worker.state["calls"]
+
+
+def load(value: int, path: Path) -> None:
+    if value < 0:
+        raise ValueError("no model")
+    current_worker().state["model"] = value
+    with path.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
+@task
+def use_the_model(x: int) -> tuple[int, int]:
+    return x * int(current_worker().state["model"]), os.getpid()
+
+
+def test_workers_are_prepared_once_and_replaced_after_so_many_calls(local: Cluster, tmp_path: Path) -> None:
+    prepared = tmp_path / "prepared"
+    with local.pool(workers=2, initializer=load, initargs=(3, prepared), max_calls_per_worker=7) as pool:
+        found = use_the_model.on(pool).map(range(100)).results(SOON)
+    assert [value for value, _ in found] == [3 * x for x in range(100)]
+    calls = Counter(pid for _, pid in found)
+    assert max(calls.values()) <= 7
+    assert calls.keys() <= {int(line) for line in prepared.read_text().split()}
+    with local.pool(workers=1, time="10:00", initializer=load, initargs=(-1, prepared)) as pool:
+        with pytest.raises((PoolEnded, PoolError), match="initializer of the pool raised ValueError: no model"):
+            use_the_model.on(pool)(1).result(SOON)
+        assert "in load" in pool.jobs[0].logs(rank="all")[1]
 
 
 def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:

@@ -122,6 +122,36 @@ with Cluster("slurm", root=ROOT):
     assert found == [3, [3, "DependencyFailed"]]
 
 
+def test_calls_of_a_pool_and_their_answers_are_seen(on_client: Run) -> None:
+    found = on_client("""
+@task
+def square(x):
+    print("square of", x)
+    return x * x
+
+@task
+def wait(mark):
+    Path(MARKS, mark).touch()
+    time.sleep(600)
+
+with Cluster("slurm", root=ROOT) as cluster, cluster.pool(nodes=2, workers=1, time="10:00") as pool:
+    jobs = square.on(pool).map(range(300))
+    found = [sum(jobs.results(100)), jobs[7].logs()]
+    found.append(task(sum).on(pool)([jobs[3], jobs[250]]).result(100))
+    found.append(task(len).on(pool)(task(lambda: bytes(3_000_000)).on(pool)()).result(100))
+    runs = wait.on(pool)("begun")
+    while not Path(MARKS, "begun").exists():
+        time.sleep(0.05)
+    runs.cancel()
+    found.append(type(runs.exception(100)).__name__)
+    with cluster.pool(pool.key) as other:
+        found.append(square.on(other)(9).result(100))
+    print(json.dumps(found))
+""")
+    total = sum(x * x for x in range(300))
+    assert found == [total, "square of 7\n", 9 + 62500, 3_000_000, "JobCancelled", 81]
+
+
 def test_a_failed_call_is_retried_once_and_no_claim_is_taken_over(on_client: Run) -> None:
     attempts, value, log = on_client("""
 import io, logging

@@ -110,7 +110,7 @@ def test_what_is_known_of_directories_is_bounded(tmp_path: Path, monkeypatch: py
 MOUNTS = """\
 22 1 259:1 / / rw,relatime shared:1 - ext4 /dev/root rw
 30 22 0:40 / /home rw,nosuid shared:2 master:1 - nfs4 server:/home rw,vers=4.2
-31 22 0:41 / /mnt/a\\040b rw - nfs server:/b rw
+31 22 0:41 / /mnt/a\\040b rw - nfs server:/b rw,nocto
 32 22 0:42 / /data rw,nosuid - fuse.sshfs host:/data rw
 33 22 0:43 / /usb rw - fuseblk /dev/sdb1 rw
 34 22 0:44 / /scratch rw - lustre 10.0.0.1@tcp:/scratch rw
@@ -120,6 +120,7 @@ MOUNTS = """\
 
 def test_file_systems_that_cache_are_known_by_their_kind() -> None:
     assert freshness.caching_devices(MOUNTS.encode().splitlines()) == {"0:40", "0:41", "0:42"}
+    assert freshness.devices_with_old_sizes(MOUNTS.encode().splitlines()) == {"0:41", "0:42"}
 
 
 @pytest.mark.parametrize("state", [JobState.COMPLETED, JobState.RUNNING])

@@ -37,8 +37,8 @@ _PORT = 8000
 def serve(host: str, port: int, path: str | None, sweeps: str, cluster: str | None) -> None:
     """Serve jobs over HTTP to this machine, with a page for browsers, until Ctrl-C.
 
-    Prints the address of the page, with a token: a person who has it can cancel and submit jobs as you. A second address
-    may only be read. Needs the extra: pip install "slurm-tasks[server]".
+    Prints the address of the page, with a token: a person who has it can cancel and submit jobs as you. A second
+    address may only be read. Needs the extra: pip install "slurm-tasks[server]".
     """
     try:
         from slurm.server import serving  # noqa: PLC0415 - slow to import, and an extra

@@ -25,6 +25,7 @@ from slurm.protocol import CLIENTS
 from slurm.protocol.directories import make_private
 from slurm.protocol.pools import POOL, client_key
 from slurm.runner.pools import element
+from slurm.runner.pools.worker import WorkerSettings
 from slurm.sanitize.numbers import whole
 from slurm.serialization.pickling import pickle_calls, unpacked
 from slurm.storage.keys import new_key
@@ -34,6 +35,7 @@ from slurm.tasks.task import REDUCERS, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import timedelta
     from types import TracebackType
 
@@ -51,6 +53,8 @@ Duration = Union[float, str, "timedelta"]
 
 _LEAD, _LEAD_SHARE = 30.0, 0.1
 """An element takes no more calls so many seconds before its time limit, or this share of it if that is less."""
+
+_THREADS = "OMP_NUM_THREADS"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -158,7 +162,23 @@ class Pool:
 
         `initializer(*initargs)` is called once in each worker, before its first call of this executor.
         """
-        return ClusterExecutor(self, {}, initializer=initializer, initargs=initargs)
+        made = ClusterExecutor(self, {}, initializer=initializer, initargs=initargs)
+        made._max_workers = self._workers  # noqa: SLF001 - which libraries read
+        return made
+
+    def joblib(self, **options: Any) -> AbstractContextManager[Any]:
+        """A `with` block in which joblib.Parallel, and so scikit-learn's `n_jobs`, runs on the workers.
+
+        `options` are those of `joblib.parallel_config`, such as `n_jobs`, which is all workers by default.
+        """
+        from joblib import parallel_config  # noqa: PLC0415 - it is no dependency of this library
+
+        from slurm.clusters.joblib_backend import JoblibBackend  # noqa: PLC0415 - as above
+
+        found: AbstractContextManager[Any] = parallel_config(
+            backend=JoblibBackend(self.executor(), self._workers), **{"n_jobs": -1, **options}
+        )
+        return found
 
     def _refuse(self, of: Task[..., Any]) -> None:
         """Raise PoolError for a task that a pool cannot run."""
@@ -224,13 +244,20 @@ def pool(
 
 
 def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options: Mapping[str, Any]) -> Pool:
-    place = cluster.place
+    place, options = cluster.place, dict(options)
+    most = whole(options.pop("max_calls_per_worker", 0), "max_calls_per_worker")
+    each = WorkerSettings(most, options.pop("initializer", None), tuple(options.pop("initargs", ())))
     try:
         seconds = float(values.lead(idle))
     except ValueError as error:
         raise OptionError(f"idle={idle!r}: write {error}") from None
-    own = {"cpus_per_task": workers, **options, "no_requeue": True, "reuse": False, "retry": None}
+    own = {"cpus_per_task": workers, **options, "reuse": False, "retry": None}
+    own |= {} if options.get("requeue") else {"no_requeue": True}
     task = Task(element.pool, Settings.parse(own))
+    if _THREADS not in {**cluster.options.env, **task.terms.options.env}:
+        threads = max(1, int(str(task.terms.options.get("cpus_per_task"))) // workers)
+        own["env"] = {**task.terms.options.env, _THREADS: f"{threads}"}
+        task = Task(element.pool, Settings.parse(own))
     settings, environment = cluster._prepare(task)  # noqa: SLF001 - of this package
     limit = values.seconds(str(settings.options.get("time"))) if settings.options.get("time") else None
     end = None if limit is None else limit - min(_LEAD, _LEAD_SHARE * limit)
@@ -239,7 +266,7 @@ def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options
     make_private(f"{directory}/{CLIENTS}")
     try:
         files = ClientFiles.create(directory, nodes)
-        calls: list[Arguments] = [((number, nodes, workers, seconds, end), {}) for number in range(nodes)]
+        calls: list[Arguments] = [((number, nodes, workers, seconds, end, each), {}) for number in range(nodes)]
         draft = describe(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
         submission = draft.submission.replace(pool={"workers": workers})
         state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)

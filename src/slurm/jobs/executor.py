@@ -87,6 +87,7 @@ class ClusterExecutor(Executor):
             raise OptionError("max_workers and max_concurrent are the same limit here: leave one out")
         self._most = max_workers or (int(limit) if limit else None)
         self._cluster = cluster
+        self._max_workers = self._most  # dask reads it, of any executor
         self._backlog = Backlog(self._most)
         self._initializer = getattr(initializer, "unwrapped", initializer)
         self._initargs, self._token = tuple(initargs), uuid.uuid4().hex

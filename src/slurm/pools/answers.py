@@ -8,7 +8,7 @@ import json
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
-from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED, freshness
 from slurm.protocol.checking import read as read_record
 from slurm.protocol.files import open_own
 from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, FrameReader, read_frame
@@ -31,9 +31,17 @@ _READ_BYTES = 1 << 20
 class _Place(NamedTuple):
     """Where the answer to a call is, and who gave it."""
 
-    element: int
+    outbox: int
     worker: int
     offset: int
+
+
+class _Outbox(NamedTuple):
+    """The answers of an attempt of an element."""
+
+    element: int
+    attempt: int
+    frames: FrameReader
 
 
 class Output(NamedTuple):
@@ -54,13 +62,28 @@ class Answers:
 
     def __init__(self, directory: str, elements: int) -> None:
         self._directory = directory
-        self._outboxes = [FrameReader(f"{directory}/{OUT}/{outbox_name(element)}") for element in range(elements)]
+        self._outboxes: list[_Outbox] = []
+        self.attempts: dict[int, int] = {}
+        """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
+        for element in range(elements):
+            self._add_outbox(element, 1)
         self._places: dict[int, _Place] = {}
-        self._begun: dict[int, tuple[int, Head]] = {}  # with their elements; long calls that have no answer
+        self._begun: dict[int, tuple[int, Head]] = {}  # with their outboxes; long calls that have no answer
         self._attempts: dict[int, int] = {}  # of calls that were written more than once, the last
         self._unread: dict[int, Frame] = {}  # whose results nobody has asked for yet
         self._concluded: dict[int, Outcome] = {}
         self._hosts: dict[int, list[str]] = {}
+
+    def _add_outbox(self, element: int, attempt: int) -> None:
+        path = f"{self._directory}/{OUT}/{outbox_name(element, attempt)}"
+        self._outboxes.append(_Outbox(element, attempt, FrameReader(path)))
+        self.attempts[element] = attempt
+
+    def look_for_attempts(self) -> None:
+        """Find the outboxes of elements that the scheduler has requeued."""
+        for element, attempt in list(self.attempts.items()):
+            if freshness.exists(f"{self._directory}/{OUT}/{outbox_name(element, attempt + 1)}"):
+                self._add_outbox(element, attempt + 1)
 
     def read(self, found: set[int]) -> None:
         """Read what has been added; add the calls that have ended by it to `found`. The first end of a call counts.
@@ -68,28 +91,28 @@ class Answers:
         Raises the OSError or SlurmError of an outbox that cannot be read, after the others have been read.
         """
         trouble: OSError | SlurmError | None = None
-        for element in range(len(self._outboxes)):
+        for outbox in range(len(self._outboxes)):
             try:
-                found.update(self._read_outbox(element))
+                found.update(self._read_outbox(outbox))
             except (OSError, SlurmError) as error:
                 trouble = error
         if trouble is not None:
             raise trouble
 
-    def _read_outbox(self, element: int) -> Iterator[int]:
-        for frame in self._outboxes[element].frames():
+    def _read_outbox(self, outbox: int) -> Iterator[int]:
+        for frame in self._outboxes[outbox].frames.frames():
             number = frame.head.number
             if frame.head.kind == HERE:
-                self._hosts[element] = frame.body.decode().split("\n")
+                self._hosts[outbox] = frame.body.decode().split("\n")
             elif self.has(number):
                 continue
             elif frame.head.attempt >= self._attempts.get(number, 1):
                 if frame.head.kind == BEGUN:
-                    self._begun[number] = element, frame.head
+                    self._begun[number] = outbox, frame.head
                     continue
                 self._begun.pop(number, None)
                 self._unread[number] = frame
-                self._places[number] = _Place(element, frame.head.worker, frame.offset)
+                self._places[number] = _Place(outbox, frame.head.worker, frame.offset)
                 yield number
 
     def expect(self, numbers: range, attempt: int) -> None:
@@ -110,14 +133,17 @@ class Answers:
     def place_of(self, number: int) -> tuple[str, int] | None:
         """The name of the outbox that has the answer to a call, and its offset; None if there is none."""
         place = self._places.get(number)
-        return (outbox_name(place.element), place.offset) if place else None
+        if place is None:
+            return None
+        outbox = self._outboxes[place.outbox]
+        return outbox_name(outbox.element, outbox.attempt), place.offset
 
     def worker_of(self, number: int) -> tuple[int, int]:
         """The element that makes or has made a call, as far as is known, and its worker; else zeros."""
         if place := self._places.get(number):
-            return place.element, place.worker
-        element, head = self._begun.get(number, (0, None))
-        return element, head.worker if head else 0
+            return self._outboxes[place.outbox].element, place.worker
+        outbox, head = self._begun.get(number, (0, None))
+        return self._outboxes[outbox].element, head.worker if head else 0
 
     def output(self, number: int) -> Output | None:
         """Where the output of a call is; None before it is known to have begun. Raises SlurmError."""
@@ -130,7 +156,8 @@ class Answers:
 
     def host(self, element: int) -> str:
         """The host of an element; empty before it has begun to serve."""
-        return self._hosts.get(element, [""])[0]
+        found = [hosts[0] for outbox, hosts in self._hosts.items() if self._outboxes[outbox].element == element]
+        return found[-1] if found else ""
 
     def outcomes(self, numbers: Iterable[int]) -> Outcomes:
         """The outcomes of the calls that have ended."""
@@ -190,7 +217,7 @@ class Answers:
         place, frame = self._places.get(number), self._unread.get(number)
         if place is None or frame is not None:
             return frame
-        path = self._outboxes[place.element].path
+        path = self._outboxes[place.outbox].frames.path
         try:
             frame = read_frame(path, place.offset)
         except OSError as error:
@@ -205,7 +232,8 @@ class Answers:
         frame = frame or self._frame(number)
         if frame is None:
             return None
-        host, job_id = self._hosts.get(self.worker_of(number)[0], ("", ""))
+        place = self._places.get(number)
+        host, job_id = self._hosts.get(place.outbox if place else -1, ("", ""))
         fields: dict[str, Any] = {"host": host or None, "job_id": job_id or None, "attempt": frame.head.attempt}
         fields |= {"started": frame.head.began or None, "ended": frame.head.ended or None}
         if frame.head.kind == CANCELLED:

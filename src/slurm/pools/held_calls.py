@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -101,16 +102,21 @@ class HeldCalls:
     def ready(self) -> Iterator[tuple[Held, Outcome | None]]:
         """Yield the calls whose jobs have ended; with an outcome if they did not end as required.
 
-        A call is dropped after the caller has gone on. Raises SlurmError if outcomes cannot be read; then they are
-        yielded later.
+        The caller drops them. Raises SlurmError if outcomes cannot be read; then they are yielded later.
         """
         while self._ready:
             held = self._held.get(self._ready[0])
             if held is not None:
                 yield held, self._failure(held)
-                self.take([held.number])
             with self._changed:
                 self._ready.pop(0)
+
+    @contextmanager
+    def writing(self, number: int) -> Iterator[bool]:
+        """Say whether a call still waits, and drop it at the end of the block. Meanwhile nobody else drops it."""
+        with self._changed:
+            yield number in self._held
+            self.take([number])
 
     def wait(self) -> None:
         """Wait until none waits any more."""
@@ -131,7 +137,9 @@ class HeldCalls:
 
     def _failures(self, held: Held, reference: Reference) -> Mapping[int, str]:
         """Why calls have no result, by index."""
-        state = self._states[held.number][reference.key]
+        state = self._states.get(held.number, {}).get(reference.key)
+        if state is None:  # the call was cancelled at this moment
+            return {}
         outcomes = self._place.outcomes.outcomes(reference.key, reference.indices, chunk=state.chunk)
         found = {}
         for index in reference.indices:

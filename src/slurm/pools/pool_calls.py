@@ -13,7 +13,8 @@ from slurm.pools.answers import Answers
 from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
-from slurm.pools.verdicts import Verdicts, cancelled
+from slurm.pools.verdicts import Verdicts, cancelled, requeued
+from slurm.protocol import freshness
 from slurm.protocol.claims import Claims, claimant, element_of
 from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.protocol.pools import BLOCKS
@@ -34,14 +35,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
+_SHORTEST_PAUSE, _PAUSE_OF_MANY, _LONGEST_PAUSE = 0.001, 0.004, 0.5
+_MANY = 16
+"""If so many blocks have no answer, it is looked for answers less often, because they come together."""
 _EAGERNESS = 0.05
 """Answers are looked for after this share of the time since the last one, or the last call."""
 _LINGER = 5.0
 """Seconds that the thread waits for more calls."""
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
-_CANCELLED_SECONDS, _FEW = 5.0, 64
-"""So often, it is looked whether another process has cancelled the oldest blocks; and of how many."""
+_RARE_SECONDS, _FEW = 5.0, 64
+"""So often, it is looked for elements that were requeued, and whether another process has cancelled the oldest blocks;
+and for how many of these."""
 _BLOCK_BYTES = 1 << 20
 """A block of several calls has no more bytes."""
 _CANCELLED, _ENDED = "cancelled", "ended"
@@ -178,7 +182,7 @@ class PoolCalls:
         for block in self._blocks.all():
             name = claimant(self._directory, block.number)
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(element_of(name)) if name and name not in self._claims else ""
+            host = self._answers.host(element_of(name)[0]) if name and name not in self._claims else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
@@ -204,8 +208,9 @@ class PoolCalls:
         if where is None:
             return b""
         path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
+        freshness.freshen_size(path)
         try:
-            with open(path, "rb") as log:
+            with freshness.retry_absent(lambda path: open(path, "rb"), path) as log:
                 log.seek(where.begin + begin)
                 return log.read() if where.end is None else log.read(max(0, where.end - log.tell()))
         except FileNotFoundError:
@@ -242,19 +247,25 @@ class PoolCalls:
             last = now if found else last
             with self._changed:
                 took = 0.0 if found else min(now - begin, 0.005)
-                shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._pool.elements)
+                shortest = max(
+                    _PAUSE_OF_MANY if len(self._blocks) > _MANY else _SHORTEST_PAUSE,
+                    20 * took,
+                    0.001 * self._pool.elements,
+                )
                 eager = _EAGERNESS * (now - max(last, self._added_at))
                 if self._busy:
                     self._changed.wait(max(shortest, min(eager, _LONGEST_PAUSE)))
 
     def _look(self) -> bool:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
-        ended = frozenset(self._ended)  # before reading: all that these have answered is there
-        found = self._read()
-        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _CANCELLED_SECONDS):
+        ended, attempts = frozenset(self._ended), self._answers.attempts.copy()
+        found = self._read()  # after these: all that ended elements and attempts have answered is there
+        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _RARE_SECONDS):
             self._concluded_at = time.monotonic()
-            for block in self._blocks.all()[: None if ended else _FEW]:
-                self._conclude_if_over(block, ended)
+            more = ended or any(attempt > 1 for attempt in attempts.values())
+            for block in self._blocks.all()[: None if more else _FEW]:
+                self._conclude_if_over(block, ended, attempts)
+            self._answers.look_for_attempts()
         return bool(found)
 
     def _read(self) -> frozenset[int]:
@@ -273,7 +284,7 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_over(self, block: Block, ended: frozenset[int]) -> None:
+    def _conclude_if_over(self, block: Block, ended: frozenset[int], attempts: Mapping[int, int]) -> None:
         """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
         name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
         if name is None and not others and self._claims[_ENDED].claim(block.number):
@@ -283,16 +294,23 @@ class PoolCalls:
         elif name == _ENDED:
             if not others:
                 self._conclude(block.left, self._verdicts.pool_ended(ended))
-        elif name and element_of(name) in ended:
-            outcome = self._verdicts.of_element(element_of(name))
-            if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
-                self._conclude(block.left, outcome)
-                return
-            try:
-                self._write_again(block)
-            except (OSError, SlurmError) as error:
-                _log.warning("calls of %s are not made again: %s", self.state.key, error)
-                self._conclude(block.left, outcome)
+        elif name:
+            element, attempt = element_of(name)
+            if attempt < attempts[element]:
+                self._conclude_or_write_again(block, requeued(), others=True)
+            elif element in ended:
+                self._conclude_or_write_again(block, self._verdicts.of_element(element), others=others)
+
+    def _conclude_or_write_again(self, block: Block, outcome: Outcome, *, others: bool) -> None:
+        """Conclude calls that their element does not answer, or have another one make them again."""
+        if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
+            self._conclude(block.left, outcome)
+            return
+        try:
+            self._write_again(block)
+        except (OSError, SlurmError) as error:
+            _log.warning("calls of %s are not made again: %s", self.state.key, error)
+            self._conclude(block.left, outcome)
 
     def _write_again(self, block: Block) -> None:
         """Write the calls of a block that have no answers once more, as the next attempt."""
@@ -315,10 +333,12 @@ class PoolCalls:
         """Write the calls that have waited for others, or conclude them. Raises SlurmError."""
         for held, outcome in self.held.ready():
             if outcome is not None:
-                self._conclude([held.number], outcome)
-            else:
-                where = places(held.needs, self._place_of)
-                self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
+                self._conclude(self.held.take([held.number]), outcome)
+                continue
+            with self.held.writing(held.number) as waits:  # and is not cancelled at this moment
+                if waits:
+                    where = places(held.needs, self._place_of)
+                    self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
         if self.none_left and self.held:
             self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
 

@@ -76,6 +76,12 @@ def cancelled() -> Outcome:
     return Outcome(status=FAILED, phase=QUEUE, exit_code=1, state=JobState.CANCELLED.value)
 
 
+def requeued() -> Outcome:
+    """The outcome of a call that an element made when the scheduler requeued it."""
+    error = ErrorRecord(type="WorkerDied", message="its element was requeued meanwhile", bases=("WorkerDied",))
+    return Outcome(status=FAILED, phase=PROCESS, exit_code=1, error=error)
+
+
 def _ended(message: str) -> Outcome:
     error = ErrorRecord(type="PoolEnded", message=message, bases=("PoolEnded",))
     return Outcome(status=FAILED, phase=QUEUE, exit_code=1, error=error)

@@ -32,9 +32,10 @@ def claimant(directory: str, block: int) -> str | None:
         return None
 
 
-def element_of(name: str) -> int:
-    """Return the number of the element that has claimed a block with this name."""
-    return int(name.partition(".")[0])
+def element_of(name: str) -> tuple[int, int]:
+    """Return the number and the attempt of the element that has claimed a block with this name."""
+    element, _, attempt = name.partition(".")
+    return int(element), int(attempt)
 
 
 class Claims:

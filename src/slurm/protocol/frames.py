@@ -14,6 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from slurm.protocol.files import open_own
+from slurm.protocol.freshness import freshen_size
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 
 BLOCK, CLOSED, CANCEL = 1, 2, 3
 """The kinds of frames in `calls`: calls to make; that no more follow; and calls to cancel, from `first` on."""
-RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED = 11, 12, 13, 14, 15, 16
+RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED, BROKEN = 11, 12, 13, 14, 15, 16, 17
 """The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
-own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; and that
-a call was cancelled."""
+own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; that a
+call was cancelled; and, only from a worker to its parent, that the initializer has failed, with the error as text."""
 
 _MAGIC = b"slf"
 _HEAD = Struct("<3sBQQIIddIQI")
@@ -104,6 +105,7 @@ class FrameReader:
 
         Raises OSError, and UntrustedFile if another user can write to the file.
         """
+        freshen_size(self.path)
         with open_own(self.path) as file:
             size = _READ_BYTES
             while data := os.pread(file.fileno(), size, self.offset):
@@ -124,6 +126,7 @@ class FrameReader:
 
     def heads(self) -> Iterator[tuple[Head, int]]:
         """Yield the heads that have been added, with their offsets. The bodies are not read, and may come later."""
+        freshen_size(self.path)
         with open_own(self.path) as file:
             while data := os.pread(file.fileno(), _READ_BYTES, self.offset):
                 at = 0
@@ -153,6 +156,7 @@ def wait_for_frame(path: str, offset: int, seconds: float) -> Frame:
         if time.monotonic() > end:
             raise OSError(f"{path}: what is written at {offset} is damaged")
         time.sleep(0.02)
+        freshen_size(path)
     return frame
 
 

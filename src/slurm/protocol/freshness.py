@@ -24,6 +24,7 @@ _MOST_KNOWN = 4096
 
 _known: dict[str, bool] = {}
 _devices: dict[int, bool] = {}
+_sizes: dict[int, bool] = {}
 
 
 def caches(directory: str) -> bool:
@@ -51,6 +52,21 @@ def freshen(directory: str) -> bool:
     except OSError:  # it is another user's, or was removed
         pass
     return True
+
+
+def freshen_size(path: str) -> None:
+    """Have a file of this user's, with mode 0600, show all that was appended when it is opened next.
+
+    NFS does that anyway, unless it is mounted with `nocto`; FUSE file systems may not.
+    """
+    device = _device(os.path.dirname(path))
+    if device not in _sizes:
+        _sizes[device] = _is_among(device, devices_with_old_sizes)
+    if _sizes[device]:
+        try:
+            os.chmod(path, 0o600)
+        except OSError:  # it is absent: who opens it will say so
+            pass
 
 
 def list_names(directory: str) -> list[str]:
@@ -120,16 +136,35 @@ def _device(directory: str) -> int:
 def _device_caches(device: int) -> bool:
     """Whether the mounted file system with this device is of a kind that caches."""
     if device not in _devices:
-        try:
-            with open("/proc/self/mountinfo", "rb") as file:
-                _devices[device] = f"{os.major(device)}:{os.minor(device)}" in caching_devices(file)
-        except OSError:  # not Linux
-            _devices[device] = False
+        _devices[device] = _is_among(device, caching_devices)
     return _devices[device]
+
+
+def _is_among(device: int, devices: Callable[[Iterable[bytes]], set[str]]) -> bool:
+    """Whether a device is among those that are found in the lines of /proc/self/mountinfo."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            return f"{os.major(device)}:{os.minor(device)}" in devices(file)
+    except OSError:  # not Linux
+        return False
 
 
 def caching_devices(lines: Iterable[bytes]) -> set[str]:
     """Return the devices of file systems that cache, from the lines of proc(5), /proc/pid/mountinfo."""
-    mounts = [fields for fields in map(bytes.split, lines) if b"-" in fields]
-    kinds = [(fields[2].decode(), fields[fields.index(b"-") + 1]) for fields in mounts]
-    return {device for device, kind in kinds if kind in (b"nfs", b"nfs4", b"fuse") or kind.startswith(b"fuse.")}
+    return {device for device, kind, _ in _mounts(lines) if kind in (b"nfs", b"nfs4") or _is_fuse(kind)}
+
+
+def devices_with_old_sizes(lines: Iterable[bytes]) -> set[str]:
+    """Return the devices of those where a file that is opened anew may have its former size, from these lines."""
+    return {device for device, kind, options in _mounts(lines) if _is_fuse(kind) or b"nocto" in options}
+
+
+def _mounts(lines: Iterable[bytes]) -> Iterable[tuple[str, bytes, list[bytes]]]:
+    for fields in map(bytes.split, lines):
+        if b"-" in fields:
+            at = fields.index(b"-")
+            yield fields[2].decode(), fields[at + 1], fields[-1].split(b",")
+
+
+def _is_fuse(kind: bytes) -> bool:
+    return kind == b"fuse" or kind.startswith(b"fuse.")

@@ -15,18 +15,19 @@ from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, HERE, FrameReader, Head
 from slurm.protocol.pools import BLOCKS, OUT, outbox_name
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import current_job, print_to_log
-from slurm.runner.pools.worker import Piece
+from slurm.runner.pools.worker import Piece, WorkerSettings
 from slurm.runner.pools.workers import Workers
 
 if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
 
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.5
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.5
 _FOREIGN_SECONDS = 0.005
 """A block that should be another element's is anybody's after this time."""
 _BUSY_SECONDS = 0.1
 """While all workers are busy, calls are only cancelled, and looked for after so long a time."""
 _SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
+_DEFAULTS = WorkerSettings()
 
 
 class _Seen(NamedTuple):
@@ -37,16 +38,16 @@ class _Seen(NamedTuple):
     since: float
 
 
-def pool(element: int, elements: int, workers: int, idle: float, seconds: float | None) -> int:
+def pool(
+    element: int, elements: int, workers: int, idle: float, seconds: float | None, settings: WorkerSettings = _DEFAULTS
+) -> int:
     """Serve as element `element` of a pool; return the number of calls made.
 
     Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
     """
     job = current_job()
-    if job.attempt > 1:  # what its first attempt had claimed is not known to be unmade
-        print_to_log("this element was requeued: it takes no calls, because its earlier attempt may have made some\n")
-        return 0
-    return _Element(job, element, elements, Workers(job, elements, workers), idle=idle, seconds=seconds).run()
+    with_workers = Workers(job, elements, workers, settings)
+    return _Element(job, element, elements, with_workers, idle=idle, seconds=seconds).run()
 
 
 class _Client:
@@ -167,8 +168,8 @@ class _Element:
             self._serve()
         finally:
             self._workers.shutdown()
-        for client in self._clients:
-            client.finish()
+            for client in self._clients:
+                client.finish()
         return self._calls
 
     def _serve(self) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from slurm.protocol.frames import BEGUN, complete, encode
+from slurm.protocol.frames import BEGUN, BROKEN, HEAD_BYTES, complete, encode
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.child import Child
 
@@ -35,6 +35,8 @@ class WorkerProcess(Child):
         """The number of the call that it makes."""
         self.begun: Head | None = None
         """Its begin, once the worker has said that it makes it."""
+        self.made = 0
+        """The number of calls that it has made."""
         self.cancelled = False
         """Whether it was killed because its call was cancelled."""
         self._long_at = 0.0
@@ -53,19 +55,37 @@ class WorkerProcess(Child):
         return encode(self.begun)
 
     def read(self) -> list[bytes]:
-        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError."""
+        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError.
+
+        Raises RuntimeError if the initializer has failed.
+        """
         data = os.read(self.answers, _READ_BYTES)
         if not data:
             raise EOFError
         self._buffer += data
         found = []
         for head, frame in complete(self._buffer):
+            if head.kind == BROKEN:
+                text = frame[HEAD_BYTES:].decode(errors="replace")
+                raise RuntimeError(f"the initializer of the pool raised {text}; see the log of worker {self.number}")
             if head.kind == BEGUN:
                 self.begun, self._long_at = head, time.monotonic() + _LONG_SECONDS
             else:
                 self.begun, self.next = None, head.number + 1
+                self.made += 1
                 found.append(frame)
         return found
+
+    @property
+    def retired(self) -> bool:
+        """Whether it gets no more calls."""
+        return self.pieces < 0
+
+    def retire(self) -> None:
+        """Give it no more calls: it ends when it has made those that it has."""
+        if self.pieces >= 0:
+            os.close(self.pieces)
+            self.pieces = -1
 
     def stop(self) -> bool:
         """Stop the process, so that it answers nothing more; False if it does not stop at once, or has ended."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
 from slurm.protocol import CLIENTS, LOAD, RESULTS, SAVE
-from slurm.protocol.frames import BEGUN, FAILURE, LARGE, RESULT, Head, encode, wait_for_frame
+from slurm.protocol.frames import BEGUN, BROKEN, FAILURE, LARGE, RESULT, Head, encode, wait_for_frame
 from slurm.protocol.outcomes import CallFailure, ResultRecord
 from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, outbox_name, unpack
 from slurm.protocol.records import TYPE_CHECKING
@@ -25,7 +25,7 @@ from slurm.runner.result_saver import describe, exit_code, write_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import IO
+    from typing import IO, Any
 
     from slurm.runner.argument_loader import Call
     from slurm.runner.job_context import JobContext
@@ -55,6 +55,16 @@ class Piece(NamedTuple):
         return cls(*map(int, line.split()))
 
 
+class WorkerSettings(NamedTuple):
+    """What applies to each worker of a pool."""
+
+    max_calls: int = 0
+    """The number of calls after which another worker takes its place; 0 is no limit."""
+    initializer: Callable[..., object] | None = None
+    """It is called once in each worker, before its first call."""
+    initargs: tuple[Any, ...] = ()
+
+
 class Worker:
     """Makes calls in this process. `job` is that of the element."""
 
@@ -64,6 +74,17 @@ class Worker:
         self._output = WorkerOutput(log_path(job, number))
         self._resolver = PoolResolver(job.root)
         self._loaders: dict[tuple[int, str], Callable[[bytes], Call]] = {}
+
+    def initialize(self, settings: WorkerSettings) -> None:
+        """Call the initializer. If it raises, tell the parent, and raise the error."""
+        if settings.initializer is None:
+            return
+        try:
+            settings.initializer(*settings.initargs)
+        except BaseException as error:  # the user's code; raised again
+            record = describe(error)
+            self._answers.write(encode(Head(BROKEN, 0), f"{record.type}: {record.message}".encode()))
+            raise
 
     def work(self, pieces: IO[bytes]) -> None:
         """Make the calls of pieces until the parent closes the pipe."""
@@ -87,7 +108,7 @@ class Worker:
     def _job_of(self, client: int) -> JobContext:
         key = client_key(self._job.key, client)
         if key != self._current.key:
-            self._current = self._job.replace(key=key, index=0)
+            self._current = self._job.replace(key=key, index=0, attempt=1)
             set_current(self._current)
         return self._current
 

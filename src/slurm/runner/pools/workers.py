@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from slurm.runner.job_context import JobContext
-    from slurm.runner.pools.worker import Piece
+    from slurm.runner.pools.worker import Piece, WorkerSettings
 
 _MOST_DEATHS = 3
 """A call that has not begun after so many workers have died before it fails, too."""
@@ -38,8 +38,9 @@ _DEVICES = "CUDA_VISIBLE_DEVICES"
 class Workers:
     """Up to `size` worker processes, each of which makes the calls of one piece at a time."""
 
-    def __init__(self, job: JobContext, elements: int, size: int) -> None:
-        self._job, self._elements, self._size = job, elements, size
+    def __init__(self, job: JobContext, elements: int, size: int, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._job, self._elements, self._size = job.replace(cpus=max(1, job.cpus // size)), elements, size
         self._processes: list[WorkerProcess] = []
         self._left: list[Piece] = []  # without a worker, mostly because theirs has died
         self._deaths: dict[tuple[int, int], int] = {}
@@ -66,7 +67,7 @@ class Workers:
     @property
     def idle(self) -> bool:
         """Whether a worker has nothing to do."""
-        return not self._left and any(process.piece is None and process.status is None for process in self._processes)
+        return not self._left and any(process.piece is None and self._is_free(process) for process in self._processes)
 
     def give(self, piece: Piece) -> None:
         """Have an idle worker make the calls of a piece."""
@@ -97,7 +98,7 @@ class Workers:
     def shutdown(self) -> None:
         """End the workers, which have nothing to do."""
         for process in self._processes:
-            os.close(process.pieces)
+            process.retire()
         self._end_all(None)
         self._processes.clear()
 
@@ -158,7 +159,7 @@ class Workers:
         with contextlib.suppress(KeyError):
             self._poll.unregister(process.answers)
         os.close(process.answers)
-        os.close(process.pieces)
+        process.retire()
         if (piece := process.piece) and process.next < piece.end:
             yield from self._take_back(process, piece)
         self._start()
@@ -190,10 +191,22 @@ class Workers:
 
     def _hand_out(self) -> None:
         for process in self._processes:
-            if self._left and process.piece is None and not process.has_ended() and (piece := self._next_piece()):
+            if self._left and process.piece is None and self._is_free(process) and (piece := self._next_piece()):
+                if (most := self._settings.max_calls) and piece.end - piece.first > most - process.made:
+                    end = piece.first + most - process.made
+                    self._left.insert(0, piece._replace(first=end, attempt=0))
+                    piece = piece._replace(end=end)
                 process.piece, process.begun, process.next = piece, None, piece.first
                 with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
                     os.write(process.pieces, piece.to_line())
+
+    def _is_free(self, process: WorkerProcess) -> bool:
+        """Whether a worker lives and may make more calls. One that has made its number of calls is ended here."""
+        if process.has_ended() or process.retired:
+            return False
+        if self._settings.max_calls and process.made >= self._settings.max_calls:
+            process.retire()
+        return not process.retired
 
     def _next_piece(self) -> Piece | None:
         """Take calls that are not cancelled, and answer those before them that are."""
@@ -240,14 +253,16 @@ class Workers:
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             for process in self._processes:  # or the others would not see that the parent has ended
-                os.close(process.pieces)
+                process.retire()
                 os.close(process.answers)
             rank, world_size = self._job.index * self._size + number - 1, self._elements * self._size
             set_current_worker(CurrentWorker(rank, world_size))
             if devices := os.environ.get(_DEVICES):
                 os.environ[_DEVICES] = _share(devices, number - 1, self._size)
             with open(pieces, "rb", buffering=0) as lines, open(answers, "wb") as output:
-                Worker(self._job, number, output).work(lines)
+                worker = Worker(self._job, number, output)
+                worker.initialize(self._settings)
+                worker.work(lines)
             status = 0
         except BrokenPipeError:
             pass  # the parent has ended, and the element with it
