@@ -11,11 +11,13 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from slurm.clusters.cluster import Cluster
+from slurm.protocol.client_only import PACKAGES
 from slurm.protocol.packed import CODES, SOURCES, packed_names
 from slurm.storage.runner_zip import _compiled, bundle, made, without_comments
 
@@ -81,6 +83,56 @@ def test_a_workflow_finds_all_that_the_zip_refers_to(tmp_path: Path) -> None:
     assert subprocess.run(argv, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.startswith(str(path))
 
 
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_module_of_a_task_may_import_names_that_only_programs_use(package: str, tmp_path: Path) -> None:
+    path = tmp_path / bundle().name
+    path.write_bytes(bundle().data)
+    public = import_module(package)
+    homes = {
+        f"{getattr(public, name).__module__}.{name}"
+        for name in public.__all__
+        if "__module__" in dir(getattr(public, name))
+    }
+    modules = {home.rpartition(".")[0] for home in homes if home.startswith("slurm.")}
+    program = f"""
+import sys; sys.path.insert(0, {str(path)!r})
+from {package} import {", ".join(public.__all__)}
+import {", ".join(modules)}
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_only_programs_use_says_so_when_a_job_uses_it(tmp_path: Path) -> None:
+    path = tmp_path / bundle().name
+    path.write_bytes(bundle().data)
+    program = f"""
+import sys; sys.path.insert(0, {str(path)!r})
+from slurm.procedures import Script, procedure
+from slurm.sweeps import Sweep, grid
+from slurm.tools import Tool, ToolError
+class Mine(Tool): pass
+print(len(grid(x=[1, 2])), procedure.__module__, hasattr(Script, "file"))
+try:
+    raise ValueError("its own")
+except ToolError: print("no")
+except ValueError as error: print(error)
+for use in Sweep, Mine, lambda: Script.file("x.py"), lambda: __import__("slurm.nonsense"):
+    try: use()
+    except Exception as error: print(type(error).__name__, error)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
+    only_there = "works in the program that submits jobs, and not in a job"
+    assert done.stdout.splitlines() == [
+        "2 slurm.runner.procedures.interface False",
+        "its own",
+        f"RuntimeError slurm.sweeps.sweep.Sweep {only_there}. To submit jobs from a job, make it a slurm.workflow",
+        f"RuntimeError __main__.Mine {only_there}. To submit jobs from a job, make it a slurm.workflow",
+        f"AttributeError slurm.procedures.script.Script {only_there}, so it has no attribute 'file' here",
+        "ModuleNotFoundError No module named 'slurm.nonsense'",
+    ]
+
+
 def test_nothing_that_a_task_loads_is_compressed(tmp_path: Path) -> None:
     path = tmp_path / bundle().name
     path.write_bytes(bundle().data)
@@ -95,10 +147,12 @@ def test_nothing_that_a_task_loads_is_compressed(tmp_path: Path) -> None:
     assert "zlib" not in loaded
 
 
-def test_sources_in_the_zip_keep_their_lines_and_lose_docstrings_and_comments() -> None:
+def test_sources_in_the_zip_keep_their_lines_and_lose_docstrings_comments_and_imports_for_type_checkers() -> None:
     source = b'''"""A module,
 of two lines."""
 # A comment.
+if TYPE_CHECKING:
+    from typing import Any
 def f(x):
     """One line."""
 def g():
@@ -112,6 +166,8 @@ def g():
     assert (
         found
         == b'''""
+
+
 
 
 def f(x):

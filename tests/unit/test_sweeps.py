@@ -7,8 +7,6 @@ import hashlib
 import logging
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +17,6 @@ from hypothesis import strategies as st
 from slurm import Cluster, JobContext, command, task, workflow
 from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, TransportError
 from slurm.protocol.states import JobState
-from slurm.storage.runner_zip import bundle
 from slurm.sweeps import collecting
 from slurm.sweeps.engine import SweepEngine
 from slurm.sweeps.health import Health, SweepStopped
@@ -552,16 +549,6 @@ def test_the_engine_runs_sweeps_in_an_event_loop(inline: InlineCluster, tmp_path
         assert await engine.cancel_sweep(name) == 0
 
     asyncio.run(main())
-
-
-def test_a_module_of_a_task_may_import_names_of_sweeps_on_a_node(tmp_path: Path) -> None:
-    path = tmp_path / bundle().name
-    path.write_bytes(bundle().data)
-    program = "from slurm.sweeps import Sweep, grid; print(len(grid(x=[1, 2])), Sweep.__name__); Sweep()"
-    words = [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(path)!r}); {program}"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["2", "_OnANode"]
-    assert "a sweep is run by a client" in done.stderr
 
 
 def test_what_waits_at_a_source_that_is_off_goes_to_the_others(inline: InlineCluster) -> None:

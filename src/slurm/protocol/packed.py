@@ -57,7 +57,7 @@ def packed_names(data: bytes) -> list[str]:
 
 
 def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
-    """Find a module in the zip, in one of some directories of it; None if it is not there."""
+    """Find a module in the zip, in one of some directories of it, or a stand-in for one that only clients have."""
     archive = sys.modules["slurm"].__loader__.archive  # type: ignore[union-attr]
     for directory in directories:
         base = f"{directory}/{name.rpartition('.')[2]}"
@@ -67,7 +67,9 @@ def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
                 spec = ModuleSpec(name, loader, origin=path)  # type: ignore[arg-type]
                 spec.has_location, spec.submodule_search_locations = True, places
                 return spec
-    return None
+    from slurm.protocol import client_only  # noqa: PLC0415 - jobs seldom import what only programs use
+
+    return client_only.find_spec(name)
 
 
 class PackedLoader:

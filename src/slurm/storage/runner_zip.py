@@ -21,6 +21,7 @@ import cloudpickle
 
 from slurm.client_cache import cached
 from slurm.errors import UntrustedFile
+from slurm.protocol.client_only import PACKAGES
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
 from slurm.protocol.packed import CODES, NODE, NODE_CODES, SOURCES, pack
@@ -57,16 +58,19 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 """A pyc header that says "never compare with the source" (PEP 552), so that the bytes depend on the source alone."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
-    *("cli/", "doctor/", "pools/", "procedures/", "server/", "sweeps/", "testing/", "tools/", "views/notebook.py"),
+    *(f"{package.partition('.')[2].replace('.', '/')}/" for package in PACKAGES),
+    *("cli/", "doctor/", "pools/", "server/"),
     *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/pool.py"),
-    *("clusters/remove_",),
-    *(f"compat/submitit/{name}.py" for name in ("base", "debug", "executors", "job", "parameters")),
+    *("clusters/remove_", "views/notebook.py"),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
     "clusters/joblib_backend.py",
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
-_IMPORTED = ("sweeps/__init__.py", "procedures/__init__.py")
-"""Modules of tasks, and scripts, import names of this package at their top."""
+_USED = (
+    *("procedures/__init__.py", "sweeps/__init__.py", "compat/submitit/__init__.py", "compat/submitit/call.py"),
+    *("compat/submitit/core/", "compat/submitit/helpers.py", "compat/submitit/job_environment.py"),
+)
+"""Prefixes of the files in packages of the client that nodes do use."""
 _LOADED_AT_START = (
     *("__main__.py", "cloudpickle/", "slurm/__init__.py", "slurm/errors.py", "slurm/version.py"),
     *("slurm/callbacks/__init__.py", "slurm/callbacks/base.py", "slurm/callbacks/events.py"),
@@ -81,8 +85,8 @@ _LOADED_SELDOM = (
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),
     *("slurm/runner/linked_files.py", "slurm/runner/mpi.py", "slurm/runner/put_loader.py", "slurm/runner/program.py"),
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
-    *("slurm/protocol/claims.py", "slurm/protocol/frames.py", "slurm/protocol/pools.py"),
-    *("slurm/protocol/checking.py", "slurm/protocol/ranges.py", "slurm/runner/checkpoint.py"),
+    *("slurm/protocol/claims.py", "slurm/protocol/frames.py", "slurm/protocol/pools.py", "slurm/runner/checkpoint.py"),
+    *("slurm/protocol/checking.py", "slurm/protocol/client_only.py", "slurm/protocol/ranges.py"),
     *("slurm/runner/initializer.py", "slurm/runner/pool", "slurm/tasks/context_parameter.py"),
     *("slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py", "slurm/runner/inbox.py"),
     *("slurm/runner/procedures/", "slurm/protocol/procedures.py"),
@@ -159,7 +163,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
     for package in (Path(__file__).parents[1], Path(cloudpickle.__file__).parent):
         for path in sorted(path for path in package.rglob("*") if path.suffix in {".py", ".sh"}):
             name = path.relative_to(package).as_posix()
-            if name in _IMPORTED or not name.startswith(_CLIENT_ONLY):
+            if name.startswith(_USED) or not name.startswith(_CLIENT_ONLY):
                 yield path.relative_to(package.parent).as_posix(), path.read_bytes()
     yield "__main__.py", _MAIN.encode()
 
@@ -211,7 +215,7 @@ def _compiled(texts: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def without_comments(source: bytes, tree: ast.Module) -> bytes:
-    """The source of a module with empty docstrings, and empty lines for lines of comments: tracebacks name lines."""
+    """The source of a module without docstrings, comments and imports for type checkers; tracebacks name its lines."""
     lines = source.splitlines(keepends=True)
     for node in _docstrings(tree.body):
         first, last = node.lineno - 1, (node.end_lineno or 0) - 1
@@ -224,6 +228,9 @@ def without_comments(source: bytes, tree: ast.Module) -> bytes:
     for at, line in enumerate(lines):
         if at not in within_text and line.lstrip().startswith(b"#"):
             lines[at] = b"\n"
+    for block in tree.body:
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING" and not block.orelse:
+            lines[block.lineno - 1 : block.end_lineno] = [b"\n"] * ((block.end_lineno or 0) - block.lineno + 1)
     return b"".join(lines)
 
 

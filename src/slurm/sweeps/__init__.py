@@ -64,19 +64,6 @@ def __getattr__(name: str) -> object:
     """Import a name at its first use, so that a command which needs one of them loads no other."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        found = getattr(importlib.import_module(_HOME[name]), name)
-    except ModuleNotFoundError as error:
-        if error.name != _HOME[name]:
-            raise
-        found = _OnANode  # the runner's zip has no sweeps
+    found = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = found
     return found
-
-
-class _OnANode:
-    """What names of this package stand for in a job, where the module of a task may import them."""
-
-    def __init__(self, *_: object, **__: object) -> None:
-        message = "a sweep is run by a client, not by a job"
-        raise RuntimeError(message)

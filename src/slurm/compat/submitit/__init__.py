@@ -41,16 +41,6 @@ __all__ = [
 ]
 
 
-class _OnANode:
-    """Stands for a class that nodes do not have, so that they can import the user's module."""
-
-    def __init__(self, *_args: object, **_keywords: object) -> None:
-        raise RuntimeError(
-            f"{type(self).__name__} of slurm.compat.submitit works in the program, not in its jobs: to submit from a "
-            "job, make it a slurm.workflow"
-        )
-
-
 def __getattr__(name: str) -> object:
     if name in {"core", "helpers"}:
         return importlib.import_module(f"{__name__}.{name}")
@@ -58,11 +48,6 @@ def __getattr__(name: str) -> object:
         known = ", ".join(__all__)
         message = f"slurm.compat.submitit has no {name!r}: it has {known}. Plug-ins of submitit do not work with it"
         raise AttributeError(message)
-    try:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith(__name__):
-            raise
-        value = type(name, (_OnANode,), {})
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = value
     return value
