@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from slurm import Cluster, Retry, current_job, task
+from slurm import Cluster, JobState, Retry, current_job, task
+from slurm.cli.main import slurm as command_line
 from slurm.errors import JobOutOfMemory
 from testbed import SlurmTestbed
 from testbed.fixtures import require
@@ -42,7 +44,7 @@ def fill(mebibytes: int) -> int:
     return len(b"\1" * (mebibytes * MIB))
 
 
-def test_task_over_its_memory_is_out_of_memory() -> None:
+def test_task_over_its_memory_is_out_of_memory(root: Path) -> None:
     fill(1).result(60)
     job = fill(300)
     with pytest.raises(JobOutOfMemory, match=r"ran out of memory; give it more with .with_options\(mem=…\)"):
@@ -52,7 +54,10 @@ def test_task_over_its_memory_is_out_of_memory() -> None:
     assert outcome is not None
     assert outcome.ended is not None
     assert told - outcome.ended < 10
-    assert (outcome.phase, outcome.exit_code) == ("process", 128 + 9)
+    assert (outcome.phase, outcome.exit_code, outcome.state) == ("process", 128 + 9, "OUT_OF_MEMORY")
+    assert job.status().state is JobState.OUT_OF_MEMORY
+    shown = CliRunner().invoke(command_line, ["explain", job.key, "--on", f"slurm://{root}"])
+    assert "OUT_OF_MEMORY\n    it asked for mem=100M" in shown.output
     assert fill.with_options(mem="500M")(300).result(60) == 300 * MIB
 
 
@@ -61,6 +66,7 @@ def test_element_out_of_memory_does_not_affect_others() -> None:
     with pytest.raises(JobOutOfMemory) as caught:
         array[1].result(60)
     assert caught.value.index == 1
+    assert [job.status().state for job in array][:2] == [JobState.COMPLETED, JobState.OUT_OF_MEMORY]
     assert [array[index].result(60) for index in (0, 2, 3)] == [1 * MIB, 2 * MIB, 3 * MIB]
 
 

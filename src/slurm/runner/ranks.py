@@ -128,19 +128,19 @@ def _run_rank(job: JobContext, saver: RankSaver, tag: str, callbacks: CallbackRu
     os._exit(outcome.exit_code)  # exit handlers such as MPI's would wait for the other ranks, which wait for this one
 
 
-def _kernel_killed() -> bool:
-    """Whether the kernel has killed a process of this control group for its memory.
+def _memory_kills() -> int:
+    """How many processes of this control group the kernel has killed for their memory.
 
     Slurm reports this for jobs but not for steps. Reads the files of cgroups(7), version 1 or 2.
     """
+    kills = 0
     with contextlib.suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as groups:
         for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in groups):
             if controllers in ("memory", ""):
                 file = f"memory{path}/memory.oom_control" if controllers else f"{path}/memory.events"
                 with contextlib.suppress(OSError), open(f"/sys/fs/cgroup/{file}", encoding="ascii") as counts:
-                    if any(line.startswith("oom_kill ") and int(line.split()[1]) for line in counts):
-                        return True
-    return False
+                    kills += sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
+    return kills
 
 
 def _die_with(line: int) -> None:
@@ -196,10 +196,9 @@ class RankSaver(ResultSaver):
         commit(f"{self._directory}/{self._job.rank}.{suffix}", outcome.dumps())
         return outcome
 
-    def died(self, status: int) -> None:
+    def died(self, status: int, *, out_of_memory: bool) -> None:
         """Write the report of a rank that died without one."""
-        memory = status == 128 + signal.SIGKILL and _kernel_killed()
-        self._commit(FAILED, PROCESS, exit_code=status, state=_OUT_OF_MEMORY if memory else None)
+        self._commit(FAILED, PROCESS, exit_code=status, state=_OUT_OF_MEMORY if out_of_memory else None)
 
     def reported(self, suffix: str) -> bool:
         """Whether the rank has written a report that it is "done" or has "failed"."""
@@ -221,6 +220,7 @@ class _Parent:
         self._ranks: dict[int, RankSaver] = {}
         self._lifelines: list[int] = []
         self._terminated = self._killed = False
+        self._kills = _memory_kills()  # by earlier processes
         if stop != "-":
             signal.signal(signal.Signals[f"SIG{stop}"], lambda number, _: self._send(number))
         signal.signal(signal.SIGTERM, self._terminate)
@@ -265,7 +265,8 @@ class _Parent:
         )
         code = code if code >= 0 else 128 - code
         if not saver.reported("failed") and not ended:
-            saver.died(code)
+            memory = code == 128 + signal.SIGKILL and _memory_kills() > self._kills
+            saver.died(code, out_of_memory=memory)
         return code or 1
 
     def _terminate(self, *_: object) -> None:

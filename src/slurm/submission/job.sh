@@ -20,21 +20,42 @@ note_log() {
         "The cluster writes the output of this job to $(readlink "/proc/$$/fd/1") on $(uname -n), not to this file." > "$log"
 }
 
+# count_memory_kills: sets kills to the number of processes of this control group that the kernel has killed for their
+# memory. Reads the files of cgroups(7), version 1 or 2.
+count_memory_kills() {
+    local controllers path file name count
+    kills=0
+    while IFS=: read -r _ controllers path; do
+        case $controllers in
+            memory) file=/sys/fs/cgroup/memory$path/memory.oom_control ;;
+            "") file=/sys/fs/cgroup$path/memory.events ;;
+            *) continue ;;
+        esac
+        [ ! -r "$file" ] || while read -r name count; do
+            [ "$name" != oom_kill ] || kills=$((kills + count))
+        done < "$file"
+    done < /proc/self/cgroup
+} 2> /dev/null
+count_memory_kills
+kills_before=$kills
+
 # write_failure FILE: writes FILE, a record of the failure, for a process that a signal or os._exit ended.
 # ln, unlike mv, keeps an existing record; mv is for file systems without hard links.
 write_failure() {
-    local record=$1 hidden=${1%/*}/.$index.$$ phase=process id
+    local record=$1 hidden=${1%/*}/.$index.$$ phase=process state="" id
     [ -d "$job" ] || printf '%s\n' "$(uname -n) does not see $job. Choose a root that all nodes see: Cluster(…, root=…)" >&2
     # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
     [ "$status" -ne 143 ] || sleep 5
+    [ "$status" -ne 137 ] || count_memory_kills
+    [ "$kills" -le "$kills_before" ] || state='"state": "OUT_OF_MEMORY", '
     if ! has_outcome && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then
         [ -z "$step" ] || phase=setup
         id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-0}}
         id=${id:-${SLURM_JOB_ID:-0}}
         printf '{"protocol": 1, "status": "failed", "phase": "%s", "attempt": %d, "exit_code": %d, ' \
             "$phase" "$attempt" "$status" > "$hidden" &&
-            printf '"ended": %d, "host": "%s", "job_id": "%s"}\n' \
-                "$(date +%s)" "$(uname -n)" "$id" >> "$hidden" &&
+            printf '%s"ended": %d, "host": "%s", "job_id": "%s"}\n' \
+                "$state" "$(date +%s)" "$(uname -n)" "$id" >> "$hidden" &&
             { ln "$hidden" "$record" || [ -e "$record" ] || mv "$hidden" "$record"; }
         rm -f "$hidden"
         [ "$status" -ne 0 ] || status=1

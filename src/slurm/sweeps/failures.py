@@ -34,7 +34,9 @@ _BY_STATE = {
     JobState.PREEMPTED: "it was stopped for other jobs: complete() runs it again with failed=True",
     JobState.LOST: "it left no outcome, and the scheduler does not know it: complete() runs it again with failed=True",
 }
+_BY_ITSELF = "its output may say why: `slurm sweep logs NAME POINT`"
 _BY_TYPE = {
+    "SystemExit": _BY_ITSELF,
     "ModuleNotFoundError": "the source's environment has no such package: see `slurm doctor`, or change environment=",
     "ImportError": "a package or library of the source's environment is missing or does not fit: see `slurm doctor`",
     "MemoryError": "give it more memory (mem=)",
@@ -90,7 +92,7 @@ def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:
     kind = (first.error or "").rpartition(".")[2]
     advice = _BY_STATE.get(first.state) or _BY_TYPE.get(kind, "") or _diagnosed(first)
     if not advice and not first.traceback and first.state is JobState.FAILED:
-        advice = "its output may say why: `slurm sweep logs NAME POINT`"
+        advice = _BY_ITSELF
     points = tuple(failure.point for failure in some)
     return FailureGroup(pattern, where, points, message(first), first.traceback or "", advice)
 
@@ -115,7 +117,9 @@ def pattern_of(ended: Ended) -> str:
     """How a call failed, without what differs between errors of the same kind."""
     if ended.state in _BY_STATE:
         return ended.state.value
-    return normalised(message(ended), ended.host) if ended.error else message(ended)
+    if not ended.error or (ended.error == "SystemExit" and (ended.message or "").isdecimal()):
+        return message(ended)  # a status is a code, and not a number that differs by chance
+    return normalised(message(ended), ended.host)
 
 
 def _where(failure: Failure) -> str:
