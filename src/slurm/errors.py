@@ -29,6 +29,7 @@
         ├── TaskExited                sys.exit, os._exit or a signal ended the process
         │   └── WorkerDied            the worker process of a pool died while it made the call
         ├── CommandFailed             the program of a command failed: its exit status, or a product is missing
+        │   └── CommandOutOfMemory    it used more memory than the job requested (also JobOutOfMemory)
         ├── SetupFailed               a module or a setup line failed on the node; the task did not run
         ├── LoadFailed                the function or its arguments could not be loaded on the node
         ├── ResultNotSaved            the function returned, but its result could not be saved
@@ -294,6 +295,10 @@ class JobTimedOut(JobError):
 
 class JobOutOfMemory(JobError):
     """The job used more memory than it requested."""
+
+
+class CommandOutOfMemory(CommandFailed, JobOutOfMemory):
+    """The kernel ended the program of a command because the job used more memory than it requested."""
 
 
 class JobPreempted(JobError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from slurm import Cluster, JobState, Retry, current_job, task
+from slurm import Cluster, JobState, Retry, command, current_job, task
 from slurm.cli.main import slurm as command_line
-from slurm.errors import JobOutOfMemory
+from slurm.errors import CommandFailed, CommandOutOfMemory, JobOutOfMemory
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from testbed.programs import CGROUPS, CONTROLLERS
@@ -68,6 +69,25 @@ def test_element_out_of_memory_does_not_affect_others() -> None:
     assert caught.value.index == 1
     assert [job.status().state for job in array][:2] == [JobState.COMPLETED, JobState.OUT_OF_MEMORY]
     assert [array[index].result(60) for index in (0, 2, 3)] == [1 * MIB, 2 * MIB, 3 * MIB]
+
+
+@command(mem="100M")
+def hoard(mebibytes: int) -> list[str]:
+    return [sys.executable, "-c", f"print('begin', flush=True); b'1' * ({mebibytes} << 20)"]
+
+
+def test_program_out_of_memory_says_so_and_gets_more() -> None:
+    jobs = hoard.map([1, 300])
+    with pytest.raises(
+        CommandFailed, match=r"ran out of memory: give it more .*\n*.*standard output ends:\nbegin"
+    ) as caught:
+        jobs[1].result(60)
+    assert isinstance(caught.value, JobOutOfMemory)
+    assert [job.status().state for job in jobs] == [JobState.COMPLETED, JobState.OUT_OF_MEMORY]
+    more = hoard.with_options(retry=Retry(times=1, mem="x5"))(300)
+    assert more.result(60).exit_code == 0
+    chunk = hoard.with_options(chunk_size=2).map([1, 300])
+    assert (chunk[0].result(60).exit_code, type(chunk[1].exception(60))) == (0, CommandOutOfMemory)
 
 
 @task(nodes=2, ntasks=2, mem="100M", retry=Retry(times=1, mem="x5"))

@@ -135,7 +135,7 @@ def test_the_cause_is_the_first_exception_unless_a_process_died_by_itself(
     ranks.savers[1].failure(RUN, ValueError("the cause"))
     ranks.savers[0].failure(RUN, ConnectionResetError("what came of it"))
     if died:
-        ranks.savers[died[0]].died(died[1])
+        ranks.savers[died[0]].died(died[1], out_of_memory=False)
     code = ranks.gather(1)
     outcome = ranks.directory.outcome()
     assert (outcome.rank, outcome.exit_code) == (first, code)

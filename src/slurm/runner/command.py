@@ -9,7 +9,7 @@ import os
 import sys
 from _pickle import loads
 
-from slurm.protocol import WORK
+from slurm.protocol import FAILED, WORK
 from slurm.protocol.outcomes import Output, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner import contained
@@ -17,6 +17,7 @@ from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, kee
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job, print_to_log
 from slurm.runner.linked_files import link_files
+from slurm.runner.memory import OUT_OF_MEMORY
 from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
 from slurm.runner.template import OVERRIDES, Template, fields_of
@@ -280,7 +281,7 @@ def _failure(
     name: str, argv: Sequence[str], ended: Ended, wrong: Sequence[str], directory: AttemptDirectory, job: JobContext
 ) -> CommandFailed:
     """Return the error. `wrong` has the patterns of missing products, and then what a check says of one."""
-    from slurm.errors import CommandFailed  # noqa: PLC0415 - imports concurrent.futures
+    from slurm.errors import CommandFailed, CommandOutOfMemory  # noqa: PLC0415 - imports concurrent.futures
 
     tail, where = directory.tail(STDERR), "standard error"
     if not tail:
@@ -288,6 +289,8 @@ def _failure(
     *missing, rejected = wrong
     if ended.problem:
         problem = f"could not start: {ended.problem}"
+    elif ended.out_of_memory:
+        problem = "ran out of memory: give it more with .with_options(mem=…)"
     elif ended.signal:
         problem = f"was killed by {_name_of(ended.signal, prefix='SIG')}"
     elif ended.status:
@@ -300,12 +303,13 @@ def _failure(
     if rejected:
         end = f". The {where} ends:\n{tail}\n" if tail else ". "
     shown = _shown(argv)
-    error = CommandFailed(
+    kind = CommandOutOfMemory if ended.out_of_memory and not ended.problem else CommandFailed
+    error = kind(
         f"{name}: `{shown}` {problem}{end if not ended.problem else '. '}It ran in {directory.path}",
         key=job.key,
         index=job.index,
         job_id=job.job_id,
-        state="FAILED",
+        state=OUT_OF_MEMORY if kind is CommandOutOfMemory else FAILED.upper(),
         node=job.host,
         log=f"{directory.path}/{STDERR}",
         exit_code=ended.status,
@@ -351,6 +355,14 @@ def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
     status = error.exit_code or 0
     names = (exit_name(status),) if status else ()
     return status, (*names, error.diagnosis) if error.diagnosis else names
+
+
+def state_of(error: BaseException, job: JobContext) -> str | None:
+    """Return the state that the program's end has given to a job; None if that is as for any failure."""
+    from slurm.errors import CommandOutOfMemory  # noqa: PLC0415 - as in _failure
+
+    own = isinstance(error, CommandOutOfMemory) and (error.key, error.index) == (job.key, job.index)
+    return OUT_OF_MEMORY if own else None
 
 
 def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...] | None:

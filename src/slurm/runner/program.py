@@ -10,6 +10,7 @@ import os
 import time
 
 from slurm.protocol.records import TYPE_CHECKING, Record
+from slurm.runner.memory import memory_kills
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,8 @@ class Ended(Record):
     """Whether the file system of its directory is full."""
     stopped: int | None = None
     """The last signal that was passed on to it."""
+    out_of_memory: bool = False
+    """Whether the kernel has ended one of its processes for its memory."""
 
 
 def run_program(
@@ -60,6 +63,7 @@ def run_program(
     """
     mark = os.urandom(_MARK_BYTES).hex()
     environ = {**environ, MARK: mark}
+    kills = memory_kills()
     begin = time.monotonic()
     life, alive = os.pipe()
     errors, error = os.pipe()
@@ -89,6 +93,7 @@ def run_program(
         seconds=seconds,
         peak_memory=peak,
         stopped=signals.last,
+        out_of_memory=bool(status) and memory_kills() > kills,
     )
     signals.end_this_process()
     return ended

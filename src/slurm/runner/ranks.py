@@ -20,6 +20,7 @@ from slurm.runner import contained
 from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import dump_on_signal, handle_stop_signals, run
+from slurm.runner.memory import OUT_OF_MEMORY, memory_kills
 from slurm.runner.pickling import pickle_into
 from slurm.runner.result_saver import ResultSaver, write_new
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 1
 """The time between SIGTERM and SIGKILL to ranks that are ended because another one failed."""
-_OUT_OF_MEMORY = "OUT_OF_MEMORY"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -128,21 +128,6 @@ def _run_rank(job: JobContext, saver: RankSaver, tag: str, callbacks: CallbackRu
     os._exit(outcome.exit_code)  # exit handlers such as MPI's would wait for the other ranks, which wait for this one
 
 
-def _memory_kills() -> int:
-    """How many processes of this control group the kernel has killed for their memory.
-
-    Slurm reports this for jobs but not for steps. Reads the files of cgroups(7), version 1 or 2.
-    """
-    kills = 0
-    with contextlib.suppress(OSError, ValueError), open("/proc/self/cgroup", encoding="utf-8") as groups:
-        for _, controllers, path in (line.rstrip("\n").split(":", 2) for line in groups):
-            if controllers in ("memory", ""):
-                file = f"memory{path}/memory.oom_control" if controllers else f"{path}/memory.events"
-                with contextlib.suppress(OSError), open(f"/sys/fs/cgroup/{file}", encoding="ascii") as counts:
-                    kills += sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
-    return kills
-
-
 def _die_with(line: int) -> None:
     """Make the kernel kill this process when the other end of a pipe is closed; fcntl(2), Linux only.
 
@@ -198,7 +183,7 @@ class RankSaver(ResultSaver):
 
     def died(self, status: int, *, out_of_memory: bool) -> None:
         """Write the report of a rank that died without one."""
-        self._commit(FAILED, PROCESS, exit_code=status, state=_OUT_OF_MEMORY if out_of_memory else None)
+        self._commit(FAILED, PROCESS, exit_code=status, state=OUT_OF_MEMORY if out_of_memory else None)
 
     def reported(self, suffix: str) -> bool:
         """Whether the rank has written a report that it is "done" or has "failed"."""
@@ -220,7 +205,7 @@ class _Parent:
         self._ranks: dict[int, RankSaver] = {}
         self._lifelines: list[int] = []
         self._terminated = self._killed = False
-        self._kills = _memory_kills()  # by earlier processes
+        self._kills = memory_kills()  # by earlier processes
         if stop != "-":
             signal.signal(signal.Signals[f"SIG{stop}"], lambda number, _: self._send(number))
         signal.signal(signal.SIGTERM, self._terminate)
@@ -265,7 +250,7 @@ class _Parent:
         )
         code = code if code >= 0 else 128 - code
         if not saver.reported("failed") and not ended:
-            memory = code == 128 + signal.SIGKILL and _memory_kills() > self._kills
+            memory = code == 128 + signal.SIGKILL and memory_kills() > self._kills
             saver.died(code, out_of_memory=memory)
         return code or 1
 

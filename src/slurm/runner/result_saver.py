@@ -101,8 +101,15 @@ class ResultSaver:
         """Commit a failure in `phase`, and print the traceback to the log."""
         record = describe(error)
         print_to_log(record.traceback or f"{record.type}: {record.message}")
-        metrics = self.metrics.of_failure() if self.metrics else None
-        return self._commit(FAILED, phase, exit_code=exit_code(error), error=record, metrics=metrics)
+        command = sys.modules.get("slurm.runner.command")
+        return self._commit(
+            FAILED,
+            phase,
+            exit_code=exit_code(error),
+            state=command.state_of(error, self._job) if command else None,
+            error=record,
+            metrics=self.metrics.of_failure() if self.metrics else None,
+        )
 
     def several(self, done: Sequence[bytes | CallFailure], *, stopped: str | None = None) -> Outcome:
         """Save and commit the pickled results and the failures of an element's calls, in order.

@@ -80,7 +80,8 @@ def verify(
 
 def brief(status: JobStatus) -> str:
     """The error of a stage in one line; the end of its log is left out."""
-    error = error_of(status).removeprefix("slurm.errors.CommandFailed: ")
+    kind, _, rest = error_of(status).partition(": ")
+    error = rest if kind.startswith("slurm.errors.Command") else error_of(status)
     return error.partition("\n")[0].partition(". Its standard ")[0] or (status.reason or "")
 
 

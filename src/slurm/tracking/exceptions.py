@@ -27,7 +27,7 @@ from slurm.errors import (
     WorkerDied,
 )
 from slurm.options.retry import failure_names, names_of
-from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
+from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, RUN, SAVE, SETUP
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
@@ -111,7 +111,7 @@ def failures_of(outcome: Outcome | None, status: FinalStatus) -> frozenset[str]:
     """
     state = status.state if outcome is None or by_signal(outcome) else None
     state = JobState.parse(outcome.state) if outcome is not None and outcome.state else state
-    if state in _BY_STATE:
+    if state in _BY_STATE and not _raised(outcome):
         return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
@@ -122,7 +122,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     """The exception for an outcome that is not a success."""
     error, phase = outcome.error, outcome.phase
     message = error.message if error else ""
-    if outcome.state:
+    if outcome.state and not _raised(outcome):
         report = Report(
             outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
             outcome.reason or "", dependency_failed=phase == RESOLVE,
@@ -154,6 +154,11 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     failure = _job_error(kind, f"{problem}{error.type}: {message}{advice and f'. {advice}'}", outcome, facts)
     own = _unpickled(error) if kind is TaskFailed else None
     return _with_cause(failure if own is None else _with_note(own, outcome, facts, advice), error)
+
+
+def _raised(outcome: Outcome | None) -> bool:
+    """Whether the call has raised an exception, which tells more than the state."""
+    return outcome is not None and outcome.phase == RUN and outcome.error is not None
 
 
 def unexplained(outcome: Outcome | None) -> bool:
