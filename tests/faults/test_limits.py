@@ -157,6 +157,17 @@ def test_jobs_over_the_limits_of_a_qos_wait_or_are_refused(
     assert negative.with_options(qos="strict")(1).result(60) == -1
 
 
+def test_a_qos_that_lets_a_user_queue_one_job_runs_a_map(slurm: Cluster, limited: SlurmTestbed) -> None:
+    user = limited.run("id", "-un").stdout.strip()
+    limited.run("sacctmgr", "-i", "add", "qos", "single")
+    limited.run("sacctmgr", "-i", "modify", "qos", "single", "set", "MaxSubmitJobsPerUser=1")
+    limited.run("sacctmgr", "-i", "modify", "user", user, "set", "qos+=single")
+    until(lambda: "single" in limited.run("scontrol", "show", "assoc_mgr", "qos=single").stdout)
+    one = negative.with_options(qos="single")
+    assert one.map(range(3)).results(200) == [0, -1, -2]
+    assert one.with_options(retry=1).map(range(3)).results(200) == [0, -1, -2]
+
+
 def test_block_claimed_by_a_dead_process_is_queued(
     slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

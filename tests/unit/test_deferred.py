@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, task
+from slurm import Cluster, Task, task
 from slurm.errors import SubmissionRefused
 from slurm.protocol import ATTEMPTS, OUTCOMES
 from slurm.testing import Answer, InlineCluster
@@ -69,9 +69,9 @@ class Other:
 
 @pytest.mark.parametrize(
     ("most", "expected"),
-    [(3, []), (4, []), (5, [(2, 1)]), (6, [(2, 2)]), (7, [(2, 3)]), (8, [(2, 4)]), (99, [(2, 4)])],
+    [(3, []), (4, []), (5, [(2, 1)]), (6, [(2, 2)]), (7, [(2, 4)]), (8, [(2, 4)]), (99, [(2, 4)])],
 )
-def test_as_many_elements_are_queued_as_there_is_room_for_besides_a_retry_job(
+def test_as_many_elements_are_queued_as_there_is_room_for_besides_a_retry_job_for_the_rest(
     inline: InlineCluster, most: int, expected: list[tuple[int, int]]
 ) -> None:
     other = Other(inline, most)
@@ -87,7 +87,14 @@ def test_the_rest_is_queued_when_there_is_room_again(inline: InlineCluster) -> N
     assert other.blocks == [(0, 2), (2, 2)]
     inline.queue.cancel(inline.queue.ids[0], None, "")
     other.advance()
-    assert other.blocks == [(0, 2), (2, 2), (4, 1)]
+    assert other.blocks == [(0, 2), (2, 2), (4, 2)]
+
+
+@pytest.mark.parametrize("of", [square, square.with_options(retry=1)])
+def test_a_user_who_may_queue_one_job_gets_all_results(of: Task[[int], int]) -> None:
+    with InlineCluster() as cluster:
+        cluster.queue.most_queued = 1
+        assert of.map(range(3)).results(60) == [0, 1, 4]
 
 
 def test_a_queue_that_is_fuller_than_known_gets_smaller_blocks(inline: InlineCluster) -> None:

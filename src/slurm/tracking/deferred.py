@@ -53,8 +53,11 @@ class DeferredSubmission:
             return
         room = self._queue.client.room(options)
         most = min(len(watched.unqueued), self._queue.blocks(submission)[0].count)
-        # One place is for the retry job, which continues this when no client is there.
-        count = most if room is None else min(most, room - 1)
+        count = most if room is None else min(most, room)
+        if count == room and (count < len(watched.unqueued) or submission.continues):
+            # One place is for the retry job, which continues this when no client is there. But a user who may queue
+            # one job has no such place.
+            count -= count > 1 or any(element not in watched.unqueued for element in watched.open)
         if count < 1:
             return
         begun = bool(submission.after) and self._has_begun(watched)
