@@ -189,6 +189,7 @@ PEERS = (
     "executorlib[cache]>=1.11",
     "hydra-submitit-launcher>=1.2",
     "joblib>=1.4",
+    "parsl>=2026.1",
     "submitit>=1.5",
 )
 

@@ -21,6 +21,7 @@ THEIRS = {
     "dask-jobqueue": "dask_jobqueue",
     "executorlib": "executorlib",
     "joblib": "joblib",
+    "parsl": "parsl",
     "submitit": "submitit",
 }
 """The module of the other library of each page."""
@@ -39,7 +40,8 @@ def check(blocks: list[str], directory: Path) -> None:
     """Run blocks as one program, and compare what it prints with the comments of `print`."""
     program = "\n".join(blocks)
     (directory / "program.py").write_text(program)
-    env = {**os.environ, "SCRATCH": str(directory), "PYTHONWARNINGS": "ignore"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Parsl starts programs of its own
+    env = {**os.environ, "PATH": path, "SCRATCH": str(directory), "PYTHONWARNINGS": "ignore"}
     argv = [sys.executable, "program.py"]
     done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
