@@ -205,7 +205,11 @@ def docs(session: nox.Session) -> None:
 def peers(session: nox.Session) -> None:
     """The programs of the pages "Coming from …" on the libraries themselves, and Hydra's submitit launcher on ours."""
     session.install("-e", ".[test]", *PEERS)
-    session.run("pytest", "-n", "2", "tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
+    sdk = Path(session.virtualenv.location, "slurm-sdk").absolute()  # its module has the name of ours
+    session.run("python", "-m", "venv", str(sdk))
+    session.run(str(sdk / "bin" / "pip"), "install", "--quiet", "slurm-sdk>=0.4.6", external=True)
+    tests = ("tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
+    session.run("pytest", "-n", "2", *tests, env={"SLURMTASKS_SLURM_SDK_PYTHON": str(sdk / "bin" / "python")})
 
 
 @nox.session

@@ -17,6 +17,9 @@ FACADE = [
     ("from submitit.", "from slurm.compat.submitit."),
 ]
 
+SLURM_SDK = "SLURMTASKS_SLURM_SDK_PYTHON"
+"""A Python with slurm-sdk, whose module has the name of ours: it needs an environment of its own."""
+
 THEIRS = {
     "dask-jobqueue": "dask_jobqueue",
     "executorlib": "executorlib",
@@ -36,19 +39,19 @@ def programs(page: str) -> tuple[list[str], list[str]]:
     return blocks[::2], blocks[1::2]
 
 
-def check(blocks: list[str], directory: Path) -> None:
+def check(blocks: list[str], directory: Path, python: str = sys.executable) -> None:
     """Run blocks as one program, and compare what it prints with the comments of `print`."""
     program = "\n".join(blocks)
     (directory / "program.py").write_text(program)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # Parsl starts programs of its own
+    path = f"{Path(python).parent}:{os.environ['PATH']}"  # Parsl and slurm-sdk start programs of their own
     env = {**os.environ, "PATH": path, "SCRATCH": str(directory), "PYTHONWARNINGS": "ignore"}
-    argv = [sys.executable, "program.py"]
-    done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=120, check=False)
+    argv = [python, "program.py"]
+    done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", sorted(THEIRS))
+@pytest.mark.parametrize("page", sorted({*THEIRS, "slurm-sdk"}))
 def test_our_programs_beside_theirs(tmp_path: Path, page: str) -> None:
     check(programs(page)[1], tmp_path)
 
@@ -67,5 +70,12 @@ def test_their_programs(tmp_path: Path, page: str) -> None:
     check(programs(page)[0], tmp_path)
 
 
+@pytest.mark.slurm
+@pytest.mark.usefixtures("slurm_env")
+@pytest.mark.skipif(SLURM_SDK not in os.environ, reason="slurm-sdk is not installed: nox -s peers has it")
+def test_programs_of_slurm_sdk(tmp_path: Path) -> None:
+    check(programs("slurm-sdk")[0], tmp_path, os.environ[SLURM_SDK])
+
+
 def test_each_page_is_run() -> None:
-    assert {path.stem for path in PAGES.glob("*.md")} == set(THEIRS)
+    assert {path.stem for path in PAGES.glob("*.md")} == {*THEIRS, "slurm-sdk"}
