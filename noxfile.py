@@ -190,6 +190,7 @@ PEERS = (
     "hydra-submitit-launcher>=1.2",
     "joblib>=1.4",
     "parsl>=2026.1",
+    "snakemake>=9",
     "submitit>=1.5",
 )
 

@@ -20,6 +20,9 @@ FACADE = [
 SLURM_SDK = "SLURMTASKS_SLURM_SDK_PYTHON"
 """A Python with slurm-sdk, whose module has the name of ours: it needs an environment of its own."""
 
+OTHERWISE = ("slurm-sdk", "snakemake")
+"""Pages whose programs of the other tool are run by tests of their own."""
+
 THEIRS = {
     "dask-jobqueue": "dask_jobqueue",
     "executorlib": "executorlib",
@@ -51,7 +54,7 @@ def check(blocks: list[str], directory: Path, python: str = sys.executable) -> N
     assert done.stdout.splitlines() == re.findall(r"^ *print\(.*\)  # (.*)$", program, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", sorted({*THEIRS, "slurm-sdk"}))
+@pytest.mark.parametrize("page", sorted({*THEIRS, *OTHERWISE}))
 def test_our_programs_beside_theirs(tmp_path: Path, page: str) -> None:
     check(programs(page)[1], tmp_path)
 
@@ -77,5 +80,16 @@ def test_programs_of_slurm_sdk(tmp_path: Path) -> None:
     check(programs("slurm-sdk")[0], tmp_path, os.environ[SLURM_SDK])
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("snakemake"), reason="snakemake is not installed: nox -s peers has it")
+def test_rules_of_snakemake(tmp_path: Path) -> None:
+    snakefile = "\n".join(programs("snakemake")[0])
+    (tmp_path / "Snakefile").write_text(snakefile)
+    expected = dict(re.findall(r'^ *output: "(.*)"  # (.*)$', snakefile, flags=re.MULTILINE))
+    argv = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "all", "--", *expected]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {name: (tmp_path / name).read_text().strip() for name in expected} == expected
+
+
 def test_each_page_is_run() -> None:
-    assert {path.stem for path in PAGES.glob("*.md")} == {*THEIRS, "slurm-sdk"}
+    assert {path.stem for path in PAGES.glob("*.md")} == {*THEIRS, *OTHERWISE}
