@@ -21,7 +21,7 @@ SLURM_SDK = "SLURMTASKS_SLURM_SDK_PYTHON"
 """A Python with slurm-sdk, whose module has the name of ours: it needs an environment of its own."""
 
 OTHERWISE = ("slurm-sdk", "snakemake")
-"""Pages whose programs of the other tool are run by tests of their own."""
+"""Pages whose programs of the other tool are run by tests of their own. The page of Hydra has commands instead."""
 
 THEIRS = {
     "dask-jobqueue": "dask_jobqueue",
@@ -91,5 +91,30 @@ def test_rules_of_snakemake(tmp_path: Path) -> None:
     assert {name: (tmp_path / name).read_text().strip() for name in expected} == expected
 
 
+def check_commands(of: int, directory: Path) -> None:
+    """Run the commands of the page of Hydra, theirs (0) or ours (1), and compare what they print, but for lines of logs."""
+    program, _, commands = (PAGES / "hydra.md").read_text().partition("\n## Commands\n")
+    (directory / "train.py").write_text("".join(re.findall(r"^```python\n(.*?)^```", program, re.DOTALL | re.MULTILINE)))
+    blocks = re.findall(r"^```sh\n(.*?)^```", commands, flags=re.DOTALL | re.MULTILINE)
+    script = "".join(blocks[of::2])
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "SCRATCH": str(directory / "scratch")}
+    (directory / "scratch").mkdir()
+    argv = ["bash", "-e", "-c", script]
+    done = subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = " ".join(line for line in done.stdout.splitlines() if not line.startswith("["))
+    assert printed == " ".join(re.findall(r"  # (.*)$", script, flags=re.MULTILINE)), done.stderr
+
+
+def test_our_launcher_for_hydra(tmp_path: Path) -> None:
+    check_commands(1, tmp_path)
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("submitit"), reason="the launcher is not installed: nox -s peers has it")
+def test_launchers_of_hydra(tmp_path: Path) -> None:
+    check_commands(0, tmp_path)
+
+
 def test_each_page_is_run() -> None:
-    assert {path.stem for path in PAGES.glob("*.md")} == {*THEIRS, *OTHERWISE}
+    assert {path.stem for path in PAGES.glob("*.md")} == {*THEIRS, *OTHERWISE, "hydra"}
