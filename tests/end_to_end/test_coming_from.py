@@ -92,9 +92,10 @@ def test_rules_of_snakemake(tmp_path: Path) -> None:
 
 
 def check_commands(of: int, directory: Path) -> None:
-    """Run the commands of the page of Hydra, theirs (0) or ours (1), and compare what they print, but for lines of logs."""
+    """Run the commands of the page of Hydra, theirs (0) or ours (1), and compare what they print, except log lines."""
     program, _, commands = (PAGES / "hydra.md").read_text().partition("\n## Commands\n")
-    (directory / "train.py").write_text("".join(re.findall(r"^```python\n(.*?)^```", program, re.DOTALL | re.MULTILINE)))
+    (source,) = re.findall(r"^```python\n(.*?)^```", program, flags=re.DOTALL | re.MULTILINE)
+    (directory / "train.py").write_text(source)
     blocks = re.findall(r"^```sh\n(.*?)^```", commands, flags=re.DOTALL | re.MULTILINE)
     script = "".join(blocks[of::2])
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -111,7 +112,7 @@ def test_our_launcher_for_hydra(tmp_path: Path) -> None:
     check_commands(1, tmp_path)
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("submitit"), reason="the launcher is not installed: nox -s peers has it")
+@pytest.mark.skipif(not importlib.util.find_spec("submitit"), reason="submitit is not installed: nox -s peers has it")
 def test_launchers_of_hydra(tmp_path: Path) -> None:
     check_commands(0, tmp_path)
 
