@@ -23,32 +23,21 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
+PROGRAM = Path(__file__).parents[1] / "examples" / "invert.py"
 PICTURE = Path(__file__).with_name("terminal.svg")
 WIDTH = 98
 HOME = "/home/ann"
-PROGRAM = """\
-from slurm import Cluster, task
-
-
-@task(time="00:10:00", mem="1G")
-def invert(x: float) -> float:
-    print(f"inverting {x}")
-    return 1 / x
-
-
-with Cluster("local"):  # "slurm" on a login node, "slurm+ssh://login" on a laptop
-    print(invert.map([1, 2, 0, 4]).results(return_exceptions=True))
-"""
 COMMANDS = ("python invert.py", "slurm jobs", "slurm show invert", "slurm logs 'invert[2]'")
 
 
 def main() -> None:
     """Run the commands, and write the picture."""
+    source = PROGRAM.read_text()
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     _prompt(console, "cat invert.py")
-    console.print(Syntax(PROGRAM.rstrip(), "python", theme="monokai", background_color="default"))
+    console.print(Syntax(source.rstrip(), "python", theme="monokai", background_color="default"))
     with tempfile.TemporaryDirectory() as home:
-        Path(home, "invert.py").write_text(PROGRAM)
+        Path(home, "invert.py").write_text(source)
         for command in COMMANDS:
             _prompt(console, command)
             console.print(Text.from_ansi(_printed(command, home).replace(os.path.realpath(home), HOME)), soft_wrap=True)
