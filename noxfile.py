@@ -210,7 +210,8 @@ def peers(session: nox.Session) -> None:
     session.run("python", "-m", "venv", str(sdk))
     session.run(str(sdk / "bin" / "pip"), "install", "--quiet", "slurm-sdk>=0.4.6", external=True)
     tests = ("tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
-    session.run("pytest", "-n", "2", *tests, env={"SLURMTASKS_SLURM_SDK_PYTHON": str(sdk / "bin" / "python")})
+    env = {"SLURMTASKS_SLURM_SDK_PYTHON": str(sdk / "bin" / "python")}
+    session.run("pytest", "-n", "2", *tests, *session.posargs, env=env)
 
 
 @nox.session
