@@ -189,6 +189,8 @@ PEERS = (
     "executorlib[cache]>=1.11",
     "hydra-submitit-launcher>=1.2",
     "joblib>=1.4",
+    "parsl>=2026.1",
+    "snakemake>=9",
     "submitit>=1.5",
 )
 
@@ -204,7 +206,12 @@ def docs(session: nox.Session) -> None:
 def peers(session: nox.Session) -> None:
     """The programs of the pages "Coming from …" on the libraries themselves, and Hydra's submitit launcher on ours."""
     session.install("-e", ".[test]", *PEERS)
-    session.run("pytest", "-n", "2", "tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
+    sdk = Path(session.virtualenv.location, "slurm-sdk").absolute()  # its module has the name of ours
+    session.run("python", "-m", "venv", str(sdk))
+    session.run(str(sdk / "bin" / "pip"), "install", "--quiet", "slurm-sdk>=0.4.6", external=True)
+    tests = ("tests/end_to_end/test_coming_from.py", "tests/end_to_end/test_hydra_submitit.py")
+    env = {"SLURMTASKS_SLURM_SDK_PYTHON": str(sdk / "bin" / "python")}
+    session.run("pytest", "-n", "2", *tests, *session.posargs, env=env)
 
 
 @nox.session

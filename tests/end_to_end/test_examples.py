@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -29,6 +30,15 @@ def run(example: str, *arguments: str | Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_invert_prints_what_the_picture_in_the_readme_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", str(tmp_path))
+    printed = run("invert.py")
+
+    assert printed == "[1.0, 0.5, ZeroDivisionError('division by zero'), 0.25]\n"
+    text = re.sub(r"<[^>]*>", "", (EXAMPLES.parent / "docs" / "terminal.svg").read_text())
+    assert printed.strip() in html.unescape(text).replace("\xa0", " ")
 
 
 @pytest.fixture(scope="module")
