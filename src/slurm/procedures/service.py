@@ -127,15 +127,22 @@ class ScriptExecutionService:
         return self._listing.procedures(self._listing.numbers())
 
     def summarise(
-        self, ids: Sequence[int] | None = None, *, state: str | ProcedureState | None = None, limit: int | None = None
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        state: str | ProcedureState | None = None,
+        limit: int | None = None,
+        before: int | None = None,
     ) -> list[ProcedureSummary]:
         """What is known of procedures now, newest first: of all, of some by their numbers, or those in a state.
 
+        With `before`, of those with a smaller number than that, of which `limit` are returned.
         Reads the events together, and asks the scheduler once. A procedure without a job, whose preparer has died, is
         submitted after a minute. Raises NoSuchProcedure.
         """
         wanted = None if state is None else ProcedureState.of(state)
         numbers = self._listing.numbers() if ids is None else list(ids)
+        numbers = [number for number in numbers if before is None or number < before]
         found: list[ProcedureSummary] = []
         for at in range(0, len(numbers), _PAGE):
             some = numbers[at : at + _PAGE]
