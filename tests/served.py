@@ -29,8 +29,8 @@ class Answer(NamedTuple):
 class Client:
     """Talks to a server. Each request has its own connection."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, token: str = TOKEN) -> None:
+        self.port, self.token = port, token
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(
@@ -39,10 +39,11 @@ class Client:
         path: str,
         *,
         body: bytes | None = None,
-        token: str | None = TOKEN,
+        token: str | None = "",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request."""
+        """Send a request, by default with the token of the client."""
+        token = self.token if token == "" else token
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
@@ -78,7 +79,7 @@ class Client:
     ) -> Iterator[Iterator[tuple[str, Any]]]:
         """The events of a stream, as names and data."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        connection.request("GET", path + query, headers={"Authorization": f"Bearer {TOKEN}", **(headers or {})})
+        connection.request("GET", path + query, headers={"Authorization": f"Bearer {self.token}", **(headers or {})})
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
 

@@ -175,7 +175,7 @@ def test_procedures_are_started_and_stopped_by_buttons_and_their_events_come_liv
     row = f"document.querySelector('[data-number=\"{made}\"]')"
     page.click("document.getElementById('view-procedures')")
     page.until(f"{row}?.innerText.includes('READY')")
-    assert "min left" in page.run(f"{row}.innerText")
+    assert " left" in page.run(f"{row}.innerText")
     page.click(row)
     page.until("document.querySelector('#actions button')")
     assert page.run("location.hash") == f"#/procedures/{made}"

@@ -12,7 +12,10 @@ import pytest
 
 from served import READING, Client, served
 from slurm.procedures import Script, ScriptExecutionService
+from slurm.procedures.preparing import EarlyEvents, write_record
+from slurm.protocol.procedures import Plan, ProcedureRecord
 from slurm.server.scripts import ScriptRules
+from slurm.storage.keys import new_key
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -339,3 +342,16 @@ def test_by_default_a_server_takes_no_script(inline: InlineCluster, folder: Path
         for script in ({"text": ""}, {"file": str(folder / "observe.py")}, {"git": TEAM, "path": "a.py"}):
             answer = own.ask("POST", "/procedures", **with_script(**script))
             assert (answer.status, "slurm serve --allow" in answer.data["detail"]) == (403, True), answer
+
+
+def test_a_server_goes_on_with_a_procedure_whose_preparer_has_died(
+    inline: InlineCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slurm.server.procedure_events._ATTENDED", (0.1, 0.2))
+    monkeypatch.setattr("slurm.procedures.listing.ABANDONED_SECONDS", 0.1)
+    plan = Plan(script=Script.text("def main(): pass").read(), grace=1.0, kill_wait=2.0)
+    record = ProcedureRecord(key=new_key("procedure"), plan=plan, by="ann@here", created=1.0)
+    EarlyEvents.open(inline.place, record)
+    number = write_record(inline.place, record)  # and here the process has died
+    with served(inline):
+        assert ScriptExecutionService(on=inline).procedure(number).wait("READY", WAIT) == "READY"

@@ -24,7 +24,7 @@ def facts_of(summary: ProcedureSummary) -> dict[str, Any]:
         "script": {name: value for name, value in summary.script.to_json().items() if name != "text"},
         "by": summary.by,
         "calls": [
-            {"function": c.fn, "args": c.fn_args.args, "kwargs": dict(c.fn_args.kwargs), "time": c.time}
+            {"function": c.fn, "args": list(c.fn_args.args), "kwargs": dict(c.fn_args.kwargs), "time": c.time}
             for c in summary.script_args
         ],
         "history": [{"state": f"{state}", "time": when} for state, when in summary.history.process_states],

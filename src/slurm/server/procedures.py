@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from slurm.errors import ConfigurationError, EnvironmentInUse
+from slurm.errors import ConfigurationError, EnvironmentInUse, NoSuchJob
 from slurm.procedures.environments import EnvironmentManager
 from slurm.procedures.facts import facts_of
 from slurm.procedures.service import ScriptExecutionService
@@ -70,8 +70,18 @@ class Procedures:
         return shown(self.summaries([number])[0])
 
     def ended(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """What is known of those of some procedures that have ended, by number."""
-        return {each.id: shown(each) for each in self.summaries(numbers) if each.state.ended}
+        """What is known of those of some procedures that have ended, and their jobs with them, by number.
+
+        A process adds events after its last state: it starts the abort script, and refuses commands.
+        """
+        ended = [each for each in self.summaries(numbers) if each.state.ended]
+        return {each.id: shown(each) for each in ended if self._job_has_ended(each.id)}
+
+    def _job_has_ended(self, number: int) -> bool:
+        try:
+            return self.service.procedure(number).job.done()
+        except NoSuchJob:  # it had none, or its files were removed
+            return True
 
     def waiting(self, ids: Sequence[int] | None = None) -> list[int]:
         """The numbers of the procedures that may have no job yet.
