@@ -193,7 +193,7 @@ def test_procedures_are_started_and_stopped_by_buttons_and_their_events_come_liv
     assert MARKUP in text(page, "#panel")
     assert page.run("document.querySelectorAll('img').length") == 0
     page.until("document.querySelector('#state').innerText.includes('READY')")
-    client.put(f"/procedures/{made}", state="RUNNING", kwargs={"sb_id": "sbi-1"})
+    client.ask("PUT", f"/procedures/{made}", body=b'{"state": "RUNNING", "kwargs": {"sb_id": "sbi-1"}}')
     page.until("document.querySelector('#state').innerText.includes('RUNNING')")
     tab(page, "Log")
     page.until("document.querySelector('#panel').innerText.includes('observing sbi-1')")

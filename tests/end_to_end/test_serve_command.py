@@ -85,11 +85,12 @@ def test_procedures_outlive_a_server_that_is_killed_and_no_event_is_lost(local: 
     seen: list[dict[str, Any]] = []
     with serve(*words) as (process, lines):
         client = client_of(lines)
+        until(lambda: client.ask("GET", "/procedures").status == 200, WAIT)  # 503 until it has looked at the place
         script, abort = {"file": "observe.py"}, {"file": "rest.py"}
         made = client.post("/procedures", script=script, abort=abort, kwargs={"subarray_id": 1})
         path = f"/procedures/{made['number']}"
         until(lambda: client.get(path)["state"] == "READY", WAIT)
-        client.put(path, state="RUNNING", kwargs={"count": 100})
+        client.ask("PUT", path, body=b'{"state": "RUNNING", "kwargs": {"count": 100}}')  # 503 if it takes too long
         with client.events(path=f"{path}/events") as events:
             while not any(event["event"] == "report" for event in seen):
                 seen.append(next(events)[1])
@@ -97,6 +98,7 @@ def test_procedures_outlive_a_server_that_is_killed_and_no_event_is_lost(local: 
             process.wait(WAIT)
     with serve(*words) as (_, lines):
         client = client_of(lines)
+        until(lambda: client.ask("GET", "/procedures").status == 200, WAIT)
         assert [each["state"] for each in client.get("/procedures")["procedures"]][-1] == "RUNNING"
         with client.events(path=f"{path}/events", headers={"Last-Event-ID": str(seen[-1]["offset"])}) as events:
             assert client.put(path, state="STOPPED", abort=True)["pending"] in {"stop", None}

@@ -149,7 +149,7 @@ class ProcedureRoutes:
         abort = None if given["abort"] is None else self._rules.script("abort", given["abort"])
         names = ("abort_on", "abort_ready", "exclusive", "grace", "idle_timeout", "options")
         service = ScriptExecutionService(on=self._service.cluster, abort=abort, **{name: given[name] for name in names})
-        made = service.prepare(script, *given["args"], **given["kwargs"])
+        made = service.record(script, given["args"], given["kwargs"])
         return self._procedures.facts(made.number)
 
     def change(self, asked: Asked) -> Any:
