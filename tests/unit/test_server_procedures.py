@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -116,20 +117,31 @@ def test_a_script_is_prepared_called_and_started(client: Client) -> None:
     assert {"n": 3, "words": "<b>{'enabled': False}"} in report.values()
 
 
-def test_a_stream_goes_on_where_another_has_ended(client: Client) -> None:
-    path = prepared(client, {"file": "observe.py"})
+def test_a_stream_that_is_cut_again_and_again_has_each_event_once(client: Client) -> None:
+    report = "from slurm.procedures import procedure\ndef main():\n    for i in range(300): procedure.report(str(i))\n"
+    path = prepared(client, {"text": report})
+    until(lambda: client.get(path)["state"] == "READY")
+    client.put(path, state="RUNNING")
     seen: list[tuple[str, Any]] = []
     while not seen or seen[-1][0] != "end":
-        new = streamed(client, path, after=seen[-1][1]["offset"] if seen else 0, most=2)
-        if any(event.get("state") == "READY" for _, event in new):
-            client.put(path, state="STOPPED")
-        seen += new
-    number = int(path.rpartition("/")[2])
-    told = [event for name, event in seen if name == "event"]
-    assert [event["state"] for event in told if event["event"] == "state"][-2:] == ["READY", "STOPPED"]
-    assert [event["offset"] for event in told] == sorted({event["offset"] for event in told})
-    assert streamed(client, path)[:-1] == seen[:-1]
-    assert (seen[-1][1]["number"], seen[-1][1]["state"]) == (number, "STOPPED")
+        seen += streamed(client, path, after=seen[-1][1]["offset"] if seen else 0, most=20)
+    events = [event for name, event in seen if name == "event"]
+    assert [event["text"] for event in events if event["event"] == "report"] == [str(i) for i in range(300)]
+    assert [event["offset"] for event in events] == sorted({event["offset"] for event in events})
+    assert streamed(client, path) == seen
+    assert seen[-1][1]["state"] == "COMPLETE"
+
+
+def test_the_server_ends_while_events_of_procedures_are_followed(
+    inline: InlineCluster, client: Client, ready: str
+) -> None:
+    with contextlib.ExitStack() as open_streams:
+        with served(inline) as own:
+            streams = [open_streams.enter_context(own.events(path=f"{ready}/events")) for _ in range(20)]
+            assert [next(stream)[0] for stream in streams] == ["event"] * 20
+        for stream in streams:
+            assert {name for name, _ in stream} == {"event"}  # each ends, without an error and without `end`
+    assert client.get(ready)["state"] == "READY"
 
 
 def test_a_put_without_a_state_changes_nothing_and_an_answer_has_a_tag(client: Client, ready: str) -> None:

@@ -64,9 +64,12 @@ class _Followed:
     def __init__(self, path: str, offset: int) -> None:
         self.path, self._begin, self._data = path, offset, b""
         self.streams = 0
+        self.ended: dict[str, Any] | None = None
+        """What is known of the procedure, once it has ended."""
         self.last: dict[str, Any] | None = None
-        """What is known of the procedure, once it has ended and all its events are read."""
+        """The same, once all its events are read, too."""
         self.says_end = False
+        """Whether its events say that it has ended."""
 
     @property
     def offset(self) -> int:
@@ -94,8 +97,9 @@ class ProcedureEvents:
         self._place = procedures.service.cluster.place
         self._followed: dict[int, _Followed] = {}
         self._news = asyncio.Condition()
-        self._follower: asyncio.Task[None] | None = None
+        self._followers: list[asyncio.Task[None]] = []
         self._closing = False
+        self._pause = _QUESTIONS[0]
 
     async def respond(self, request: Request) -> EventSourceResponse:
         """Open a stream. Raises Problem, NoSuchProcedure."""
@@ -118,7 +122,9 @@ class ProcedureEvents:
     async def _stream(self, number: int, path: str, offset: int) -> AsyncIterator[dict[str, Any]]:
         followed = self._followed.setdefault(number, _Followed(path, offset))
         followed.streams += 1
-        self._follower = self._follower or asyncio.create_task(self._follow())
+        self._pause = _QUESTIONS[0]
+        if not self._followers:
+            self._followers = [asyncio.create_task(each()) for each in (self._read_on, self._ask)]
         try:
             while not self._closing:
                 last, data, seen = followed.last, followed.since(offset), followed.offset
@@ -147,53 +153,52 @@ class ProcedureEvents:
         return (await self._pool.run(lambda: growth(self._place.transport, {path: offset}))).get(path, b"")
 
     def _stop(self) -> None:
-        if self._follower is not None:
-            self._follower.cancel()
-            self._follower = None
+        for follower in self._followers:
+            follower.cancel()
+        self._followers = []
 
-    async def _follow(self) -> None:
-        """Read what is added to the files, again and again, and ask now and then whether the jobs have ended."""
-        loop = asyncio.get_running_loop()
-        pause, between, asked = _SHORTEST, _QUESTIONS[0], float("-inf")
+    async def _read_on(self) -> None:
+        """Read what is added to the files, again and again."""
+        pause = _SHORTEST
         while True:
-            ended: dict[int, dict[str, Any]] = {}
-            soon = any(each.says_end and each.last is None for each in self._followed.values())
-            if loop.time() - asked >= (_LONGEST if soon else between):
-                ended, asked = await self._ended(), loop.time()
-                between = min(between * 1.5, _QUESTIONS[1])
-            if await self._read(ended):
-                pause, between = _SHORTEST, _QUESTIONS[0]
-            else:
-                pause = min(pause * _FACTOR, _LONGEST)
+            pause = _SHORTEST if await self._read() else min(pause * _FACTOR, _LONGEST)
             await asyncio.sleep(max(pause, self._place.transport.pace))
 
-    async def _ended(self) -> dict[int, dict[str, Any]]:
-        """What is known of the procedures that have ended, by number."""
-        numbers = [number for number, each in self._followed.items() if each.last is None]
-        try:
-            found = await self._pool.run(lambda: self._procedures.ended(numbers))
-        except SlurmError as error:  # the next question may be answered
-            _log.warning("no answer about procedures: %s", redacted(str(error)))
-            return {}
-        return found
-
-    async def _read(self, ended: dict[int, dict[str, Any]]) -> bool:
-        """Read what is added to all files; returns whether anything was. `ended` are those that had ended before."""
-        offsets = {each.path: each.offset for each in self._followed.values()}
+    async def _read(self) -> bool:
+        """Read what is added to all files; returns whether anything was."""
+        known = [(each, each.offset, each.ended) for each in self._followed.values()]
+        offsets = {each.path: offset for each, offset, _ in known}
         try:
             found = await self._pool.run(lambda: growth(self._place.transport, offsets))
         except TransportError as error:  # the next reading may succeed
             _log.warning("events cannot be read: %s", redacted(str(error)))
             return False
-        for number, each in self._followed.items():
-            data = found.get(each.path, b"")
-            if each.path in offsets and each.offset == offsets[each.path]:
+        for each, _, ended in known:
+            if data := found.get(each.path):
                 each.add(data)
-                if not data:
-                    each.last = ended.get(number, each.last)
-        if found or ended:
+            else:
+                each.last = ended
+        if found or any(each.last for each, _, _ in known):
             await self._publish()
         return bool(found)
+
+    async def _ask(self) -> None:
+        """Ask again and again whether the procedures have ended: soon for those whose events say so."""
+        loop, asked = asyncio.get_running_loop(), float("-inf")
+        while True:
+            await asyncio.sleep(_LONGEST)
+            left = [number for number, each in self._followed.items() if each.ended is None]
+            soon = any(self._followed[number].says_end for number in left)
+            if not left or (not soon and loop.time() - asked < self._pause):
+                continue
+            try:
+                found = await self._pool.run(lambda: self._procedures.ended(left))  # noqa: B023 - it is awaited here
+            except SlurmError as error:  # the next question may be answered
+                _log.warning("no answer about procedures: %s", redacted(str(error)))
+                found = {}
+            for number in found.keys() & self._followed.keys():
+                self._followed[number].ended = found[number]
+            asked, self._pause = loop.time(), min(self._pause * 1.5, _QUESTIONS[1])
 
     async def _publish(self) -> None:
         async with self._news:
