@@ -29,8 +29,8 @@ class Answer(NamedTuple):
 class Client:
     """Talks to a server. Each request has its own connection."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, token: str = TOKEN) -> None:
+        self.port, self.token = port, token
         self.url = f"http://127.0.0.1:{port}"
 
     def ask(
@@ -39,10 +39,11 @@ class Client:
         path: str,
         *,
         body: bytes | None = None,
-        token: str | None = TOKEN,
+        token: str | None = "",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request."""
+        """Send a request, by default with the token of the client."""
+        token = self.token if token == "" else token
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         if body is not None:
@@ -63,14 +64,22 @@ class Client:
     def post(self, path: str, **fields: Any) -> Any:
         """The data of the answer to a request."""
         found = self.ask("POST", path, body=json.dumps(fields).encode())
+        assert found.status in {200, 201}, found
+        return found.data
+
+    def put(self, path: str, **fields: Any) -> Any:
+        """The data of the answer to a request."""
+        found = self.ask("PUT", path, body=json.dumps(fields).encode())
         assert found.status == 200, found
         return found.data
 
     @contextmanager
-    def events(self, query: str = "") -> Iterator[Iterator[tuple[str, Any]]]:
+    def events(
+        self, query: str = "", *, path: str = "/events", headers: Mapping[str, str] | None = None
+    ) -> Iterator[Iterator[tuple[str, Any]]]:
         """The events of a stream, as names and data."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-        connection.request("GET", f"/events{query}", headers={"Authorization": f"Bearer {TOKEN}"})
+        connection.request("GET", path + query, headers={"Authorization": f"Bearer {self.token}", **(headers or {})})
         answer = connection.getresponse()
         assert answer.status == 200, answer.read()
 
@@ -96,7 +105,7 @@ def served(cluster: Cluster, **arguments: Any) -> Iterator[Client]:
     address = Address("127.0.0.1", 0)
     listening = listen(address)
     running = server(
-        cluster.place,
+        cluster,
         Access(TOKEN, READING, hosts_of(address)),
         **{"everywhere": False, "sweeps": Path("sweeps"), **arguments},
     )

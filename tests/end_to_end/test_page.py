@@ -11,6 +11,7 @@ import pytest
 from browser import CHROMIUM, Page, browser
 from served import READING, TOKEN, Client, served
 from slurm import task
+from slurm.server.scripts import ScriptRules
 from slurm.sweeps import Sweep, grid
 from slurm.testing import InlineCluster
 
@@ -54,7 +55,7 @@ def inline(sweeps: Path) -> Iterator[InlineCluster]:
 
 @pytest.fixture(scope="module")
 def client(inline: InlineCluster, sweeps: Path) -> Iterator[Client]:
-    with served(inline, sweeps=sweeps) as found:
+    with served(inline, sweeps=sweeps, rules=ScriptRules(text=True)) as found:
         yield found
 
 
@@ -144,6 +145,81 @@ def test_sweeps_have_bars_points_and_a_plot(page: Page) -> None:
     page.press("Escape")
     page.click("document.getElementById('view-jobs')")
     page.until("document.querySelector('.row').innerText.includes('fit')")
+
+
+OBSERVE = f"""
+from slurm.procedures import procedure
+
+EXPECTED = 3600
+
+def init(subarray_id=0):
+    pass
+
+def calibrate(n):
+    procedure.report({MARKUP!r}, n=n)
+
+def main(sb_id):
+    print("observing", sb_id, flush=True)
+    procedure.sleep(600)
+"""
+
+
+def test_procedures_are_started_and_stopped_by_buttons_and_their_events_come_live(
+    page: Page, client: Client, tmp_path: Path
+) -> None:
+    script = {"text": OBSERVE, "name": "observe.py"}
+    abort = {"text": "def main(): pass", "name": "rest.py"}
+    fields = {"kwargs": {"subarray_id": 1}, "options": {"time": "30"}}
+    made = client.post("/procedures", script=script, abort=abort, **fields)["number"]
+    pictures = Path(os.environ.get("SLURMTASKS_TEST_PICTURES", tmp_path))
+    row = f"document.querySelector('[data-number=\"{made}\"]')"
+    page.click("document.getElementById('view-procedures')")
+    page.until(f"{row}?.innerText.includes('READY')")
+    assert " left" in page.run(f"{row}.innerText")
+    page.click(row)
+    page.until("document.querySelector('#actions button')")
+    assert page.run("location.hash") == f"#/procedures/{made}"
+    button(page, "Start…")
+    page.run("document.querySelector('#ask input').value = 'calibrate'")
+    assert "expects to take 1 h" in text(page, "#ask")
+    page.run("(i => { i.value = '[3'; i.oninput(); })(document.querySelectorAll('#ask input')[1])")
+    page.click("document.querySelector('#ask button[value=yes]')")
+    assert page.run("document.getElementById('ask').open"), "arguments that are not JSON are not sent"
+    page.run("(i => { i.value = '[3]'; i.oninput(); })(document.querySelectorAll('#ask input')[1])")
+    page.click("document.querySelector('#ask button[value=yes]')")
+    page.until("document.querySelector('#panel').innerText.includes('calibrate(3)')")
+    tab(page, "Events")
+    page.until("document.querySelector('#panel').innerText.includes('returned')")
+    assert MARKUP in text(page, "#panel")
+    assert page.run("document.querySelectorAll('img').length") == 0
+    page.until("document.querySelector('#state').innerText.includes('READY')")
+    client.ask("PUT", f"/procedures/{made}", body=b'{"state": "RUNNING", "kwargs": {"sb_id": "sbi-1"}}')
+    page.until("document.querySelector('#state').innerText.includes('RUNNING')")
+    tab(page, "Log")
+    page.until("document.querySelector('#panel').innerText.includes('observing sbi-1')")
+    for width, height, dark in SIZES:
+        page.size(width, height, dark=dark)
+        for name in ("Events", "Facts"):
+            tab(page, name)
+            page.until("document.querySelector('#panel').innerText.includes('RUNNING')")
+            assert page.run("document.documentElement.scrollWidth") <= width, name
+            page.picture(pictures / f"procedure-{name}-{width}.png")
+    page.size(1440, 900)
+    button(page, "Stop and abort")
+    assert "SIGKILL after its grace" in text(page, "#ask")
+    page.picture(pictures / "procedure-stop.png")
+    page.click("document.querySelector('#ask .danger')")
+    page.until("document.querySelector('#state').innerText.includes('STOPPED')")
+    assert page.run("document.querySelectorAll('#actions button').length") == 0
+    page.until("[...document.querySelectorAll('.row')].some(r => /rest.py.*COMPLETE/s.test(r.innerText))")
+    page.press("Escape")
+    assert page.run("document.getElementById('detail').hidden")
+    page.picture(pictures / "procedures.png")
+
+
+def button(page: Page, words: str) -> None:
+    page.click(f"[...document.querySelectorAll('#actions button')].find(b => b.textContent == {words!r})")
+    page.until("document.getElementById('ask').open")
 
 
 def test_a_hidden_page_asks_for_nothing(page: Page) -> None:

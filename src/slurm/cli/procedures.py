@@ -13,6 +13,7 @@ from slurm.cli.cluster_argument import cluster_of, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Duration, job_options, options_of, timeout_option
 from slurm.procedures.errors import ProcedureError
+from slurm.procedures.facts import facts_of
 from slurm.procedures.script import Script
 from slurm.procedures.service import ScriptExecutionService
 from slurm.procedures.states import ProcedureState
@@ -20,7 +21,6 @@ from slurm.procedures.states import ProcedureState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from slurm.procedures.states import ProcedureSummary
     from slurm.protocol.procedures import ScriptRecord
 
 
@@ -194,7 +194,7 @@ def list_procedures(
     wanted = None if state is None else ProcedureState.of(state)
     found = _service(cluster, directory).summarise(state=wanted, limit=limit)
     if as_json:
-        show_json([_facts(each) for each in found])
+        show_json([facts_of(each) for each in found])
     elif found:
         rows = [
             (f"{s.id}", f"{s.state}", s.pending or "-", _when(s.history.process_states[-1][1]), s.script.path, s.by)
@@ -214,7 +214,7 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
     found = _service(cluster, directory).procedure(number)
     summary = found.look()
     if as_json:
-        show_json({**_facts(summary), "log": found.log_path})
+        show_json({**facts_of(summary), "log": found.log_path})
         return
     why = f" ({summary.reason})" if summary.reason else ""
     rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}"), ("asked for", summary.pending or "-")]
@@ -341,26 +341,6 @@ def release(slot: str, yes: bool, cluster: str | None, directory: str | None, as
 def _refuse_both(*, follow: bool, as_json: bool) -> None:
     if follow and as_json:
         raise click.UsageError("--follow has no --json: a list ends. Without --follow, --json prints what is there.")
-
-
-def _facts(summary: ProcedureSummary) -> dict[str, Any]:
-    """The facts about a procedure as JSON."""
-    return {
-        "number": summary.id,
-        "key": summary.key,
-        "state": f"{summary.state}",
-        "reason": summary.reason,
-        "pending": summary.pending,
-        "ends_at": summary.ends_at,
-        "script": {name: value for name, value in summary.script.to_json().items() if name != "text"},
-        "by": summary.by,
-        "calls": [
-            {"function": c.fn, "args": c.fn_args.args, "kwargs": dict(c.fn_args.kwargs), "time": c.time}
-            for c in summary.script_args
-        ],
-        "history": [{"state": f"{state}", "time": when} for state, when in summary.history.process_states],
-        "stacktrace": summary.history.stacktrace,
-    }
 
 
 def _origin(script: ScriptRecord) -> str:

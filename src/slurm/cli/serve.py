@@ -13,6 +13,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, on_option
+from slurm.procedures.service import ScriptExecutionService
 
 if TYPE_CHECKING:
     from slurm.server.guard import Access
@@ -33,9 +34,36 @@ _PORT = 8000
     metavar="DIRECTORY",
     help="The directory that holds the sweeps.",
 )
+@click.option("--dir", "directory", metavar="DIR", help="The directory of the procedures. Default: the cluster's root.")
+@click.option(
+    "--allow-folder",
+    "folders",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, resolve_path=True),
+    metavar="DIR",
+    help="Requests may prepare scripts in this directory of this machine. Repeatable.",
+)
+@click.option(
+    "--allow-git",
+    "repositories",
+    multiple=True,
+    metavar="PREFIX",
+    help="Requests may prepare scripts of repositories below this URL. Repeatable.",
+)
+@click.option("--allow-text", is_flag=True, help="Requests may contain scripts.")
 @on_option
-def serve(host: str, port: int, path: str | None, sweeps: str, cluster: str | None) -> None:
-    """Serve jobs over HTTP to this machine, with a page for browsers, until Ctrl-C.
+def serve(  # noqa: PLR0913, PLR0917 - click's way
+    host: str,
+    port: int,
+    path: str | None,
+    sweeps: str,
+    directory: str | None,
+    folders: tuple[str, ...],
+    repositories: tuple[str, ...],
+    allow_text: bool,  # noqa: FBT001
+    cluster: str | None,
+) -> None:
+    """Serve jobs and procedures over HTTP to this machine, with a page for browsers, until Ctrl-C.
 
     Prints the address of the page, with a token: a person who has it can cancel and submit jobs as you. A second
     address may only be read. Needs the extra: pip install "slurm-tasks[server]".
@@ -43,17 +71,21 @@ def serve(host: str, port: int, path: str | None, sweeps: str, cluster: str | No
     try:
         from slurm.server import serving  # noqa: PLC0415 - slow to import, and an extra
         from slurm.server.guard import Access  # noqa: PLC0415 - as above
+        from slurm.server.scripts import ScriptRules  # noqa: PLC0415 - as above
     except ImportError as error:
         message = f"a package is missing ({error}): install it with: pip install 'slurm-tasks[server]'"
         raise click.ClickException(message) from None
     address = serving.Address(host, port, path)
-    place = cluster_of(cluster).place
+    found = cluster_of(cluster)
+    if directory is not None:
+        found = ScriptExecutionService(directory, on=found).cluster
     token, reading_token = serving.tokens()
     listening = serving.listen(address)
     access = Access(token, reading_token, serving.hosts_of(address))
     for line in _greeting(address, access, listening):
         output.show(line)
-    running = serving.server(place, access, everywhere=cluster is None, sweeps=Path(sweeps))
+    rules = ScriptRules(folders, repositories, allow_text)
+    running = serving.server(found, access, everywhere=cluster is None, sweeps=Path(sweeps), rules=rules)
     running.run(sockets=[listening])
 
 

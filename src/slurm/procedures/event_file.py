@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 
+def event_path(directory: str) -> str:
+    """The path of the events of a procedure, in the directory of its job."""
+    return f"{directory}/{EVENTS}/{EVENT_FILE}"
+
+
 class EventFile:
     """The events of one procedure, read so far. Not for several threads."""
 
     def __init__(self, transport: Transport, directory: str, offset: int = 0) -> None:
         self._transport = transport
-        self._path = f"{directory}/{EVENTS}/{EVENT_FILE}"
+        self._path = event_path(directory)
         self.offset = offset
         """Where the last whole line ends that was read."""
         self.events: list[Event] = []

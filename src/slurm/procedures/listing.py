@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import ProtocolError, TransportError
 from slurm.procedures import states
+from slurm.procedures.event_file import event_path
 from slurm.procedures.preparing import EarlyEvents, submit, was_removed
 from slurm.procedures.procedure import Procedure
-from slurm.protocol import EVENTS
-from slurm.protocol.procedures import BEAT, EVENT_FILE, PROCEDURES, ProcedureRecord
+from slurm.protocol.procedures import BEAT, PROCEDURES, ProcedureRecord
 from slurm.storage.commit import commit
 from slurm.storage.log_growth import growth
 from slurm.views.status import Part, statuses
@@ -79,7 +79,7 @@ class Listing:
     def _events(self, procedures: Sequence[Procedure]) -> dict[str, list[Event]]:
         """Read the events of procedures, by key."""
         place = self._cluster.place
-        paths = {f"{place.store.directory(each.key)}/{EVENTS}/{EVENT_FILE}": each.key for each in procedures}
+        paths = {event_path(place.store.directory(each.key)): each.key for each in procedures}
         data = dict.fromkeys(paths, b"")
         left = dict.fromkeys(paths, 0)
         while more := growth(place.transport, left):

@@ -62,11 +62,17 @@ _BEAT_SECONDS = 5.0
 
 
 def prepare(
-    cluster: Cluster, plan: Plan, *, options: Options, abort: Abort | None = None, aborts: str | None = None
+    cluster: Cluster,
+    plan: Plan,
+    *,
+    options: Options,
+    abort: Abort | None = None,
+    aborts: str | None = None,
+    later: bool = False,
 ) -> tuple[int, ProcedureRecord]:
     """Record a procedure under the next number, which is returned with the record, and submit its job.
 
-    `aborts` is the key of the procedure that it aborts.
+    `aborts` is the key of the procedure that it aborts. With `later`, a thread submits the job.
     """
     record = ProcedureRecord(
         key=new_key("procedure"),
@@ -79,7 +85,7 @@ def prepare(
     )
     early = EarlyEvents.open(cluster.place, record)  # before the record: who finds it without these knows of a removal
     number = write_record(cluster.place, record)
-    submit(cluster, record, early)
+    submit(cluster, record, early, later=later)
     return number, record
 
 
@@ -103,12 +109,12 @@ def was_removed(place: Place, key: str) -> bool:
     return BELL not in place.transport.list([inbox])[inbox]
 
 
-def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> None:
+def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents, *, later: bool = False) -> None:
     """Submit the job of a procedure that is recorded; if it needs an environment, a thread does so when that is built.
 
-    An error makes the procedure FAILED.
+    With `later`, a thread does so in any case. An error makes the procedure FAILED.
     """
-    if record.plan.script.project:  # not a daemon: the program ends when the environment is built
+    if later or record.plan.script.project:  # not a daemon: the program ends when the job is submitted
         threading.Thread(target=_submit_later, args=(cluster, record, early), name=record.key).start()
     else:
         _submit(cluster, record, early)

@@ -96,11 +96,13 @@ class Script(NamedTuple):
         return ScriptRecord(kind=self.kind, path=self.path, digest=hashlib.sha256(data).hexdigest(), text=text)
 
     def _bytes(self) -> bytes:
-        if self.kind == "text":
-            return str(self.source).encode()
         try:
+            if self.kind == "text":
+                return str(self.source).encode()
             with open(self.path, "rb") as file:
                 return file.read()
+        except UnicodeEncodeError as error:
+            raise ScriptError(f"{self.path} is not text in UTF-8: {error}") from error
         except OSError as error:
             raise ScriptError(f"the script {self.path} cannot be read: {error.strerror or error}") from error
 

@@ -80,7 +80,16 @@ class ScriptExecutionService:
             return self._prepare(script.script.as_script(), given.args, given.kwargs).look()
         return self._prepare(script, args, kwargs)
 
-    def _prepare(self, script: Script, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Procedure:
+    def record(self, script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Procedure:
+        """Prepare a script, and return once that is recorded: a thread submits the job.
+
+        If it is refused, the procedure is FAILED. Raises ScriptError.
+        """
+        return self._prepare(script, (*args,), kwargs, later=True)
+
+    def _prepare(
+        self, script: Script, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, later: bool = False
+    ) -> Procedure:
         checked_json([args, kwargs], "the arguments of init")
         init = CallArguments(args=args, kwargs=kwargs)
         abort = self._abort and Abort(script=self._abort.read(), init=init, on=self._abort_on, early=self._abort_ready)
@@ -92,7 +101,7 @@ class ScriptExecutionService:
             idle_timeout=self._idle_timeout,
             exclusive=self._exclusive,
         )
-        number, record = prepare(self.cluster, plan, options=self._options, abort=abort)
+        number, record = prepare(self.cluster, plan, options=self._options, abort=abort, later=later)
         self._prepared.append(Procedure(self.cluster, number, record))
         return self._prepared[-1]
 
@@ -127,15 +136,22 @@ class ScriptExecutionService:
         return self._listing.procedures(self._listing.numbers())
 
     def summarise(
-        self, ids: Sequence[int] | None = None, *, state: str | ProcedureState | None = None, limit: int | None = None
+        self,
+        ids: Sequence[int] | None = None,
+        *,
+        state: str | ProcedureState | None = None,
+        limit: int | None = None,
+        before: int | None = None,
     ) -> list[ProcedureSummary]:
         """What is known of procedures now, newest first: of all, of some by their numbers, or those in a state.
 
+        With `before`, of those with a smaller number than that, of which `limit` are returned.
         Reads the events together, and asks the scheduler once. A procedure without a job, whose preparer has died, is
         submitted after a minute. Raises NoSuchProcedure.
         """
         wanted = None if state is None else ProcedureState.of(state)
         numbers = self._listing.numbers() if ids is None else list(ids)
+        numbers = [number for number in numbers if before is None or number < before]
         found: list[ProcedureSummary] = []
         for at in range(0, len(numbers), _PAGE):
             some = numbers[at : at + _PAGE]

@@ -111,6 +111,12 @@ class ProcedureSummary(NamedTuple):
     """When its job reaches its time limit, in seconds since the epoch; None before it begins, and without a limit."""
     expected: float | None = None
     """The seconds that its script expects to take: its EXPECTED."""
+    exclusive: str | None = None
+    """The slot that it holds while a function runs."""
+    can_abort: bool = False
+    """Whether it has an abort script."""
+    aborts: str | None = None
+    """The key of the procedure whose abort script it is."""
 
     @property
     def state(self) -> ProcedureState:
@@ -145,6 +151,9 @@ def summary(
         record.by,
         ends_at=begun + limit if begun and limit else None,
         expected=next((event["expected"] for event in events if isinstance(event.get("expected"), (int, float))), None),
+        exclusive=record.plan.exclusive,
+        can_abort=record.abort is not None,
+        aborts=record.aborts,
     )
 
 

@@ -24,18 +24,30 @@ _MOST_BYTES = 1 << 20
 """The size of the largest body of a request."""
 _SECONDS = 10.0
 """How long a request may take."""
-_KINDS: Mapping[str, type] = {"string": str, "boolean": bool, "object": dict}
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "boolean": bool,
+    "object": dict,
+    "array": list,
+    "number": (int, float),
+    "any": object,
+}
+WITHOUT_BODY = ("GET", "DELETE")
+"""Methods whose parameters are in the query."""
 _BOOLEANS = {"true": True, "false": False}
 
 
 class Field(NamedTuple):
-    """A parameter in the query or a member of the body: its JSON type, and what it means."""
+    """A parameter in the query or a member of the body: its JSON type, or "any", and what it means."""
 
     kind: str
     meaning: str
     default: Any = None
     least: int = 0
     most: int | None = None
+    required: bool = False
+    choice: tuple[str, ...] = ()
+    """The texts that are possible, if not all are."""
 
     def of_text(self, name: str, text: str) -> Any:
         """The value of a text in a query. Raises Problem."""
@@ -52,8 +64,10 @@ class Field(NamedTuple):
             if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= high:
                 bounds = f"from {self.least}" + ("" if self.most is None else f" to {self.most}")
                 raise Problem(422, f"{name}={value!r} is not a whole number {bounds}")
-        elif not isinstance(value, _KINDS[self.kind]):
+        elif not isinstance(value, _KINDS[self.kind]) or (self.kind == "number" and isinstance(value, bool)):
             raise Problem(422, f"{name}={value!r} is not of the type {self.kind}")
+        elif self.choice and value not in self.choice:
+            raise Problem(422, f"{name}={value!r} is not one of {', '.join(self.choice)}")
         return value
 
     def schema(self) -> dict[str, Any]:
@@ -61,7 +75,9 @@ class Field(NamedTuple):
         bounds = {"minimum": self.least} if self.kind == "integer" else {}
         bounds |= {} if self.most is None else {"maximum": self.most}
         default = {} if self.default is None else {"default": self.default}
-        return {"type": self.kind, "description": self.meaning} | bounds | default
+        kind: dict[str, Any] = {} if self.kind == "any" else {"type": self.kind}
+        choice = {"enum": list(self.choice)} if self.choice else {}
+        return kind | {"description": self.meaning} | choice | bounds | default
 
 
 class Asked(NamedTuple):
@@ -79,25 +95,33 @@ class Endpoint(NamedTuple):
     path: str
     answer: Callable[[Asked], Any]
     fields: Mapping[str, Field] = {}
-    """Of the query of a GET, or of the body of another method."""
+    """Of the query of a GET or DELETE, or of the body of another method."""
+    location: Callable[[Any], str] | None = None
+    """The path of what the answer has made, which is then sent with the status 201."""
 
 
-def routes(endpoints: Sequence[Endpoint], pool: ThreadPool, changed: Callable[[], None]) -> list[Route]:
-    """The routes of endpoints, which a pool runs. Calls `changed` after a request that may have changed something."""
+class Pools(NamedTuple):
+    """Threads for requests. Those that change something may wait for long, and do not hold up the others."""
+
+    reading: ThreadPool
+    writing: ThreadPool
+
+
+def routes(endpoints: Sequence[Endpoint], pools: Pools, changed: Callable[[], None]) -> list[Route]:
+    """The routes of endpoints, which threads run. Calls `changed` after a request that may have changed something."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
-    return [Route(path, _handler(methods, pool, changed), methods=list(methods)) for path, methods in paths.items()]
+    return [Route(path, _handler(methods, pools, changed), methods=list(methods)) for path, methods in paths.items()]
 
 
-def _handler(
-    methods: Mapping[str, Endpoint], pool: ThreadPool, changed: Callable[[], None]
-) -> Callable[[Request], Any]:
+def _handler(methods: Mapping[str, Endpoint], pools: Pools, changed: Callable[[], None]) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         endpoint = methods["GET" if request.method == "HEAD" else request.method]
-        given = query_of(request, endpoint) if endpoint.method == "GET" else await _body(request, endpoint)
+        given = query_of(request, endpoint) if endpoint.method in WITHOUT_BODY else await _body(request, endpoint)
         asked = Asked(request.path_params, given)
-        call = asyncio.create_task(pool.run(lambda: encoded(endpoint.answer(asked))))
+        pool = pools.reading if endpoint.method == "GET" else pools.writing
+        call = asyncio.create_task(pool.run(lambda: _answered(endpoint, asked)))
         done, _ = await asyncio.wait([call], timeout=_SECONDS)
         if not done:
             call.cancel()
@@ -105,18 +129,27 @@ def _handler(
             raise Problem(503, detail, {"Retry-After": "10"})
         if endpoint.method != "GET":
             changed()
-        return _response(request, call.result())
+        return _response(request, *call.result())
 
     return handle
 
 
-def _response(request: Request, body: bytes) -> Response:
+def _answered(endpoint: Endpoint, asked: Asked) -> tuple[bytes, str | None]:
+    """The body of the answer, and the path of what was made."""
+    data = endpoint.answer(asked)
+    return encoded(data), endpoint.location(data) if endpoint.location else None
+
+
+def _response(request: Request, body: bytes, location: str | None) -> Response:
     headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     if request.method in ("GET", "HEAD"):
         headers["ETag"] = tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
         known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
         if tag in known:
             return Response(status_code=304, headers=headers)
+    if location is not None:
+        headers["Location"] = location
+        return Response(body, 201, headers=headers, media_type="application/json")
     return Response(body, headers=headers, media_type="application/json")
 
 
@@ -163,7 +196,12 @@ async def _body(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     if not isinstance(members, dict):
         raise Problem(422, "the body is not a JSON object")
     _check_names(list(members), endpoint, "field")
-    return _defaults(endpoint) | {name: endpoint.fields[name].of_value(name, value) for name, value in members.items()}
+    return _defaults(endpoint) | values_of(members, endpoint.fields)
+
+
+def values_of(members: Mapping[str, Any], fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The values of the members of an object, checked. Raises Problem."""
+    return {name: fields[name].of_value(name, value) for name, value in members.items()}
 
 
 def _check_names(names: Sequence[str], endpoint: Endpoint, what: str) -> None:
@@ -173,3 +211,6 @@ def _check_names(names: Sequence[str], endpoint: Endpoint, what: str) -> None:
             raise Problem(422, f"{endpoint.method} {endpoint.path} has no {what} {name!r}; {known}")
         if names.count(name) > 1:
             raise Problem(422, f"the {what} {name!r} is given twice")
+    for name, field in endpoint.fields.items():
+        if field.required and name not in names:
+            raise Problem(422, f"{endpoint.method} {endpoint.path} needs the {what} {name!r}: {field.meaning}")

@@ -35,9 +35,9 @@ _QUESTIONS = (2.0, 60.0)
 _FACTOR = 1.5
 _PATIENCE = 10.0
 """Seconds without an answer after which clients are told."""
-_PING = 15
+PING_SECONDS = 15
 """Seconds between two comments that keep a stream open."""
-_SLOWEST = 60.0
+SEND_SECONDS = 60.0
 """Seconds that a client may take to accept an event before its stream is closed."""
 
 
@@ -71,7 +71,7 @@ class Events:
         """Open a stream. Its header X-Access says what the token may do."""
         limit = query_of(request, EVENTS)["limit"]
         headers = {"X-Access": request.scope[MAY], "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        return EventSourceResponse(self._stream(limit), headers=headers, ping=_PING, send_timeout=_SLOWEST)
+        return EventSourceResponse(self._stream(limit), headers=headers, ping=PING_SECONDS, send_timeout=SEND_SECONDS)
 
     def hurry(self) -> None:
         """Look and ask soon, because a request has changed something."""

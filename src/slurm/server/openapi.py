@@ -6,6 +6,7 @@ import re
 from inspect import getdoc
 from typing import TYPE_CHECKING, Any
 
+from slurm.server.endpoints import WITHOUT_BODY
 from slurm.version import __version__
 
 if TYPE_CHECKING:
@@ -49,19 +50,22 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     ]
     fields = {name: field.schema() for name, field in endpoint.fields.items()}
     body: dict[str, Any] = {}
-    if endpoint.method == "GET":
+    required = [name for name, field in endpoint.fields.items() if field.required]
+    if endpoint.method in WITHOUT_BODY:
         parameters += [{"name": name, "in": "query", "schema": schema} for name, schema in fields.items()]
     else:
         schema = {"type": "object", "properties": fields, "additionalProperties": False}
+        schema |= {"required": required} if required else {}
         body = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-    media = "text/event-stream" if endpoint.path == "/events" else "application/json"
+    media = "text/event-stream" if endpoint.path.endswith("/events") else "application/json"
+    status = "201" if endpoint.location else "200"
     return {
         "summary": text.partition(". ")[0].rstrip("."),
         "description": text,
         "parameters": parameters,
         **body,
         "responses": {
-            "200": {"description": "the answer", "content": {media: {}}},
+            status: {"description": "the answer", "content": {media: {}}},
             "default": {"description": "an error", "content": {"application/problem+json": {"schema": _PROBLEM}}},
         },
     }

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from slurm.errors import (
     ConfigurationError,
+    EnvironmentInUse,
     JobEnded,
     NoSuchJob,
     SchedulerError,
@@ -18,6 +19,7 @@ from slurm.errors import (
     SubmissionError,
     TransportError,
 )
+from slurm.procedures.errors import CommandRefused, NoSuchProcedure, ProcedureError
 from slurm.sanitize.redaction import redacted
 
 if TYPE_CHECKING:
@@ -27,9 +29,13 @@ if TYPE_CHECKING:
 
 _OF_CLASSES: tuple[tuple[type[Exception], int], ...] = (
     (NoSuchJob, 404),
+    (NoSuchProcedure, 404),
     (JobEnded, 409),
+    (CommandRefused, 409),
+    (EnvironmentInUse, 409),
     (ConfigurationError, 422),
     (SubmissionError, 422),
+    (ProcedureError, 422),
     (SchedulerError, 502),
     (TransportError, 502),
     (SlurmError, 500),

@@ -19,7 +19,7 @@ from slurm.server.guard import LOOPBACK
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from slurm.places.place import Place
+    from slurm.clusters.cluster import Cluster
     from slurm.server.guard import Access
 
 _GRACE = 1
@@ -111,14 +111,15 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End."""
-        await self.config.app.state.events.close()  # type: ignore[union-attr] # `application` has set it
+        for streams in self.config.app.state.streams:  # type: ignore[union-attr] # `application` has set it
+            await streams.close()
         await super().shutdown(sockets)
 
 
-def server(place: Place, access: Access, *, everywhere: bool, sweeps: Path) -> Server:
-    """The server of the jobs of a place; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
+def server(cluster: Cluster, access: Access, **choices: Any) -> Server:
+    """The server of `application`; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
     config = uvicorn.Config(
-        application(place, access, everywhere=everywhere, sweeps=sweeps),
+        application(cluster, access, **choices),
         access_log=False,
         log_level="warning",
         server_header=False,

@@ -1,0 +1,231 @@
+"""The events of a procedure as server-sent events: the id of each is its offset in the file, so no reconnect loses one.
+
+One follower reads what is added, by one command for all procedures that have streams, and keeps the last 1 MB of each.
+A stream holds an offset and no queue: one that is slower reads on from the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from sse_starlette.sse import EventSourceResponse
+
+from slurm.errors import SlurmError, TransportError
+from slurm.procedures.event_file import event_path
+from slurm.procedures.states import parse
+from slurm.protocol.procedures import ENDED
+from slurm.sanitize.redaction import redacted
+from slurm.server.endpoints import Endpoint, Field, encoded, query_of
+from slurm.server.events import PING_SECONDS, SEND_SECONDS
+from slurm.storage.log_growth import MOST, growth
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+
+    from slurm.procedures.states import Event
+    from slurm.server.endpoints import Asked
+    from slurm.server.pool import ThreadPool
+    from slurm.server.procedures import Procedures
+
+_log = logging.getLogger(__name__)
+
+_SHORTEST, _LONGEST, _FACTOR = 0.05, 0.2, 1.2
+"""Seconds between two readings of the files: the least, the most, and how fast they grow while nothing happens."""
+_QUESTIONS = (2.0, 60.0)
+"""Seconds between two questions whether the jobs have ended, for those whose process could not say it."""
+_ATTENDED = (20.0, 600.0)
+"""Seconds between two looks at the procedures that have no job yet."""
+
+
+def _stream(_: Asked) -> None:
+    """Send the events of a procedure as server-sent events. After the last one, `end` has what is known of it.
+
+    The id of an event is its offset: a request with the header Last-Event-ID, or with `after`, goes on there.
+    """
+
+
+EVENTS_OF_ONE = Endpoint(
+    "GET",
+    "/procedures/{number:int}/events",
+    _stream,
+    {"after": Field("integer", "Send the events after this offset.", 0)},
+)
+"""The route, for its parameters; `ProcedureEvents` answers."""
+
+
+class _Followed:
+    """The end of the events of a procedure that has streams."""
+
+    def __init__(self, path: str, offset: int) -> None:
+        self.path, self._begin, self._data = path, offset, b""
+        self.streams = 0
+        self.ended: dict[str, Any] | None = None
+        """What is known of the procedure, once it has ended."""
+        self.last: dict[str, Any] | None = None
+        """The same, once all its events are read, too."""
+        self.says_end = False
+        """Whether its events say that it has ended."""
+
+    @property
+    def offset(self) -> int:
+        """Where the next reading begins."""
+        return self._begin + len(self._data)
+
+    def add(self, data: bytes) -> None:
+        """Add what was read, and forget what is too far from the end."""
+        line = self._data.rfind(b"\n") + 1
+        self._data += data
+        self.says_end |= any(event.get("state") in ENDED for event in parse(self._data[line:]))
+        if len(self._data) > MOST:
+            self._begin, self._data = self.offset - MOST, self._data[-MOST:]
+
+    def since(self, offset: int) -> bytes | None:
+        """What comes after an offset; None if that has been forgotten."""
+        return self._data[offset - self._begin :] if offset >= self._begin else None
+
+
+class ProcedureEvents:
+    """The streams of the events of procedures, and the follower of all of them."""
+
+    def __init__(self, procedures: Procedures, pool: ThreadPool) -> None:
+        self._procedures, self._pool = procedures, pool
+        self._place = procedures.service.cluster.place
+        self._followed: dict[int, _Followed] = {}
+        self._news = asyncio.Condition()
+        self._followers: list[asyncio.Task[None]] = []
+        self._closing = False
+        self._pause = _QUESTIONS[0]
+
+    async def respond(self, request: Request) -> EventSourceResponse:
+        """Open a stream. Raises Problem, NoSuchProcedure."""
+        number: int = request.path_params["number"]
+        after = query_of(request, EVENTS_OF_ONE)["after"]
+        if (known := request.headers.get("last-event-id")) is not None:
+            after = EVENTS_OF_ONE.fields["after"].of_text("Last-Event-ID", known)
+        procedure = await self._pool.run(lambda: self._procedures.service.procedure(number))
+        path = event_path(self._place.store.directory(procedure.key))
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        stream = self._stream(number, path, after)
+        return EventSourceResponse(stream, headers=headers, ping=PING_SECONDS, send_timeout=SEND_SECONDS)
+
+    async def close(self) -> None:
+        """End all streams."""
+        self._closing = True
+        self._stop()
+        await self._publish()
+
+    async def _stream(self, number: int, path: str, offset: int) -> AsyncIterator[dict[str, Any]]:
+        followed = self._followed.setdefault(number, _Followed(path, offset))
+        followed.streams += 1
+        self._pause = _QUESTIONS[0]
+        if not self._followers:
+            self._followers = [asyncio.create_task(each()) for each in (self._read_on, self._ask)]
+        try:
+            while not self._closing:
+                last, data, seen = followed.last, followed.since(offset), followed.offset
+                if data is None:
+                    data = await self._read_part(path, offset)
+                whole = data[: data.rfind(b"\n") + 1]
+                for event in parse(whole, offset):
+                    yield {"event": "event", "id": str(event["offset"]), "data": _shown(event).decode()}
+                offset += len(whole)
+                if last is not None and offset >= followed.offset:
+                    yield {"event": "end", "data": encoded(last).decode()}
+                    return
+                if not whole:
+                    async with self._news:
+                        await self._news.wait_for(
+                            lambda: self._closing or (followed.last, followed.offset) != (last, seen)  # noqa: B023 - now
+                        )
+        finally:
+            followed.streams -= 1
+            if not followed.streams and self._followed.get(number) is followed:
+                del self._followed[number]
+            if not self._followed:
+                self._stop()
+
+    async def _read_part(self, path: str, offset: int) -> bytes:
+        return (await self._pool.run(lambda: growth(self._place.transport, {path: offset}))).get(path, b"")
+
+    def _stop(self) -> None:
+        for follower in self._followers:
+            follower.cancel()
+        self._followers = []
+
+    async def _read_on(self) -> None:
+        """Read what is added to the files, again and again."""
+        pause = _SHORTEST
+        while True:
+            pause = _SHORTEST if await self._read() else min(pause * _FACTOR, _LONGEST)
+            await asyncio.sleep(max(pause, self._place.transport.pace))
+
+    async def _read(self) -> bool:
+        """Read what is added to all files; returns whether anything was."""
+        known = [(each, each.offset, each.ended) for each in self._followed.values()]
+        offsets = {each.path: offset for each, offset, _ in known}
+        try:
+            found = await self._pool.run(lambda: growth(self._place.transport, offsets))
+        except TransportError as error:  # the next reading may succeed
+            _log.warning("events cannot be read: %s", redacted(str(error)))
+            return False
+        for each, _, ended in known:
+            if data := found.get(each.path):
+                each.add(data)
+            else:
+                each.last = ended
+        if found or any(each.last for each, _, _ in known):
+            await self._publish()
+        return bool(found)
+
+    async def _ask(self) -> None:
+        """Ask again and again whether the procedures have ended: soon for those whose events say so."""
+        loop, asked = asyncio.get_running_loop(), float("-inf")
+        while True:
+            await asyncio.sleep(_LONGEST)
+            left = [number for number, each in self._followed.items() if each.ended is None]
+            soon = any(self._followed[number].says_end for number in left)
+            if not left or (not soon and loop.time() - asked < self._pause):
+                continue
+            try:
+                found = await self._pool.run(lambda: self._procedures.ended(left))  # noqa: B023 - it is awaited here
+            except SlurmError as error:  # the next question may be answered
+                _log.warning("no answer about procedures: %s", redacted(str(error)))
+                found = {}
+            for number in found.keys() & self._followed.keys():
+                self._followed[number].ended = found[number]
+            asked, self._pause = loop.time(), min(self._pause * 1.5, _QUESTIONS[1])
+
+    async def _publish(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+
+def _shown(event: Event) -> bytes:
+    """An event as JSON, without secrets that its texts contain."""
+    return encoded({name: redacted(value) if isinstance(value, str) else value for name, value in event.items()})
+
+
+@asynccontextmanager
+async def procedures_attended(procedures: Procedures, pool: ThreadPool) -> AsyncIterator[None]:
+    """While the server runs: go on with procedures that have no job because their preparer, or a server, has died."""
+    task = asyncio.create_task(_attend(procedures, pool))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _attend(procedures: Procedures, pool: ThreadPool) -> None:
+    pause = _ATTENDED[0]
+    numbers: list[int] | None = None
+    while numbers is None or numbers:
+        with suppress(SlurmError):  # of a cluster that does not answer now
+            known = numbers
+            numbers = await pool.run(lambda: procedures.waiting(known))  # noqa: B023 - it is awaited here
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, _ATTENDED[1])
