@@ -53,6 +53,16 @@ def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(params=["local+ssh://box", pytest.param("slurm+paramiko://box", marks=pytest.mark.slurm)])
+def far(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
+    """A cluster whose files this process reads and writes through a relay."""
+    request.getfixturevalue("ssh_env")
+    if request.param.startswith("slurm"):
+        request.getfixturevalue("slurm_env")
+    with Cluster(request.param, root=root) as cluster:
+        yield cluster
+
+
 @task
 def square(x: int) -> int:
     return x * x
@@ -520,8 +530,33 @@ def test_show_tells_what_workers_do_and_how_many_calls_wait(local: Cluster, tmp_
         jobs.results(SOON)
 
 
-def test_a_pool_needs_the_files_of_the_nodes(root: Path) -> None:
-    with InlineCluster() as inline, pytest.raises(PoolError, match="not possible yet"):
+def test_a_pool_over_ssh_makes_calls_as_one_here(far: Cluster, tmp_path: Path) -> None:
+    with far.pool(workers=1, time="10:00") as pool:
+        assert square.on(pool)(3).result(SOON) == 9
+        assert square.on(pool).map(range(2000)).results(SOON) == [x * x for x in range(2000)]
+        with pytest.raises(ValueError, match="no 7") as caught:
+            fail.on(pool)(7).result(SOON)
+        assert "raise ValueError" in str(caught.value.__cause__)
+        assert task(lambda n: b"x" * n).on(pool)(3_000_000).result(SOON) == b"x" * 3_000_000
+        spoken = speak.on(pool)(5)
+        assert spoken.result(SOON) == 5
+        assert spoken.logs() == "hello 5\na program 5\n"
+        assert add.on(pool)(square.on(pool)(2), square.on(pool)(3)).result(SOON) == 13
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
+        until((tmp_path / "begun").exists)
+        waiting, last = square.on(pool)(3), square.on(pool)(4)
+        assert running.status().state is JobState.RUNNING
+        assert waiting.cancel()
+        assert running.cancel()
+        for job in waiting, running:
+            with pytest.raises(JobCancelled):
+                job.result(SOON)
+        assert last.result(SOON) == 16
+        with pool.executor() as executor:
+            assert list(executor.map(pow, [2, 3], [5, 2])) == [32, 9]
+    until(pool.jobs.done)
+
+
+def test_an_inline_cluster_has_no_pools() -> None:
+    with InlineCluster() as inline, pytest.raises(PoolError, match="is not possible"):
         inline.pool()
-    with pytest.raises(PoolError, match="not possible yet"):
-        Cluster("slurm+ssh://nowhere.invalid", root=root).pool()
