@@ -530,7 +530,7 @@ def test_show_tells_what_workers_do_and_how_many_calls_wait(local: Cluster, tmp_
         jobs.results(SOON)
 
 
-def test_a_pool_over_ssh_makes_calls_as_one_here(far: Cluster, tmp_path: Path) -> None:
+def test_a_pool_over_ssh_makes_calls_as_one_here(far: Cluster, root: Path, tmp_path: Path) -> None:
     with far.pool(workers=1, time="10:00") as pool:
         assert square.on(pool)(3).result(SOON) == 9
         assert square.on(pool).map(range(2000)).results(SOON) == [x * x for x in range(2000)]
@@ -554,6 +554,16 @@ def test_a_pool_over_ssh_makes_calls_as_one_here(far: Cluster, tmp_path: Path) -
         assert last.result(SOON) == 16
         with pool.executor() as executor:
             assert list(executor.map(pow, [2, 3], [5, 2])) == [32, 9]
+        program = textwrap.dedent("""
+            import sys
+            from slurm import Cluster
+            with Cluster(sys.argv[1], root=sys.argv[2]) as cluster:
+                calls = cluster.job(f"{sys.argv[3]}/clients/0")
+                print(calls[0].result(), calls[:3].results())
+        """)
+        argv = [sys.executable, "-c", program, far.url, str(root), pool.key]
+        other = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert other.stdout == "9 [9, 0, 1]\n", other.stderr
     until(pool.jobs.done)
 
 

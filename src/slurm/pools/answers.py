@@ -63,7 +63,6 @@ class Answers:
         self,
         transport: Transport,
         files: PoolFiles | RelayedFiles,
-        *,
         directory: str,
         elements: int,
         wake: Callable[[], object],

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError, ProtocolError, TransportError
@@ -15,10 +17,10 @@ from slurm.protocol.pools import BLOCKS, RETRY, pack, unpack
 from slurm.serialization.pickling import packed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from slurm.pools.pool_files import PoolFiles
-    from slurm.pools.relayed_files import RelayedFiles
+    from slurm.pools.relayed_files import RelayedFiles, Written
 
 _log = logging.getLogger(__name__)
 
@@ -35,12 +37,13 @@ class ClientFiles:
         """At which the next frame will be in `calls`."""
         self._functions: set[bytes] = set()
         self._interrupted = False
+        self._sent: deque[Written | None] = deque()
         self.lock = threading.RLock()
 
     @classmethod
     def create(cls, files: PoolFiles | RelayedFiles, pool: str, elements: int) -> ClientFiles:
         """Make the directory of another client of a pool. Raises OSError and SlurmError."""
-        number = files.create_client(pool, elements)
+        number = files.create_client(pool, elements, os.urandom(6).hex())
         return cls(files, f"{pool}/{CLIENTS}/{number}", number)
 
     def add_function(self, data: bytes, head: int, retry: str = "") -> bytes:
@@ -58,7 +61,7 @@ class ClientFiles:
     def add_block(
         self, digest: bytes, first: int, calls: Sequence[bytes], *, places: bytes = b"", attempt: int = 1
     ) -> None:
-        """Write a block of calls, the first of which has the number `first`. Waits while the disk is full.
+        """Write a block of calls, the first of which has the number `first`. `flush` waits until it is written.
 
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
@@ -81,10 +84,19 @@ class ClientFiles:
     def cancel(self, calls: range) -> None:
         """Write that some calls are cancelled. Raises as `add_block` does."""
         self._write(encode(Head(CANCEL, self.next_block, first=calls.start, calls=len(calls))))
+        self.flush()
 
     def close(self) -> None:
         """Write that no more calls follow."""
         self._write(encode(Head(CLOSED, self.next_block)))
+        self.flush()
+
+    def flush(self) -> None:
+        """Wait until all is written."""
+        with self.lock:
+            while self._sent:
+                self._try(lambda: self.files.wait(self._sent[0]))
+                self._sent.popleft()
 
     def _write(self, frame: bytes) -> None:
         with self.lock:
@@ -92,17 +104,18 @@ class ClientFiles:
                 raise PoolError(
                     "a call was interrupted while it was written, so this pool takes no more: make a new one"
                 )
-            self._interrupted, pause = True, 0.1
-            while True:
-                try:
-                    self.files.write(self.directory, self.next_block, self.offset, frame)
-                    break
-                except (
-                    OSError,
-                    TransportError,
-                ) as error:  # nothing else may be written there: elements may have seen a part of it
-                    _log.warning("calls of a pool cannot be written, trying again: %s", error)
-                    time.sleep(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE)
+            self._interrupted = True
+            self._try(lambda: self._sent.append(self.files.write(self.directory, self.next_block, self.offset, frame)))
             self.offset += len(frame)
             self._interrupted = False
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write, again until it succeeds: nothing else may be written there, as elements may have seen a part of it."""
+        pause = 0.1
+        while True:
+            try:
+                return write()
+            except (OSError, TransportError) as error:
+                _log.warning("calls of a pool cannot be written, trying again: %s", error)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)

@@ -64,9 +64,7 @@ class PoolCalls:
         self._pool_files = files.files if files else files_of(place)
         self._heads_until = 0
         self._changed, self._reading = threading.Condition(), threading.RLock()
-        self._answers = Answers(
-            place.transport, self._pool_files, directory=self._directory, elements=pool.elements, wake=self._wake
-        )
+        self._answers = Answers(place.transport, self._pool_files, self._directory, pool.elements, self._wake)
         self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server = self
         self._verdicts = Verdicts(place, pool)
@@ -111,6 +109,7 @@ class PoolCalls:
                     self._blocks.wait_for_room()
                 self.add(digest, numbers[at], calls[at:end], retry=retry)
             at = end
+        self._own_files.flush()
         self.follow()
         return numbers
 
@@ -338,6 +337,7 @@ class PoolCalls:
                 attempt = block.attempt + 1
                 self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
             self._blocks.drop(block)
+        self._own_files.flush()
 
     def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
         with self._reading:
@@ -355,6 +355,7 @@ class PoolCalls:
                 if waits:
                     where = places(held.needs, self._place_of)
                     self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
+                    self._own_files.flush()
         if self.none_left and self.held:
             self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
+    from slurm.pools.relayed_files import Written
+
 
 REQUEST, VALUE, OS_ERROR, UNTRUSTED, NEWS = 1, 2, 3, 4, 5
 """The kinds of messages, which are frames: a request, the answers to it, and new frames of the files that are read."""
@@ -43,13 +45,19 @@ class PoolFiles:
     def __init__(self) -> None:
         self._claims: dict[tuple[str, str], Claims] = {}
 
-    def create_client(self, pool: str, elements: int) -> int:
-        """Make the directory of another client of a pool; return its number. Elements see it whole or not at all."""
+    def create_client(self, pool: str, elements: int, token: str) -> int:
+        """Make the directory of another client of a pool; return its number. Elements see it whole or not at all.
+
+        The token tells a repeated request from that of another client.
+        """
         make_private(f"{pool}/{CLIENTS}")
+        for name in os.listdir(f"{pool}/{CLIENTS}"):
+            if name.isdecimal() and os.path.exists(f"{pool}/{CLIENTS}/{name}/.{token}"):
+                return int(name)
         hidden = f"{pool}/{CLIENTS}/.{os.urandom(6).hex()}"
         for name in (FUNCTIONS, OUT, RESULTS, TAKEN):
             make_private(f"{hidden}/{name}")
-        for name in (BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
+        for name in (f".{token}", BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
             write_at(f"{hidden}/{name}", 0, b"")  # a file that was looked for in vain may stay absent for a while
         number = sum(name.isdecimal() for name in os.listdir(f"{pool}/{CLIENTS}"))
         while True:
@@ -83,6 +91,9 @@ class PoolFiles:
         """Write a frame at an offset of `calls`, and make the directory for the claim of `block`."""
         prepare(directory, block)
         write_at(f"{directory}/{BLOCKS}", offset, frame)
+
+    def wait(self, written: Written | None) -> None:
+        """Wait until a frame is written that `write` has sent. Here `write` does not return before."""
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
         """Claim blocks with a name; say of each whether that, or a process with the same name, has it."""

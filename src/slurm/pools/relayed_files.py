@@ -6,6 +6,7 @@ the offset from which. So after a broken connection, another one is started, and
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import marshal
 import os
@@ -81,6 +82,15 @@ class RelayedReader:
         self._error = error
 
 
+class Written:
+    """A frame that was sent to be written."""
+
+    __slots__ = ("answer", "arguments")
+
+    def __init__(self, arguments: tuple[Any, ...], answer: Future[Any] | None) -> None:
+        self.arguments, self.answer = arguments, answer
+
+
 class RelayedFiles:
     """As `PoolFiles`, through a relay. Every operation waits for a connection, for at most ten minutes.
 
@@ -90,7 +100,7 @@ class RelayedFiles:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._process = os.getpid()
-        self._starting, self._writing = threading.RLock(), threading.Lock()
+        self._starting, self._writing, self._changing = threading.RLock(), threading.Lock(), threading.RLock()
         self._stream: Stream | None = None
         self._numbers = count(1)
         self._answers: dict[int, Future[Any]] = {}
@@ -102,9 +112,9 @@ class RelayedFiles:
 
     # The operations.
 
-    def create_client(self, pool: str, elements: int) -> int:
+    def create_client(self, pool: str, elements: int, token: str) -> int:
         """Make the directory of another client of a pool; return its number."""
-        return int(self._request("create_client", pool, elements))
+        return int(self._request("create_client", pool, elements, token))
 
     def remove(self, directory: str) -> None:
         """Remove the directory of a pool that was not submitted."""
@@ -114,9 +124,26 @@ class RelayedFiles:
         """Write the files of a function."""
         self._request("add_function", directory, digest, dict(files))
 
-    def write(self, directory: str, block: int, offset: int, frame: bytes) -> None:
-        """Write a frame at an offset of `calls`."""
-        self._request("write", directory, block, offset, frame)
+    def write(self, directory: str, block: int, offset: int, frame: bytes) -> Written:
+        """Send a frame for an offset of `calls`, so that others can follow before this one is known to be written."""
+        arguments = directory, block, offset, frame
+        try:
+            return Written(arguments, self._send("write", arguments)[1])
+        except ConnectionLost:
+            return Written(arguments, None)
+
+    def wait(self, written: Written | None) -> None:
+        """Wait until a frame is written. After an error, the next wait sends it again."""
+        if written is None:
+            return
+        answer, written.answer = written.answer, None
+        try:
+            if answer is not None:
+                answer.result()
+                return
+        except ConnectionLost:
+            _log.info("the relay of %s has ended before it has answered", self._place.url)
+        self._request("write", *written.arguments)
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
         """Claim blocks with a name; say of each whether that has it."""
@@ -154,14 +181,17 @@ class RelayedFiles:
             if time.monotonic() - self._sent_at > _SIGN_SECONDS:
                 self._request("exist", [])
             return
-        self._request("read")
+        with self._changing:
+            self._request("read")
 
     def rest(self, readers: Sequence[RelayedReader | FrameReader]) -> None:
         """Have the relay send no new frames of these files until one of them is read again."""
-        paths = [reader.path for reader in readers if reader.path in self._read]
-        if paths and self._living:
-            self._read.difference_update(paths)
-            self._request("rest", *paths)
+        with self._changing:
+            paths = [reader.path for reader in readers if reader.path in self._read]
+            if paths and self._living:
+                self._read.difference_update(paths)
+                with contextlib.suppress(OSError, TransportError):  # if it has ended, it sends nothing, either
+                    self._request_once("rest", paths)
 
     # The connection.
 
@@ -182,23 +212,31 @@ class RelayedFiles:
         raise AssertionError
 
     def _request_once(self, name: str, arguments: Sequence[Any]) -> Any:
-        stream = self._connected()
+        self._connected()
         if name == "read":
             readers = [reader for path, reader in list(self._readers.items()) if path not in self._read]
             arguments = [(reader.path, reader.offset) for reader in readers]
+        stream, answer = self._send(name, arguments)
+        found = answer.result()
+        if name == "read":
+            with self._starting:
+                if self._stream is stream:
+                    self._read.update(path for path, _ in arguments)
+        return found
+
+    def _send(self, name: str, arguments: Sequence[Any]) -> tuple[Stream, Future[Any]]:
+        """Send a request; return where to, and the answer that will come. Raises ConnectionLost."""
+        stream = self._connected()
         number, answer = next(self._numbers), Future[Any]()
         self._answers[number] = answer
-        body = marshal.dumps((name, tuple(arguments)), MARSHAL_VERSION)
         try:
-            self._write(stream, encode(Head(REQUEST, number), body))
-            if self._stream is not stream:  # its reader may have failed the requests before this one
+            self._write(stream, encode(Head(REQUEST, number), marshal.dumps((name, tuple(arguments)), MARSHAL_VERSION)))
+            if self._stream is not stream:  # its end may have failed the requests before this one
                 raise ConnectionLost("the relay has ended")
-            found = answer.result()
-        finally:
+        except BaseException:
             self._answers.pop(number, None)
-        if name == "read":
-            self._read.update(path for path, _ in arguments)
-        return found
+            raise
+        return stream, answer
 
     def _write(self, stream: Stream, data: bytes) -> None:
         with self._writing:
@@ -243,15 +281,15 @@ class RelayedFiles:
             if self._stream is stream:
                 self._stream = None
             stream.close()
-            for answer in list(self._answers.values()):
-                if not answer.done():
+            for number in list(self._answers):
+                if answer := self._answers.pop(number, None):
                     answer.set_exception(trouble)
             for reader in list(self._readers.values()):
                 reader.wake()
 
     def _take(self, kind: int, number: int, value: Any) -> None:
         if kind != NEWS:
-            answer = self._answers.get(number)
+            answer = self._answers.pop(number, None)
             if answer is not None and kind == VALUE:
                 answer.set_result(value)
             elif answer is not None:
