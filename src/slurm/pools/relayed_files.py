@@ -47,6 +47,8 @@ _log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 600.0
 _PAUSES = (0.1, 5.0)
+_MANY_STARTS, _STARTS_SECONDS, _START_PAUSE = 3, 60.0, 1.0
+"""After so many starts within so many seconds, one follows a second later: a site may kill relays."""
 _SIGN_SECONDS = SILENCE_SECONDS / 3
 """A message is sent at least so often while files are read: otherwise the relay would end."""
 
@@ -107,6 +109,7 @@ class RelayedFiles:
         self._readers: WeakValueDictionary[str, RelayedReader] = WeakValueDictionary()
         self._read: set[str] = set()
         """The files whose new frames the relay sends."""
+        self._starts: deque[float] = deque(maxlen=_MANY_STARTS)
         self._reached = False
         self._sent_at = 0.0
 
@@ -256,6 +259,9 @@ class RelayedFiles:
                 self._writing, self._answers = threading.Lock(), {}
             if self._stream is None:
                 self._read.clear()
+                if len(self._starts) == _MANY_STARTS and time.monotonic() - self._starts[0] < _STARTS_SECONDS:
+                    time.sleep(_START_PAUSE)
+                self._starts.append(time.monotonic())
                 self._place.deliver()
                 python, runner = self._place.current.python, self._place.store.blob_path(bundle())
                 stream = self._place.transport.stream([python, "-c", BOOT, runner, "-c", _program()])
