@@ -526,6 +526,8 @@ def test_show_tells_what_workers_do_and_how_many_calls_wait(local: Cluster, tmp_
         argv = [sys.executable, "-m", "slurm", "show", pool.key, "--on", local.url]
         shown = subprocess.run(argv, capture_output=True, text=True, check=True)
         assert "2 of 2 workers busy; 10 calls made, 5 wait, " in shown.stdout
+        listed = subprocess.run([*argv[:3], "jobs", local.url], capture_output=True, text=True, check=True)
+        assert "2 RUNNING; 2 of 2 workers busy; 10 calls made, 5 wait, " in " ".join(listed.stdout.split())
         (tmp_path / "end").touch()
         jobs.results(SOON)
 

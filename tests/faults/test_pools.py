@@ -78,7 +78,9 @@ def relays(root: Path) -> Iterator[int]:
 def test_calls_over_ssh_are_made_once_although_relays_and_connections_are_killed(
     url: str, root: Path, tmp_path: Path, new_ssh: Callable[..., SSHTestbed]
 ) -> None:
-    box, calls = new_ssh(), iter(range(1_000_000))
+    # Without them, its local scheduler would be that of tests beside this one, and be killed with their sshd.
+    ours = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("SLURMTASKS_")}
+    box, calls = new_ssh(environment=ours), iter(range(1_000_000))
     with Cluster(url, root=root) as cluster, cluster.pool(workers=2, time="10:00") as pool:
 
         def make_four(jobs: list[Job[int]]) -> None:

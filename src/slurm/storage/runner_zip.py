@@ -62,7 +62,7 @@ _CLIENT_ONLY = (
     *("clusters/remove_",),
     *(f"compat/submitit/{name}.py" for name in ("base", "debug", "executors", "job", "parameters")),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
-    *("clusters/joblib_backend.py", "transports/stream.py"),
+    *("clusters/joblib_backend.py", "jobs/replay.py", "jobs/selection.py", "transports/stream.py"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
 _IMPORTED = ("sweeps/__init__.py", "procedures/__init__.py")
