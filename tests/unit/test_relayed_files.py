@@ -11,6 +11,7 @@ import pytest
 
 from slurm.errors import UntrustedFile
 from slurm.places.place import place_for
+from slurm.pools import relayed_files
 from slurm.pools.relayed_files import RelayedFiles, RelayedReader
 from slurm.protocol.frames import BLOCK, Head, encode, write_at
 from waiting import until
@@ -97,4 +98,16 @@ def test_frames_arrive_once_and_wake_their_reader(root: Path) -> None:
         until(lambda: list(reader.frames()))
     with pytest.raises(FileNotFoundError):
         files.frame(f"{directory}/none", 0)
+    kill(root)
+
+
+def test_a_relay_that_is_frozen_is_replaced(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relayed_files, "_SILENT_SECONDS", 1.0)
+    files = RelayedFiles(place_for("local", root=root))
+    directory = f"{root}/jobs/pool/clients/{files.create_client(f'{root}/jobs/pool', 1, 'first')}"
+    (frozen,) = relays(root)
+    os.kill(frozen, signal.SIGSTOP)
+    files.wait(files.write(directory, 0, 0, block(0)))
+    assert files.frame(f"{directory}/calls", 0) is not None
+    assert frozen not in relays(root)
     kill(root)

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from importlib.resources import files as resources
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,8 @@ _RETRY_SECONDS = 600.0
 _PAUSES = (0.1, 5.0)
 _MANY_STARTS, _STARTS_SECONDS, _START_PAUSE = 3, 60.0, 1.0
 """After so many starts within so many seconds, one follows a second later: a site may kill relays."""
+_SILENT_SECONDS = 120.0
+"""A relay that owes an answer, and has said nothing for so long, is frozen."""
 _SIGN_SECONDS = SILENCE_SECONDS / 3
 """A message is sent at least so often while files are read: otherwise the relay would end."""
 
@@ -87,10 +89,10 @@ class RelayedReader:
 class Written:
     """A frame that was sent to be written."""
 
-    __slots__ = ("answer", "arguments")
+    __slots__ = ("arguments", "sent")
 
-    def __init__(self, arguments: tuple[Any, ...], answer: Future[Any] | None) -> None:
-        self.arguments, self.answer = arguments, answer
+    def __init__(self, arguments: tuple[Any, ...], sent: tuple[Stream, Future[Any]] | None) -> None:
+        self.arguments, self.sent = arguments, sent
 
 
 class RelayedFiles:
@@ -111,7 +113,7 @@ class RelayedFiles:
         """The files whose new frames the relay sends."""
         self._starts: deque[float] = deque(maxlen=_MANY_STARTS)
         self._reached = False
-        self._sent_at = 0.0
+        self._sent_at = self._heard_at = 0.0
 
     # The operations.
 
@@ -131,7 +133,7 @@ class RelayedFiles:
         """Send a frame for an offset of `calls`, so that others can follow before this one is known to be written."""
         arguments = directory, block, offset, frame
         try:
-            return Written(arguments, self._send("write", arguments)[1])
+            return Written(arguments, self._send("write", arguments))
         except ConnectionLost:
             return Written(arguments, None)
 
@@ -139,10 +141,10 @@ class RelayedFiles:
         """Wait until a frame is written. After an error, the next wait sends it again."""
         if written is None:
             return
-        answer, written.answer = written.answer, None
+        sent, written.sent = written.sent, None
         try:
-            if answer is not None:
-                answer.result()
+            if sent is not None:
+                self._result(*sent)
                 return
         except ConnectionLost:
             _log.info("the relay of %s has ended before it has answered", self._place.url)
@@ -220,12 +222,21 @@ class RelayedFiles:
             readers = [reader for path, reader in list(self._readers.items()) if path not in self._read]
             arguments = [(reader.path, reader.offset) for reader in readers]
         stream, answer = self._send(name, arguments)
-        found = answer.result()
+        found = self._result(stream, answer)
         if name == "read":
             with self._starting:
                 if self._stream is stream:
                     self._read.update(path for path, _ in arguments)
         return found
+
+    def _result(self, stream: Stream, answer: Future[Any]) -> Any:
+        """Wait for an answer. A relay that says nothing for long is ended. Raises ConnectionLost, and what it answers."""
+        begin = time.monotonic()
+        while not wait([answer], _SILENT_SECONDS / 4).done:
+            if time.monotonic() - max(begin, self._heard_at) > _SILENT_SECONDS:
+                stream.end()
+                raise ConnectionLost("the relay does not answer")
+        return answer.result()
 
     def _send(self, name: str, arguments: Sequence[Any]) -> tuple[Stream, Future[Any]]:
         """Send a request; return where to, and the answer that will come. Raises ConnectionLost."""
@@ -280,6 +291,7 @@ class RelayedFiles:
                 body = stream.read(head.length)
                 if not head.fits(body):
                     raise ConnectionLost("the relay has sent a damaged message")
+                self._heard_at = time.monotonic()
                 self._take(head.kind, head.number, marshal.loads(body))  # noqa: S302 - plain values, of the user's own
         except ConnectionLost as error:
             trouble = error
