@@ -177,7 +177,9 @@ class RelayedFiles:
 
     def reader(self, path: str, wake: Callable[[], object]) -> RelayedReader:
         """Return a reader of the frames of a file. `wake` is called if the relay brings some."""
-        found = self._readers[path] = RelayedReader(self, path, wake)
+        with self._changing:
+            self._read.discard(path)  # which an earlier reader may have had sent from another offset on
+            found = self._readers[path] = RelayedReader(self, path, wake)
         return found
 
     def read(self, reader: RelayedReader) -> None:
@@ -230,7 +232,7 @@ class RelayedFiles:
         return found
 
     def _result(self, stream: Stream, answer: Future[Any]) -> Any:
-        """Wait for an answer. A relay that says nothing for long is ended. Raises ConnectionLost, and what it answers."""
+        """Wait for an answer, and raise it if it is an error. Ends a relay that says nothing for long (ConnectionLost)."""
         begin = time.monotonic()
         while not wait([answer], _SILENT_SECONDS / 4).done:
             if time.monotonic() - max(begin, self._heard_at) > _SILENT_SECONDS:
