@@ -232,7 +232,7 @@ class RelayedFiles:
         return found
 
     def _result(self, stream: Stream, answer: Future[Any]) -> Any:
-        """Wait for an answer, and raise it if it is an error. Ends a relay that says nothing for long (ConnectionLost)."""
+        """Wait for an answer, or raise the error that it is. End a relay that says nothing for long."""
         begin = time.monotonic()
         while not wait([answer], _SILENT_SECONDS / 4).done:
             if time.monotonic() - max(begin, self._heard_at) > _SILENT_SECONDS:
