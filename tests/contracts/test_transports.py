@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import subprocess
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from slurm.errors import TransportError, UntrustedFile
+from slurm.errors import ConnectionLost, TransportError, UntrustedFile
 from slurm.notifications.progress_reader import ProgressQuery, read_progress
 from slurm.plugins import plugin
 from slurm.transports.base import Transport
@@ -45,6 +46,22 @@ class TransportContract:
         data = b"line\n" * 50_000
         assert transport.run(["wc", "-c"], stdin=data).stdout.strip() == str(len(data))
         assert transport.run(["cat"]).stdout == ""
+
+    def test_a_command_that_runs_on_exchanges_bytes(self, transport: Transport) -> None:
+        stream = transport.stream(["sh", "-c", "echo here; exec cat"])
+        assert stream.read(5) == b"here\n"
+        for size in 1, 300_000:
+            data = os.urandom(size)
+            writing = threading.Thread(target=stream.write, args=(data,))
+            writing.start()
+            assert stream.read(size) == data
+            writing.join()
+        assert transport.run(["echo", "beside"]).stdout == "beside\n"
+        stream.close()
+        failing = transport.stream(["sh", "-c", "echo why >&2; exit 3"])
+        with pytest.raises(ConnectionLost, match="why"):
+            failing.read(1)
+        failing.close()
 
     @settings(max_examples=25, deadline=None, suppress_health_check=_SHARED)
     @given(arguments=_ARGUMENTS)

@@ -53,6 +53,16 @@ def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(params=["local+ssh://box", pytest.param("slurm+paramiko://box", marks=pytest.mark.slurm)])
+def far(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
+    """A cluster whose files this process reads and writes through a relay."""
+    request.getfixturevalue("ssh_env")
+    if request.param.startswith("slurm"):
+        request.getfixturevalue("slurm_env")
+    with Cluster(request.param, root=root) as cluster:
+        yield cluster
+
+
 @task
 def square(x: int) -> int:
     return x * x
@@ -516,12 +526,49 @@ def test_show_tells_what_workers_do_and_how_many_calls_wait(local: Cluster, tmp_
         argv = [sys.executable, "-m", "slurm", "show", pool.key, "--on", local.url]
         shown = subprocess.run(argv, capture_output=True, text=True, check=True)
         assert "2 of 2 workers busy; 10 calls made, 5 wait, " in shown.stdout
+        listed = subprocess.run([*argv[:3], "jobs", local.url], capture_output=True, text=True, check=True)
+        assert "2 RUNNING; 2 of 2 workers busy; 10 calls made, 5 wait, " in " ".join(listed.stdout.split())
         (tmp_path / "end").touch()
         jobs.results(SOON)
 
 
-def test_a_pool_needs_the_files_of_the_nodes(root: Path) -> None:
-    with InlineCluster() as inline, pytest.raises(PoolError, match="not possible yet"):
+def test_a_pool_over_ssh_makes_calls_as_one_here(far: Cluster, root: Path, tmp_path: Path) -> None:
+    with far.pool(workers=1, time="10:00") as pool:
+        assert square.on(pool)(3).result(SOON) == 9
+        assert square.on(pool).map(range(2000)).results(SOON) == [x * x for x in range(2000)]
+        with pytest.raises(ValueError, match="no 7") as caught:
+            fail.on(pool)(7).result(SOON)
+        assert "raise ValueError" in str(caught.value.__cause__)
+        assert task(lambda n: b"x" * n).on(pool)(3_000_000).result(SOON) == b"x" * 3_000_000
+        spoken = speak.on(pool)(5)
+        assert spoken.result(SOON) == 5
+        assert spoken.logs() == "hello 5\na program 5\n"
+        assert add.on(pool)(square.on(pool)(2), square.on(pool)(3)).result(SOON) == 13
+        running = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "never")
+        until((tmp_path / "begun").exists)
+        waiting, last = square.on(pool)(3), square.on(pool)(4)
+        assert running.status().state is JobState.RUNNING
+        assert waiting.cancel()
+        assert running.cancel()
+        for job in waiting, running:
+            with pytest.raises(JobCancelled):
+                job.result(SOON)
+        assert last.result(SOON) == 16
+        with pool.executor() as executor:
+            assert list(executor.map(pow, [2, 3], [5, 2])) == [32, 9]
+        program = textwrap.dedent("""
+            import sys
+            from slurm import Cluster
+            with Cluster(sys.argv[1], root=sys.argv[2]) as cluster:
+                calls = cluster.job(f"{sys.argv[3]}/clients/0")
+                print(calls[0].result(), calls[:3].results())
+        """)
+        argv = [sys.executable, "-c", program, far.url, str(root), pool.key]
+        other = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert other.stdout == "9 [9, 0, 1]\n", other.stderr
+    until(pool.jobs.done)
+
+
+def test_an_inline_cluster_has_no_pools() -> None:
+    with InlineCluster() as inline, pytest.raises(PoolError, match="is not possible"):
         inline.pool()
-    with pytest.raises(PoolError, match="not possible yet"):
-        Cluster("slurm+ssh://nowhere.invalid", root=root).pool()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
+import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster, Retry, current_job, current_worker, task
+from slurm import Cluster, Job, Retry, current_job, current_worker, task
 from slurm.errors import NodeFailed
 from waiting import alive, until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from faults.conftest import Start
-
-pytestmark = pytest.mark.slurm
+    from testbed import SSHTestbed
 
 
 @task
@@ -30,6 +33,7 @@ def say_where_and_wait(x: int, directory: Path) -> int:
     return current_job().attempt
 
 
+@pytest.mark.slurm
 def test_calls_on_a_node_that_fails_end_or_are_made_on_another(start: Start, root: Path, tmp_path: Path) -> None:
     testbed = start()
     with Cluster("slurm", root=root) as cluster, cluster.pool(nodes=2, workers=2, time="10:00", exclusive=True) as pool:
@@ -51,4 +55,56 @@ def test_calls_on_a_node_that_fails_end_or_are_made_on_another(start: Start, roo
             else:
                 assert job.result(120) == 1
         assert retried.results(120) == [2 if failed else 1 for failed in on_node[2:]]
+    until(pool.jobs.done)
+
+
+@task
+def note(x: int, directory: Path) -> int:
+    """Leave a file for each time that the call is made."""
+    (directory / f"{x}-{os.getpid()}-{time.monotonic_ns()}").touch()
+    return -x
+
+
+def relays(root: Path) -> Iterator[int]:
+    """The processes that read and write the files of pools under a root for this one."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if b"python" in words[0] and os.fsencode(root) in b"".join(words) and b"class PoolFiles" in words[-2]:
+                yield int(path.parent.name)
+
+
+@pytest.mark.parametrize("url", ["local+ssh://box", "local+paramiko://box"])
+def test_calls_over_ssh_are_made_once_although_relays_and_connections_are_killed(
+    url: str, root: Path, tmp_path: Path, new_ssh: Callable[..., SSHTestbed]
+) -> None:
+    # Without them, its local scheduler would be that of tests beside this one, and be killed with their sshd.
+    ours = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("SLURMTASKS_")}
+    box, calls = new_ssh(environment=ours), iter(range(1_000_000))
+    with Cluster(url, root=root) as cluster, cluster.pool(workers=2, time="10:00") as pool:
+
+        def make_four(jobs: list[Job[int]]) -> None:
+            jobs += [note.on(pool)(next(calls), directory=tmp_path) for _ in range(4)]
+
+        jobs = [note.on(pool)(next(calls), directory=tmp_path)]
+        assert jobs[0].result(120) == 0
+        for at in range(6):
+            stopped = list(relays(root))
+            assert stopped
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)  # what is sent to it is not done yet
+            sending = threading.Thread(target=make_four, args=(jobs,))
+            sending.start()
+            if at == 3:
+                box.kill_connections()
+            for pid in stopped:
+                os.kill(pid, signal.SIGCONT if at % 2 else signal.SIGKILL)
+            make_four(jobs)
+            sending.join(120)
+            assert not sending.is_alive()
+            jobs[-1].result(120)
+            until(lambda: bool(list(relays(root))))
+        assert sorted(job.result(120) for job in jobs) == sorted(-x for x in range(len(jobs)))
+        made = sorted(int(path.name.partition("-")[0]) for path in tmp_path.iterdir() if path.name[0].isdecimal())
+        assert made == list(range(len(jobs)))
     until(pool.jobs.done)

@@ -9,9 +9,11 @@ import pytest
 
 from slurm.errors import ProtocolError, UntrustedFile
 from slurm.pools.answers import Answers
+from slurm.pools.pool_files import PoolFiles
 from slurm.pools.verdicts import cancelled
 from slurm.protocol.frames import RESULT, Head, encode, write_at
 from slurm.protocol.pools import OUT, outbox_name
+from slurm.transports.local import LocalTransport
 
 
 def answered(directory: Path, element: int, *numbers: int) -> Path:
@@ -22,10 +24,15 @@ def answered(directory: Path, element: int, *numbers: int) -> Path:
     return path
 
 
+def answers_in(directory: Path, elements: int) -> Answers:
+    """The answers of so many elements in a client's directory."""
+    return Answers(LocalTransport(), PoolFiles(), directory=str(directory), elements=elements, wake=lambda: None)
+
+
 @pytest.mark.parametrize("missing", [True, False])
 def test_an_outbox_that_cannot_be_read_delays_no_answers_of_others(tmp_path: Path, *, missing: bool) -> None:
     paths = [answered(tmp_path, 0, 4, 1), answered(tmp_path, 1, 0), answered(tmp_path, 2, 3, 2)]
-    answers, found = Answers(str(tmp_path), 3), set[int]()
+    answers, found = answers_in(tmp_path, 3), set[int]()
     away = tmp_path / "away"
     if missing:
         paths[1].rename(away)
@@ -46,7 +53,7 @@ def test_an_outbox_that_cannot_be_read_delays_no_answers_of_others(tmp_path: Pat
 
 def test_the_first_end_of_a_call_counts(tmp_path: Path) -> None:
     paths = [answered(tmp_path, 0, 7), answered(tmp_path, 1, 7)]
-    answers, found = Answers(str(tmp_path), 2), set[int]()
+    answers, found = answers_in(tmp_path, 2), set[int]()
     answers.read(found)
     assert found == {7}
     assert not answers.conclude(7, cancelled())
@@ -61,7 +68,7 @@ def test_the_first_end_of_a_call_counts(tmp_path: Path) -> None:
 
 def test_a_result_is_read_again_from_its_file_and_a_change_is_noticed(tmp_path: Path) -> None:
     path = answered(tmp_path, 0, 2, 3)
-    answers = Answers(str(tmp_path), 1)
+    answers = answers_in(tmp_path, 1)
     answers.read(set())
     assert answers.results([3]).results == answers.results([3]).results == {3: 9}
     path.write_bytes(b"x" * path.stat().st_size)

@@ -11,6 +11,7 @@ from slurm.cli.cluster_argument import cluster_argument, cluster_of
 from slurm.cli.jobs import calls_of, counts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
+from slurm.jobs.facts import pool_text
 from slurm.jobs.selection import Wanted, found_jobs
 from slurm.storage.keys import of_task, tasks_of
 from slurm.url import ClusterURL
@@ -70,7 +71,8 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
     for item in found:
         cluster = str(ClusterURL.parse(item["cluster"])._replace(root=None))
         submitted, count = time_of(item["submitted"]) or "-", calls_of(item)
-        rows.append((item["key"], cluster, item["job_id"] or "-", submitted, count, counts_of(item)))
+        states = "; ".join(filter(None, (counts_of(item), pool_text(item.get("pool", {})))))
+        rows.append((item["key"], cluster, item["job_id"] or "-", submitted, count, states))
     return rows if clusters else [(row[0], *row[2:]) for row in rows]
 
 

@@ -14,17 +14,15 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, on_option
 from slurm.cli.output import json_option
-from slurm.errors import TransportError
-from slurm.jobs.facts import pool_of, pool_text
+from slurm.jobs.facts import pool_now, pool_text
 from slurm.jobs.job import JobArray
 from slurm.jobs.search import newest_first
-from slurm.protocol.pools import is_pool
 from slurm.protocol.states import JobState
 from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_json, for_line
 from slurm.views.displays import clock, duration
 from slurm.views.overview import overviews
-from slurm.views.status import call_text, error_of, failed, progress, took
+from slurm.views.status import call_text, error_of, failed, took
 from slurm.views.watching import Watch
 
 if TYPE_CHECKING:
@@ -177,16 +175,8 @@ def _row(job: Watched, found: Sequence[JobStatus]) -> _Row:
     which = f"{call_text(job.part.state, errors[0][0])} " if errors and isinstance(job, JobArray) else ""
     waits = next((status.explanation or status.reason for status in found if status.state is JobState.PENDING), None)
     seconds = took(found)
-    detail = which + errors[0][1] if errors else waits or _pool(job, found)
+    detail = which + errors[0][1] if errors else waits or pool_text(pool_now(job.part, found))
     return _Row(job.key, Counter(s.state for s in found), "" if seconds is None else duration(seconds), detail)
-
-
-def _pool(job: Watched, found: Sequence[JobStatus]) -> str:
-    """What a pool does; empty for other jobs. Takes one command for a pool."""
-    try:
-        return pool_text(pool_of(progress(job.part, found))) if is_pool(job.key) else ""
-    except TransportError:
-        return ""
 
 
 def _calls(job: JobArray[Any], found: Sequence[JobStatus], *, room: int) -> tuple[list[_Row], list[JobState]]:

@@ -51,8 +51,6 @@ def _calls(place: Place, key: str) -> SubmissionState:
     if isinstance(known, PoolCalls):
         return known.state
     pool = place.registry.get(_pool_of(key))
-    if not place.transport.shares_files:
-        raise PoolError(f"{key} cannot be read on {place.url} yet: run the program where the files of the pool are")
     calls = PoolCalls(place, key, pool)
     calls.state.opener = open_call
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
@@ -21,8 +20,7 @@ from slurm.options.retry import of_options
 from slurm.pools.client_files import ClientFiles
 from slurm.pools.held_calls import jobs_among
 from slurm.pools.pool_calls import PoolCalls
-from slurm.protocol import CLIENTS
-from slurm.protocol.directories import make_private
+from slurm.pools.relayed_files import files_of
 from slurm.protocol.pools import POOL, client_key
 from slurm.runner.pools import element
 from slurm.runner.pools.worker import WorkerSettings
@@ -44,6 +42,8 @@ if TYPE_CHECKING:
     from slurm.clusters.cluster import Cluster
     from slurm.jobs.plan import Plan
     from slurm.places.place import Place
+    from slurm.pools.pool_files import PoolFiles
+    from slurm.pools.relayed_files import RelayedFiles
     from slurm.protocol import ResolvedEnvironment
     from slurm.serialization.pickling import Arguments, Reference
     from slurm.submission.submission_state import SubmissionState
@@ -228,22 +228,26 @@ def pool(
 ) -> Pool:
     """Submit the elements of a pool, or join the one with this key.
 
-    Raises PoolError where this machine does not see the files of the nodes.
+    Raises PoolError where no workers can run beside this program.
     """
     nodes, workers = whole(nodes, "nodes", least=1), whole(workers, "workers", least=1)
-    if not cluster.place.transport.shares_files:
-        raise PoolError(
-            f"a pool on {cluster.url} is not possible yet: its client must see the files of the nodes. Run the "
-            "program on the login node with Cluster('slurm'), or make a pool on Cluster('local')"
-        )
+    pool_files = files_of(cluster.place)
     if key is None:
-        return _make(cluster, nodes=nodes, workers=workers, idle=idle, options=options)
+        return _make(cluster, pool_files, nodes=nodes, workers=workers, idle=idle, options=options)
     if options or (nodes, workers) != (1, 1):
         raise OptionError(f"cluster.pool({key!r}) joins a pool that has its options: leave out all but the key")
-    return _join(cluster.place, key)
+    return _join(cluster.place, pool_files, key)
 
 
-def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options: Mapping[str, Any]) -> Pool:
+def _make(
+    cluster: Cluster,
+    pool_files: PoolFiles | RelayedFiles,
+    *,
+    nodes: int,
+    workers: int,
+    idle: Duration,
+    options: Mapping[str, Any],
+) -> Pool:
     place, options = cluster.place, dict(options)
     most = whole(options.pop("max_calls_per_worker", 0), "max_calls_per_worker")
     each = WorkerSettings(most, options.pop("initializer", None), tuple(options.pop("initargs", ())))
@@ -263,16 +267,15 @@ def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options
     end = None if limit is None else limit - min(_LEAD, _LEAD_SHARE * limit)
     key = new_key(POOL)
     directory = place.store.directory(key)
-    make_private(f"{directory}/{CLIENTS}")
     try:
-        files = ClientFiles.create(directory, nodes)
+        files = ClientFiles.create(pool_files, directory, nodes)
         calls: list[Arguments] = [((number, nodes, workers, seconds, end, each), {}) for number in range(nodes)]
         draft = describe(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
         submission = draft.submission.replace(pool={"workers": workers})
         state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)
     except (SlurmError, OSError):
-        with contextlib.suppress(OSError):
-            shutil.rmtree(directory)
+        with contextlib.suppress(OSError, SlurmError):
+            pool_files.remove(directory)
         raise
     pool = Pool(place, state, files, environment=environment, workers=workers)
     if cluster._mine is not None:  # noqa: SLF001 - as above
@@ -280,14 +283,14 @@ def _make(cluster: Cluster, *, nodes: int, workers: int, idle: Duration, options
     return pool
 
 
-def _join(place: Place, key: str) -> Pool:
+def _join(place: Place, pool_files: PoolFiles | RelayedFiles, key: str) -> Pool:
     records = place.store.records(key)
     submission = records.submission
     if submission.pool is None:
         raise PoolError(f"{key} is no pool: pass the key of one, which is pool.key")
     state = place.registry.add(*records)
     try:
-        files = ClientFiles.create(place.store.directory(key), submission.elements)
+        files = ClientFiles.create(pool_files, place.store.directory(key), submission.elements)
     except OSError as error:
         raise PoolError(f"the pool {key} cannot be joined: {error}") from error
     return Pool(place, state, files, environment=submission.environment, workers=int(submission.pool["workers"]))

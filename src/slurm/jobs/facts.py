@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from slurm.callbacks.progress_model import progress_text
+from slurm.errors import TransportError
 from slurm.protocol import task_of
+from slurm.protocol.pools import is_pool
 from slurm.storage.keys import submitted_at
 from slurm.views.overview import overviews
 from slurm.views.status import error_of, progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from slurm.callbacks.events import ProgressEvent
     from slurm.jobs.job import Job, JobArray
+    from slurm.submission.status import JobStatus
     from slurm.views.overview import Overview
+    from slurm.views.status import Part
 
 _OF_A_POOL = {"workers", "busy", "written", "rate"}
 """What elements of pools report."""
@@ -73,6 +77,14 @@ def pool_of(running: Mapping[int, ProgressEvent]) -> dict[str, float]:
     made = sum(event.done for event in running.values())
     waiting = max(0, max(metrics["written"] for metrics in each) - made - busy)
     return {"workers": workers, "busy": busy, "made": made, "waiting": waiting, "rate": round(rate, 1)}
+
+
+def pool_now(part: Part, found: Sequence[JobStatus]) -> dict[str, float]:
+    """What a pool does, by one command; empty for other jobs, and if its files cannot be read now."""
+    try:
+        return pool_of(progress(part, found)) if is_pool(part.state.key) else {}
+    except TransportError:
+        return {}
 
 
 def pool_text(pool: Mapping[str, float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.jobs.facts import facts_of
+from slurm.jobs.facts import facts_of, pool_now
 from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
 from slurm.storage.keys import of_task, submitted_at
@@ -45,7 +45,8 @@ def found_jobs(
         jobs = some if wanted.states else some[: limit - len(found)]
         for job, overview in zip(jobs, overviews([job.part for job in jobs]), strict=True):
             if not wanted.states or any(overview.states[state] for state in wanted.states):
-                found.append(facts_of(job, overview))
+                pool = pool_now(job.part, overview.calls) if overview.calls else {}
+                found.append(facts_of(job, overview) | ({"pool": pool} if pool else {}))
         if len(found) >= limit:
             break
     return found[:limit]

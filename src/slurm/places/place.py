@@ -275,10 +275,15 @@ class Place:
         self.store.create(*new, blob=self._undelivered())
         self._delivered = True
 
-    def _connect(self) -> SchedulerClient:
-        """Send the runner's zip if it is not there yet, because it may hold the scheduler's commands."""
+    def deliver(self) -> None:
+        """Send the runner's zip if it is not there yet."""
         if blob := self._undelivered():
             self.store.put_blob(blob)
+            self._delivered = True
+
+    def _connect(self) -> SchedulerClient:
+        """Send the runner's zip if it is not there yet, because it may hold the scheduler's commands."""
+        self.deliver()
         return SchedulerClient(self.scheduler, self.transport)
 
     def _undelivered(self) -> RunnerZip | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import ProtocolError, SlurmError, TransportError
-from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED, freshness
+from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
 from slurm.protocol.checking import read as read_record
-from slurm.protocol.files import open_own
-from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, FrameReader, read_frame
+from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, Frame, Head
 from slurm.protocol.outcomes import CallFailure, Outcome, ResultRecord
 from slurm.protocol.pools import OUT, outbox_name
 from slurm.protocol.states import JobState
@@ -20,12 +19,12 @@ from slurm.storage.job_store import Outcomes
 from slurm.storage.results import FetchedResults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from slurm.protocol.frames import Frame, Head
-
-
-_READ_BYTES = 1 << 20
+    from slurm.pools.pool_files import PoolFiles
+    from slurm.pools.relayed_files import RelayedFiles, RelayedReader
+    from slurm.protocol.frames import FrameReader
+    from slurm.transports.base import Transport
 
 
 class _Place(NamedTuple):
@@ -41,7 +40,7 @@ class _Outbox(NamedTuple):
 
     element: int
     attempt: int
-    frames: FrameReader
+    frames: FrameReader | RelayedReader
 
 
 class Output(NamedTuple):
@@ -60,8 +59,15 @@ class Answers:
     One thread at a time may read; any may ask.
     """
 
-    def __init__(self, directory: str, elements: int) -> None:
-        self._directory = directory
+    def __init__(
+        self,
+        transport: Transport,
+        files: PoolFiles | RelayedFiles,
+        directory: str,
+        elements: int,
+        wake: Callable[[], object],
+    ) -> None:
+        self._transport, self._files, self._directory, self._wake = transport, files, directory, wake
         self._outboxes: list[_Outbox] = []
         self.attempts: dict[int, int] = {}
         """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
@@ -76,14 +82,20 @@ class Answers:
 
     def _add_outbox(self, element: int, attempt: int) -> None:
         path = f"{self._directory}/{OUT}/{outbox_name(element, attempt)}"
-        self._outboxes.append(_Outbox(element, attempt, FrameReader(path)))
+        self._outboxes.append(_Outbox(element, attempt, self._files.reader(path, self._wake)))
         self.attempts[element] = attempt
 
     def look_for_attempts(self) -> None:
         """Find the outboxes of elements that the scheduler has requeued."""
-        for element, attempt in list(self.attempts.items()):
-            if freshness.exists(f"{self._directory}/{OUT}/{outbox_name(element, attempt + 1)}"):
-                self._add_outbox(element, attempt + 1)
+        following = [(element, attempt + 1) for element, attempt in self.attempts.items()]
+        exist = self._files.exist([f"{self._directory}/{OUT}/{outbox_name(*each)}" for each in following])
+        for (element, attempt), exists in zip(following, exist, strict=True):
+            if exists:
+                self._add_outbox(element, attempt)
+
+    def rest(self) -> None:
+        """Nobody will read for a while."""
+        self._files.rest([outbox.frames for outbox in self._outboxes])
 
     def read(self, found: set[int]) -> None:
         """Read what has been added; add the calls that have ended by it to `found`. The first end of a call counts.
@@ -200,17 +212,15 @@ class Answers:
     def _large(self, frame: Frame) -> Any:
         record = read_record(ResultRecord, json.loads(frame.body))
         path = f"{self._directory}/{RESULTS}/{record.file}"
-        try:
-            file = open_own(path)
-        except FileNotFoundError as error:
-            raise ProtocolError(f"{path} is not the result that was saved: the file is missing") from error
-        except OSError as error:
-            raise TransportError(f"{path} cannot be read: {error}") from error
-        with file:
-            if _digest(file, path) != record.sha256:
+        for fetched in self._transport.fetch([path], private=True):
+            digest = hashlib.sha256()
+            for data in fetched.blocks():
+                digest.update(data)
+            if digest.hexdigest() != record.sha256:
                 raise ProtocolError(f"{path} is not the result that was saved: its size or SHA-256 differs")
-            file.seek(0)
-            return load(file)
+            fetched.file.seek(fetched.begin)
+            return load(fetched.file)
+        raise ProtocolError(f"{path} is not the result that was saved: the file is missing")
 
     def _frame(self, number: int) -> Frame | None:
         """The answer to a call; None if there is none."""
@@ -219,9 +229,10 @@ class Answers:
             return frame
         path = self._outboxes[place.outbox].frames.path
         try:
-            frame = read_frame(path, place.offset)
+            found = self._files.frame(path, place.offset)
         except OSError as error:
             raise TransportError(f"the answer to call {number} cannot be read: {error}") from error
+        frame = Frame(Head(*found[0]), place.offset, found[1]) if found else None
         if frame is None or frame.head.number != number:
             raise ProtocolError(f"{path} is damaged: it has no answer to call {number} at {place.offset}")
         return frame
@@ -243,14 +254,3 @@ class Answers:
         failure = read_record(CallFailure, json.loads(frame.body))
         fields |= {"phase": failure.phase, "exit_code": failure.exit_code, "error": failure.error}
         return Outcome(status=FAILED, **fields)
-
-
-def _digest(file: IO[bytes], path: str) -> str:
-    """The SHA-256 of a file, which may be larger than what memory has room for twice."""
-    digest = hashlib.sha256()
-    try:
-        while data := file.read(_READ_BYTES):
-            digest.update(data)
-    except OSError as error:
-        raise TransportError(f"{path} cannot be read: {error}") from error
-    return digest.hexdigest()

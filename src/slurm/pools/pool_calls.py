@@ -13,10 +13,10 @@ from slurm.pools.answers import Answers
 from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.held_calls import Held, HeldCalls, places
+from slurm.pools.relayed_files import files_of
 from slurm.pools.verdicts import Verdicts, cancelled, requeued
-from slurm.protocol import freshness
-from slurm.protocol.claims import Claims, claimant, element_of
-from slurm.protocol.frames import BLOCK, FrameReader
+from slurm.protocol.claims import element_of
+from slurm.protocol.frames import BLOCK, HEAD_BYTES, Head
 from slurm.protocol.pools import BLOCKS
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
@@ -61,17 +61,18 @@ class PoolCalls:
     def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
         self._place, self._pool, self._files = place, pool, files
         self._directory = f"{place.store.directory(pool.key)}{key.removeprefix(pool.key)}"
-        self._heads = FrameReader(f"{self._directory}/{BLOCKS}")
-        self._answers = Answers(self._directory, pool.elements)
+        self._pool_files = files.files if files else files_of(place)
+        self._heads_until = 0
+        self._changed, self._reading = threading.Condition(), threading.RLock()
+        self._answers = Answers(place.transport, self._pool_files, self._directory, pool.elements, self._wake)
         self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server = self
         self._verdicts = Verdicts(place, pool)
-        self._claims = {name: Claims(self._directory, name) for name in (_CANCELLED, _ENDED)}
         self._ended: set[int] = set()  # elements
         self.held = HeldCalls(place, self._state_of, self.follow)
-        self._changed, self._reading = threading.Condition(), threading.RLock()
         self._blocks = Blocks(self._changed)
         self._thread: threading.Thread | None = None
+        self._news = False
         self._concluded_at = self._added_at = self._warned_at = 0.0
         for element in range(pool.elements):
             place.tracker.when_finished(pool, element, partial(self._element_ended, element))
@@ -108,6 +109,7 @@ class PoolCalls:
                     self._blocks.wait_for_room()
                 self.add(digest, numbers[at], calls[at:end], retry=retry)
             at = end
+        self._own_files.flush()
         self.follow()
         return numbers
 
@@ -132,7 +134,9 @@ class PoolCalls:
     def find(self) -> None:
         """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""
         with self._reading:
-            for head, offset in self._heads.heads():
+            for fields, offset in self._pool_files.heads(f"{self._directory}/{BLOCKS}", self._heads_until):
+                head = Head(*fields)
+                self._heads_until = offset + HEAD_BYTES + head.length
                 if head.kind == BLOCK:
                     numbers = range(head.first, head.first + head.calls)
                     self.state.grow(max(0, numbers.stop - self.state.count))
@@ -179,10 +183,9 @@ class PoolCalls:
     def query(self) -> None:
         """Report which unfinished calls have been claimed: they run, or will run soon."""
         reports: dict[int, Report] = {}
-        for block in self._blocks.all():
-            name = claimant(self._directory, block.number)
+        for block, name in self._claimed(self._blocks.all()):
             state = JobState.RUNNING if name else JobState.PENDING
-            host = self._answers.host(element_of(name)[0]) if name and name not in self._claims else ""
+            host = self._answers.host(element_of(name)[0]) if name and name not in (_CANCELLED, _ENDED) else ""
             report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
             reports.update(dict.fromkeys(block.left.copy(), report))
         waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
@@ -193,8 +196,11 @@ class PoolCalls:
         """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
         wanted, left = set(indices), list[int]()
         self._conclude(self.held.take(wanted), cancelled())
-        for block in self._blocks.all():
-            if block.left <= wanted and self._claims[_CANCELLED].claim(block.number):
+        some = [block for block in self._blocks.all() if block.left & wanted]
+        whole = [block.number for block in some if block.left <= wanted]
+        claimed = dict(zip(whole, self._pool_files.claim(self._directory, _CANCELLED, whole), strict=True))
+        for block in some:
+            if claimed.get(block.number):
                 self._conclude(block.left, cancelled())
             else:
                 left += wanted & block.left
@@ -208,13 +214,8 @@ class PoolCalls:
         if where is None:
             return b""
         path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
-        freshness.freshen_size(path)
         try:
-            with freshness.retry_absent(lambda path: open(path, "rb"), path) as log:
-                log.seek(where.begin + begin)
-                return log.read() if where.end is None else log.read(max(0, where.end - log.tell()))
-        except FileNotFoundError:
-            return b""
+            return self._pool_files.log(path, where.begin + begin, where.end)
         except OSError as error:
             raise TransportError(f"{path} cannot be read: {error}") from error
 
@@ -233,7 +234,7 @@ class PoolCalls:
             with self._changed:
                 if not self._changed.wait_for(lambda: self._busy, _LINGER):
                     self._thread = None
-                    return
+                    break
             begin = time.monotonic()
             found = False
             try:
@@ -253,8 +254,16 @@ class PoolCalls:
                     0.001 * self._pool.elements,
                 )
                 eager = _EAGERNESS * (now - max(last, self._added_at))
-                if self._busy:
+                if self._busy and not self._news:
                     self._changed.wait(max(shortest, min(eager, _LONGEST_PAUSE)))
+                self._news = False
+        self._answers.rest()
+
+    def _wake(self) -> None:
+        """A relay has brought answers."""
+        with self._changed:
+            self._news = True
+            self._changed.notify_all()
 
     def _look(self) -> bool:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
@@ -263,8 +272,8 @@ class PoolCalls:
         if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _RARE_SECONDS):
             self._concluded_at = time.monotonic()
             more = ended or any(attempt > 1 for attempt in attempts.values())
-            for block in self._blocks.all()[: None if more else _FEW]:
-                self._conclude_if_over(block, ended, attempts)
+            for block, name in self._claimed(self._blocks.all()[: None if more else _FEW]):
+                self._conclude_if_over(block, name, ended, attempts)
             self._answers.look_for_attempts()
         return bool(found)
 
@@ -284,10 +293,16 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _conclude_if_over(self, block: Block, ended: frozenset[int], attempts: Mapping[int, int]) -> None:
+    def _claimed(self, blocks: Sequence[Block]) -> Iterable[tuple[Block, str | None]]:
+        """Blocks, and who has claimed each. Raises OSError and SlurmError."""
+        return zip(blocks, self._pool_files.claimants(self._directory, [each.number for each in blocks]), strict=True)
+
+    def _conclude_if_over(
+        self, block: Block, name: str | None, ended: frozenset[int], attempts: Mapping[int, int]
+    ) -> None:
         """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
-        name, others = claimant(self._directory, block.number), len(ended) < self._pool.elements
-        if name is None and not others and self._claims[_ENDED].claim(block.number):
+        others = len(ended) < self._pool.elements
+        if name is None and not others and self._pool_files.claim(self._directory, _ENDED, [block.number])[0]:
             name = _ENDED
         if name == _CANCELLED:
             self._conclude(block.left, cancelled())
@@ -322,6 +337,7 @@ class PoolCalls:
                 attempt = block.attempt + 1
                 self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
             self._blocks.drop(block)
+        self._own_files.flush()
 
     def _conclude(self, numbers: Iterable[int], outcome: Outcome) -> None:
         with self._reading:
@@ -339,6 +355,7 @@ class PoolCalls:
                 if waits:
                     where = places(held.needs, self._place_of)
                     self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
+                    self._own_files.flush()
         if self.none_left and self.held:
             self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
 

@@ -63,7 +63,7 @@ _CLIENT_ONLY = (
     *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/pool.py"),
     *("clusters/remove_", "views/notebook.py"),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
-    "clusters/joblib_backend.py",
+    *("clusters/joblib_backend.py", "jobs/replay.py", "jobs/selection.py", "transports/stream.py"),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
 _USED = (

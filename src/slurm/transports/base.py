@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from slurm.errors import SlurmError
+    from slurm.transports.stream import Stream
 
     Content = bytes | str | os.PathLike[str]
 
@@ -96,6 +97,8 @@ class Transport(Protocol):
     """The shortest time in seconds between two listings of files."""
     shares_files: bool = False
     """Whether this process sees the files there under the same paths."""
+    streams: bool = False
+    """Whether commands can run there that exchange bytes with this process while it goes on."""
     read_pauses: tuple[float, ...] = (0.3, 1.5)
     """Seconds to wait before each new attempt to read a file."""
 
@@ -117,6 +120,12 @@ class Transport(Protocol):
             text = output.partition("\n")[2] if found else output  # it begins with the status of the previous command
             found.append(Completed(tuple(argv), int(after.partition("\n")[0]), text, error))
         return found
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        """Start a command that exchanges bytes with this process. Raises ConnectionLost if a retry may help."""
+        del argv
+        message = f"{type(self).__name__} runs no commands that go on beside this process"
+        raise TransportError(message)
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory (0700, with its parents) with files (0600) and directories in it.

@@ -93,14 +93,13 @@ def converse(
     ConnectionLost if the connection ends before the script, and TransportError if `read` cannot parse the output.
     """
     fence = f"--{os.urandom(12).hex()}"
-    login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     send_errors: list[TransportError] = []
-    preamble: list[_Preamble] = []
+    preamble: list[Preamble] = []
 
     def feed_input() -> None:
         # A command may exit before it has read all its input; its status says whether that is an error.
         with contextlib.suppress(OSError, EOFError):
-            channel.stdin.write(_guarded(*login, _fenced(script, fence)))
+            channel.stdin.write(whole_input(script, fence, login_shell=login_shell))
             try:
                 send(channel.stdin)
             except TransportError as error:
@@ -111,7 +110,7 @@ def converse(
             channel.end_input()
 
     def receive() -> T:
-        preamble.append(_read_to_fence(fence.encode(), channel))
+        preamble.append(read_to_fence(fence.encode(), channel))
         return read(channel.stdout)
 
     value, failure, errors = _run_streams(channel, feed_input, receive, timeout)
@@ -121,11 +120,17 @@ def converse(
         raise failure
     begun, words, status = _parse_errors(errors, fence.encode())
     if status is None:
-        raise ConnectionLost(_text(words).strip()) if begun else _not_begun(words, *preamble)
+        raise ConnectionLost(_text(words).strip()) if begun else not_begun(words, *preamble)
     if failure is not None:
         message = f"cannot parse the output: {failure}"
         raise TransportError(message) from failure
     return Answer(value, status, _text(words))  # type: ignore[arg-type]  # read without an error
+
+
+def whole_input(script: str, fence: str, *, login_shell: bool) -> bytes:
+    """Return the input that has a login shell run a script."""
+    login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
+    return _guarded(*login, _fenced(script, fence))
 
 
 def _run_streams(
@@ -179,23 +184,25 @@ def _encoded(script: str) -> bytes:
     return re.sub(rb"[^ -\[\]-~]", lambda found: b"\\0%03o" % found[0][0], plain) + b"\n"
 
 
-class _Preamble(NamedTuple):
+class Preamble(NamedTuple):
     """What a command printed before the fence. If there was no fence, also its exit status."""
 
     output: bytes = b""
     status: int | None = None
+    begun: bool = False
 
 
-def _read_to_fence(fence: bytes, channel: Channel) -> _Preamble:
+def read_to_fence(fence: bytes, channel: Channel) -> Preamble:
+    """Read what is printed before the fence. Raises OSError."""
     output = b""
     while line := channel.stdout.readline():
         if line.strip() == fence:
-            return _Preamble(output)
+            return Preamble(output, begun=True)
         output = (output + line)[-4000:]
-    return _Preamble(output, channel.exit_status())
+    return Preamble(output, channel.exit_status())
 
 
-def _not_begun(errors: bytes, preamble: _Preamble = _Preamble()) -> TransportError:  # noqa: B008 - a value
+def not_begun(errors: bytes, preamble: Preamble = Preamble()) -> TransportError:  # noqa: B008 - a value
     """Return the error for a script that did not begin: StartupFailed, or ConnectionLost."""
     output, status = _text(errors.strip() or preamble.output).strip(), preamble.status
     files = "a startup file of your login shell there (such as ~/.bashrc)"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from slurm.transports.base import Content
+    from slurm.transports.stream import Stream
     from slurm.url import ClusterURL
 
 _NOT_FOUND = 127  # as in a shell
@@ -27,7 +28,7 @@ _NOT_FOUND = 127  # as in a shell
 class LocalTransport(Transport):
     """Commands and files of this machine."""
 
-    pace, shares_files = 0.01, True
+    pace, shares_files, streams = 0.01, True, True
 
     @classmethod
     def from_url(cls, url: ClusterURL, *, login_shell: bool = False) -> LocalTransport:
@@ -57,6 +58,16 @@ class LocalTransport(Transport):
         """Return the command itself."""
         del terminal
         return argv
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        """Start a command here."""
+        from slurm.transports.stream import local_stream  # noqa: PLC0415 - nodes do not have it
+
+        try:
+            return local_stream(argv)
+        except OSError as error:
+            message = f"{argv[0]} cannot be run: {error}"
+            raise TransportError(message) from error
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Create a directory with files."""

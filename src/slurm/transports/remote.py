@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from slurm.transports.base import Content
     from slurm.transports.channel import Answer, Channel
+    from slurm.transports.stream import Stream
     from slurm.url import ClusterURL
 
 T = TypeVar("T")
@@ -67,7 +68,7 @@ class RemoteTransport(Transport, ABC):
     the first connection fails, that is an error at once.
     """
 
-    pace = 0.2
+    pace, streams = 0.2, True
     alive_seconds = 10
     """Seconds between keep-alive messages. A connection is lost after three without an answer."""
     connect_seconds = 15
@@ -121,6 +122,21 @@ class RemoteTransport(Transport, ABC):
             message = f"{error}; the command was: {_short(argv)}"
             raise ConnectionLost(message) from error
         return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)
+
+    def stream(self, argv: Sequence[str]) -> Stream:
+        """Start a command that exchanges bytes with this process."""
+        from slurm.transports.stream import begin  # noqa: PLC0415 - nodes do not have it
+
+        with self._slots:
+            self._ensure_connected()
+            channel = self._start(LINE)
+        try:
+            stream = begin(channel, shlex.join(argv), login_shell=self._login_shell)
+        except ConnectionLost as error:
+            message = f"the connection to {self.host} broke: {str(error) or 'it was closed'}"
+            raise ConnectionLost(message) from error
+        self._reached = True
+        return stream
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Send files as one archive, which is unpacked in a hidden directory; then rename each file to its place."""

@@ -20,7 +20,7 @@ class InlineTransport(LocalTransport):
     Files are on disk, because the runner opens them by their paths. Scripts for `sh -s` learn where the queue listens.
     """
 
-    shares_files = False  # no process serves calls while this one goes on
+    shares_files = streams = False  # no process serves calls while this one goes on
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
         """Run a command here."""
