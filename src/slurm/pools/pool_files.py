@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
-    from slurm.pools.relayed_files import Written
-
 
 REQUEST, VALUE, OS_ERROR, UNTRUSTED, NEWS = 1, 2, 3, 4, 5
 """The kinds of messages, which are frames: a request, the answers to it, and new frames of the files that are read."""
@@ -92,7 +90,7 @@ class PoolFiles:
         prepare(directory, block)
         write_at(f"{directory}/{BLOCKS}", offset, frame)
 
-    def wait(self, written: Written | None) -> None:
+    def wait(self, written: object) -> None:
         """Wait until a frame is written that `write` has sent. Here `write` does not return before."""
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:

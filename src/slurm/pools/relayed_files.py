@@ -245,13 +245,10 @@ class RelayedFiles:
         stream = self._connected()
         number, answer = next(self._numbers), Future[Any]()
         self._answers[number] = answer
-        try:
-            self._write(stream, encode(Head(REQUEST, number), marshal.dumps((name, tuple(arguments)), MARSHAL_VERSION)))
-            if self._stream is not stream:  # its end may have failed the requests before this one
-                raise ConnectionLost("the relay has ended")
-        except BaseException:
+        self._write(stream, encode(Head(REQUEST, number), marshal.dumps((name, tuple(arguments)), MARSHAL_VERSION)))
+        if self._stream is not stream:  # its end may have failed the requests before this one
             self._answers.pop(number, None)
-            raise
+            raise ConnectionLost("the relay has ended")
         return stream, answer
 
     def _write(self, stream: Stream, data: bytes) -> None:
