@@ -17,8 +17,7 @@ from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, kee
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job, print_to_log
 from slurm.runner.linked_files import link_files
-from slurm.runner.memory import OUT_OF_MEMORY
-from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, run_program
+from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, OUT_OF_MEMORY, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
 from slurm.runner.template import OVERRIDES, Template, fields_of
 

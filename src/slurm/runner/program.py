@@ -10,7 +10,6 @@ import os
 import time
 
 from slurm.protocol.records import TYPE_CHECKING, Record
-from slurm.runner.memory import memory_kills
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,8 @@ _POLL_SECONDS = 0.01
 _MARK_BYTES = 8
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as in a shell
 NOT_STARTED = 125  # podman-run(1): the container
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
+"""The state of a job with such a process."""
 
 
 class Ended(Record):
@@ -97,6 +98,28 @@ def run_program(
     )
     signals.end_this_process()
     return ended
+
+
+def memory_kills() -> int:
+    """How many processes of this control group the kernel has killed for their memory.
+
+    Slurm reports this for jobs but not for steps. Reads the files of cgroups(7), version 1 or 2.
+    """
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as groups:
+            paths = [line.rstrip("\n").split(":", 2)[1:] for line in groups]
+    except OSError:
+        return 0
+    return sum(_kills_of(controllers, path) for controllers, path in paths if controllers in ("memory", ""))
+
+
+def _kills_of(controllers: str, path: str) -> int:
+    file = f"memory{path}/memory.oom_control" if controllers else f"{path}/memory.events"
+    try:
+        with open(f"/sys/fs/cgroup/{file}", encoding="utf-8") as counts:
+            return sum(int(line.split()[1]) for line in counts if line.startswith("oom_kill "))
+    except OSError:
+        return 0
 
 
 def _dismiss(alive: int) -> None:

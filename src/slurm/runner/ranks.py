@@ -20,8 +20,8 @@ from slurm.runner import contained
 from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import dump_on_signal, handle_stop_signals, run
-from slurm.runner.memory import OUT_OF_MEMORY, memory_kills
 from slurm.runner.pickling import pickle_into
+from slurm.runner.program import OUT_OF_MEMORY, memory_kills
 from slurm.runner.result_saver import ResultSaver, write_new
 
 if TYPE_CHECKING:

@@ -83,7 +83,6 @@ _LOADED_SELDOM = (
     *("slurm/runner/metrics.py", "slurm/runner/sent_modules.py"),
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),
-    "slurm/runner/memory.py",
     *("slurm/runner/linked_files.py", "slurm/runner/mpi.py", "slurm/runner/put_loader.py", "slurm/runner/program.py"),
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
     *("slurm/protocol/claims.py", "slurm/protocol/frames.py", "slurm/protocol/pools.py", "slurm/runner/checkpoint.py"),
