@@ -70,7 +70,11 @@ def relays(root: Path) -> Iterator[int]:
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = path.read_bytes().split(b"\0")
-            if b"python" in words[0] and os.fsencode(root) in b"".join(words) and b"class PoolFiles" in words[-2]:
+            if (
+                b"python" in words[0]
+                and os.fsencode(root) in b"".join(words)
+                and words[-2] == b"slurm.pools.pool_files"
+            ):
                 yield int(path.parent.name)
 
 

@@ -30,7 +30,7 @@ def test_an_error_is_explained_without_its_cluster(word: str) -> None:
     assert done.exit_code == 0, done.output
     happened, caught, *more = done.output.splitlines()
     assert happened == "JobOutOfMemory: The job used more memory than it requested."
-    assert caught == "`except JobError` catches it, too."
+    assert caught == "`except JobError` catches it, too. More precise errors: `CommandOutOfMemory`."
     assert "slurm retry KEY --failed --mem 16G" in done.output
     assert [line for line in more if not line.startswith("  - ")] == ["Common causes:", "What to do:"]
 

@@ -25,14 +25,16 @@ def relays(root: Path) -> list[int]:
             text = path.read_bytes()
         except OSError:
             continue
-        if b"class PoolFiles" in text and os.fsencode(root) in text:
+        if b"\0slurm.pools.pool_files\0" in text and os.fsencode(root) in text:
             found.append(int(path.parent.name))
     return found
 
 
 def kill(root: Path) -> None:
     """Kill the relay, and wait for the client to see it."""
-    for pid in relays(root):
+    running = relays(root)
+    assert running
+    for pid in running:
         os.kill(pid, signal.SIGKILL)
     until(lambda: not relays(root))
 

@@ -38,8 +38,9 @@ def near_names(text: str) -> list[str]:
     """The error classes with a name like this text, whatever its case; the nearest first."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
-    by_lower = {name.lower(): name for name in sections()}
-    return [by_lower[near] for near in get_close_matches(text.rpartition(".")[2].lower(), by_lower, cutoff=0.75)]
+    by_lower, text = {name.lower(): name for name in sections()}, text.rpartition(".")[2].lower()
+    near = [text] if text in by_lower else get_close_matches(text, by_lower, cutoff=0.75)
+    return [by_lower[name] for name in near]
 
 
 def error_class(name: str) -> type[BaseException]:

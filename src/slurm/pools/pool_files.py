@@ -1,6 +1,6 @@
 """PoolFiles: the files of pools, on a machine that sees them; and `serve`, with which a program elsewhere uses them.
 
-This module runs there as a text, beside the runner's zip: it imports only what that has.
+The runner's zip has this module, so it imports only what that has.
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ def serve(source: int = 0, target: int = 1) -> None:
         pause = max(_SHORTEST_PAUSE, 20 * took, min(_EAGERNESS * (now - found_at), _LONGEST_PAUSE))
 
 
-def main() -> None:
+def main(_: Sequence[str]) -> None:
     """Serve the program that has started this one."""
     sys.stdout = sys.stderr  # the messages have the descriptor
     serve()

@@ -14,12 +14,12 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, wait
-from importlib.resources import files as resources
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from slurm.errors import ConnectionLost, PoolError, TransportError, UntrustedFile
+from slurm.pools import pool_files
 from slurm.pools.pool_files import (
     MARSHAL_VERSION,
     NEWS,
@@ -274,7 +274,7 @@ class RelayedFiles:
                 self._starts.append(time.monotonic())
                 self._place.deliver()
                 python, runner = self._place.current.python, self._place.store.blob_path(bundle())
-                stream = self._place.transport.stream([python, "-c", BOOT, runner, "-c", _program()])
+                stream = self._place.transport.stream([python, "-c", BOOT, runner, pool_files.__name__])
                 self._reached, self._stream = True, stream
                 threading.Thread(target=self._receive, args=(stream,), name="slurm-relay", daemon=True).start()
             return self._stream
@@ -331,10 +331,6 @@ def _error(kind: int, value: Sequence[Any]) -> OSError | SlurmError:
         error.args = (value[0],)
         return error
     return TransportError(f"the relay has sent a message of the unknown kind {kind}")
-
-
-def _program() -> str:
-    return resources("slurm.pools").joinpath("pool_files.py").read_text("utf-8") + "\nmain()\n"
 
 
 _relayed: WeakKeyDictionary[Place, RelayedFiles] = WeakKeyDictionary()

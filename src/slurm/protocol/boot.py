@@ -42,8 +42,6 @@ def boot(runner, module, *arguments):
             found = f"{{path}} belongs to user {{status.st_uid}} and has mode {{status.st_mode & 0o7777:04o}}"
             sys.exit(f"{{found}}: it must belong to you and be writable only by you (chmod go-w, or another root=…)")
     sys.path = [runner, *sys.path, *filter(None, [here])]
-    if module == "-c":
-        return exec(arguments[0], {{}})
     import gc
     gc.disable()
     main = __import__(module, fromlist=["main"]).main
@@ -52,7 +50,7 @@ def boot(runner, module, *arguments):
     return main(arguments)
 sys.exit(boot(*sys.argv[1:]))
 """
-"""Runs `main` of a module in the runner's zip: `python -c BOOT zip module argument…`; or the text after `-c`.
+"""Runs `main` of a module in the runner's zip: `python -c BOOT zip module argument…`.
 
 The zip and its directory must belong to the user and be writable by nobody else, by the rule of
 `slurm.protocol.ownership`; this costs two stats. The working directory is searched last, so that a task can import from

@@ -69,6 +69,7 @@ _CLIENT_ONLY = (
 _USED = (
     *("procedures/__init__.py", "sweeps/__init__.py", "compat/submitit/__init__.py", "compat/submitit/call.py"),
     *("compat/submitit/core/", "compat/submitit/helpers.py", "compat/submitit/job_environment.py"),
+    *("pools/__init__.py", "pools/pool_files.py"),
 )
 """Prefixes of the files in packages of the client that nodes do use."""
 _LOADED_AT_START = (
