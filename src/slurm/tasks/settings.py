@@ -27,7 +27,7 @@ class Settings(Record):
 
     options: Options = NONE
     environment: tuple[Environment, ...] | None = None
-    """None if nothing was said; empty for that of whoever stands behind: the cluster, or the Python that is there."""
+    """None if nothing was said; empty for the environment of the cluster, or else the Python that is there."""
     callbacks: tuple[Callback, ...] = ()
 
     @classmethod
