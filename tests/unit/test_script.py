@@ -297,6 +297,13 @@ def test_a_script_run_by_hand_runs_the_first_element(tmp_path: Path) -> None:
     assert made.arguments[11] == str(elsewhere)
 
 
+@pytest.mark.parametrize(("do", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
+def test_variables_of_the_setup_do_not_make_a_failure_one_of_memory(tmp_path: Path, do: str, status: int) -> None:
+    made = element(tmp_path, setup=("kills=99", "state=OUT_OF_MEMORY"))
+    assert made.run(do) == status
+    assert (made.outcome(0).exit_code, made.outcome(0).state) == (status, None)
+
+
 @pytest.mark.parametrize(
     ("do", "status"),
     [("kill -9 $$", 137), ("kill -SEGV $$", 139), ("exit 7", 7), ("exit 0", 1)],

@@ -37,7 +37,7 @@ count_memory_kills() {
     done < /proc/self/cgroup
 } 2> /dev/null
 count_memory_kills
-kills_before=$kills
+slurmtasks_kills=$kills
 
 # write_failure FILE: writes FILE, a record of the failure, for a process that a signal or os._exit ended.
 # ln, unlike mv, keeps an existing record; mv is for file systems without hard links.
@@ -46,8 +46,10 @@ write_failure() {
     [ -d "$job" ] || printf '%s\n' "$(uname -n) does not see $job. Choose a root that all nodes see: Cluster(…, root=…)" >&2
     # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
     [ "$status" -ne 143 ] || sleep 5
-    [ "$status" -ne 137 ] || count_memory_kills
-    [ "$kills" -le "$kills_before" ] || state='"state": "OUT_OF_MEMORY", '
+    if [ "$status" -eq 137 ]; then
+        count_memory_kills
+        [ "$kills" -le "$slurmtasks_kills" ] || state='"state": "OUT_OF_MEMORY", '
+    fi
     if ! has_outcome && [ ! -e "$record" ] && [ -d "${record%/*}" ]; then
         [ -z "$step" ] || phase=setup
         id=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID:-0}}
