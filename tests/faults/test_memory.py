@@ -67,8 +67,8 @@ def test_element_out_of_memory_does_not_affect_others() -> None:
     with pytest.raises(JobOutOfMemory) as caught:
         array[1].result(60)
     assert caught.value.index == 1
-    assert [job.status().state for job in array][:2] == [JobState.COMPLETED, JobState.OUT_OF_MEMORY]
     assert [array[index].result(60) for index in (0, 2, 3)] == [1 * MIB, 2 * MIB, 3 * MIB]
+    assert [job.status().state for job in array][:2] == [JobState.COMPLETED, JobState.OUT_OF_MEMORY]
 
 
 @command(mem="100M")
@@ -83,6 +83,7 @@ def test_program_out_of_memory_says_so_and_gets_more() -> None:
     ) as caught:
         jobs[1].result(60)
     assert isinstance(caught.value, JobOutOfMemory)
+    assert jobs[0].result(60).exit_code == 0
     assert [job.status().state for job in jobs] == [JobState.COMPLETED, JobState.OUT_OF_MEMORY]
     more = hoard.with_options(retry=Retry(times=1, mem="x5"))(300)
     assert more.result(60).exit_code == 0
