@@ -22,8 +22,6 @@ _stop: list[str] = []
 _interrupting: list[bool] = []
 _stop_functions: list[Callable[[], object]] = []
 """The functions of `on_stop`."""
-_stopping: set[int] = set()
-"""The processes that run calls, as `request_stop` knows them."""
 _reported: dict[tuple[str, int], tuple[float, float]] = {}
 """When each call, by the key of its submission and its index, has last reported progress, and how far it was."""
 pruned: dict[tuple[str, int], float] = {}
@@ -273,24 +271,12 @@ def stop_signal() -> str | None:
 def request_stop(signal: str) -> None:
     """Make `should_stop` true, because of `signal`, and call the functions of `on_stop`.
 
-    Raises Stopped while `interrupt_on_stop` is in effect, and what those functions raise. A process that the task has
-    forked ends instead, as it would without this handler: `multiprocessing` ends the workers of a pool so.
+    Raises Stopped while `interrupt_on_stop` is in effect, and what those functions raise.
     """
-    if os.getpid() not in _stopping:
-        signals = __import__("_signal")  # `signal` imports `enum`
-        number = getattr(signals, f"SIG{signal}")
-        signals.signal(number, signals.SIG_DFL)
-        os.kill(os.getpid(), number)
-        return
     _stop.append(signal)
     _call_stop_functions()
     if _interrupting and len(_stop) == 1:
         raise Stopped(signal)
-
-
-def accept_stops() -> None:
-    """Have stop signals in this process, which runs calls, make `should_stop` true."""
-    _stopping.add(os.getpid())
 
 
 def _call_stop_functions() -> None:

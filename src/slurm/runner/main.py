@@ -9,7 +9,7 @@ from slurm.protocol import DEBUG_SIGNAL, DUMP_SIGNAL, LOAD, RESOLVE, RUN, SAVE
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.argument_loader import ArgumentLoader
 from slurm.runner.callback_runner import HERE, CallbackRunner, pop_callbacks_flag, pop_metrics_flag
-from slurm.runner.job_context import Ended, JobContext, Stopped, accept_stops, request_stop, set_current
+from slurm.runner.job_context import Ended, JobContext, Stopped, request_stop, set_current
 from slurm.runner.placeholder_resolver import PlaceholderResolver, UpstreamFailed
 from slurm.runner.result_saver import ResultSaver
 
@@ -50,32 +50,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
 
 def handle_stop_signals(name: str) -> None:
     """Treat the stop signal and SIGTERM as a request to save a checkpoint and end."""
-    _signal = __import__("_signal")  # `signal` imports `enum`
-
-    accept_stops()
     if name != "-":
-        numbers = {known: getattr(_signal, f"SIG{known}") for known in (name, "TERM")}
-        for known, number in numbers.items():
-            _signal.signal(number, lambda *_, known=known: request_stop(known))
-        _keep_while_forking(frozenset(numbers.values()))
+        from slurm.runner import own_signals  # noqa: PLC0415 - most tasks handle no stop signal
 
-
-def _keep_while_forking(numbers: frozenset[int]) -> None:
-    """Have signals that a child gets right after a fork reach it a little later.
-
-    Python forgets those that arrive before the child has set itself up, but only signals with a handler. A worker of
-    `multiprocessing` would survive the SIGTERM that its pool ends it with, and the pool would wait for it forever.
-    """
-    _signal, get_ident = __import__("_signal"), __import__("_thread").get_ident
-    masks: dict[int, set[int]] = {}  # by thread: several may fork
-
-    def block() -> None:
-        masks[get_ident()] = _signal.pthread_sigmask(_signal.SIG_BLOCK, numbers)
-
-    def restore() -> None:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, masks.pop(get_ident()))
-
-    os.register_at_fork(before=block, after_in_parent=restore, after_in_child=restore)
+        _signal = __import__("_signal")  # `signal` imports `enum`
+        own_signals.handle(
+            {getattr(_signal, f"SIG{known}"): lambda *_, known=known: request_stop(known) for known in (name, "TERM")}
+        )
 
 
 def dump_on_signal() -> None:

@@ -20,8 +20,9 @@ from selectors import EVENT_READ, EVENT_WRITE, PollSelector
 from slurm.protocol import PROCESS
 from slurm.protocol.outcomes import CallFailure
 from slurm.protocol.records import TYPE_CHECKING
+from slurm.runner import own_signals
 from slurm.runner.child import GRACE_SECONDS, Child
-from slurm.runner.job_context import Stopped, accept_stops, stop_signal
+from slurm.runner.job_context import Stopped, stop_signal
 from slurm.runner.journal import frame, frames
 from slurm.runner.result_saver import STOPPED_STATUS
 
@@ -195,7 +196,8 @@ class _WorkerPool:
         ours, theirs = os.pipe()
         os.set_blocking(ours, False)
         try:
-            pid = os.fork()
+            with own_signals.inherited():
+                pid = os.fork()
         except OSError:
             os.close(ours)
             os.close(theirs)
@@ -212,7 +214,6 @@ class _WorkerPool:
     def _run_worker(self, pipe: int) -> None:
         """Run calls in the forked child. Ends the process: the child must not return into its parent's code."""
         status = 1
-        accept_stops()
         try:
             gc.freeze()  # otherwise the garbage collector writes to, and so copies, every page of loaded objects
             self._restore_signals()

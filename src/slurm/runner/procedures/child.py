@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from slurm.protocol.procedures import EXPECTED, INIT
+from slurm.runner import own_signals
 from slurm.runner.procedures.interface import ProcedureStopped, procedure
 from slurm.runner.procedures.signatures import parameters_of
 
@@ -33,12 +34,12 @@ class _Child:
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers = commands, answers
         self._queue: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._lock, self._pid = threading.Lock(), os.getpid()
+        self._lock = threading.Lock()
         self._sending = self._stopped = self._deferred = False
         self._module = ModuleType("procedure_script")
 
     def run(self) -> int:
-        signal.signal(signal.SIGTERM, self._stop)
+        own_signals.handle({signal.SIGTERM: self._stop})
         procedure.connect(self._send)
         threading.Thread(target=self._read, daemon=True, name="procedure").start()
         try:
@@ -47,10 +48,7 @@ class _Child:
             return 0
 
     def _stop(self, *_: object) -> None:
-        """Raise ProcedureStopped once. A process that the script has forked ends, as it would without this handler."""
-        if os.getpid() != self._pid:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGTERM)
+        """Raise ProcedureStopped once."""
         if self._sending:  # a part of a line may be in the pipe
             self._deferred = True
         elif not self._stopped:
