@@ -55,6 +55,19 @@ def test_a_pattern_that_leads_out_or_is_empty_is_refused(pattern: str) -> None:
         Pattern(pattern)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "names", "message"),
+    [
+        ("words.txt", ["attempt-1/stdout.log", "attempt-1/words.txt"], "attempt-1/words.txt: write '**/words.txt'"),
+        ("plots/*.png", ["a/plots/1.png"], "a/plots/1.png: write '**/plots/*.png'"),
+        ("x", ["a", "b", "b", "c", "d", "e", "f"], "a, b, c, d, e, …"),
+        ("x", [], "none"),
+    ],
+)
+def test_a_message_says_how_to_name_the_file_of_a_subdirectory(pattern: str, names: list[str], message: str) -> None:
+    assert Pattern(pattern).no_match(names) == f"no file that matches {pattern!r}; it has {message}"
+
+
 NAMES = st.lists(st.text(st.characters(exclude_characters="/\0*?["), min_size=1), min_size=1, max_size=4)
 
 

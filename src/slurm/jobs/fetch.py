@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_NAMED = 5
-"""The number of files that a message names."""
-
 
 class _Files(NamedTuple):
     """The files in the output directory of each call of a part."""
@@ -72,14 +69,8 @@ class _Files(NamedTuple):
                     "the output directory: have the task copy the file there"
                 )
             if not any(True for listing in self.listings for _ in _matching(listing, pattern)):
-                raise TransportError(
-                    f"{self.part.state.key} has no file that matches {pattern.text!r}; {self._there()}"
-                )
-
-    def _there(self) -> str:
-        """Name some of the files, for a message."""
-        names = list(dict.fromkeys(file.name for listing in self.listings for file in listing.files))
-        return f"it has {', '.join(names[:_NAMED])}{', …' if len(names) > _NAMED else ''}" if names else "it has none"
+                names = (file.name for listing in self.listings for file in listing.files)
+                raise TransportError(f"{self.part.state.key} has {pattern.no_match(names)}")
 
 
 def _chosen(listing: Listing, patterns: Sequence[Pattern]) -> Iterator[WorkFile]:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from slurm.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _ANY = "**"
+_NAMED = 5
+"""The number of files that a message names."""
 
 
 class Pattern:
@@ -40,6 +42,18 @@ class Pattern:
     def matches(self, name: str) -> bool:
         """Whether a path matches."""
         return _match(self._parts, name.split("/"))
+
+    def no_match(self, names: Iterable[str]) -> str:
+        """Return a message for a directory that has only files of other names, with what to write instead."""
+        there = list(dict.fromkeys(names))
+        message = f"no file that matches {self.text!r}; it has"
+        deeper = Pattern(f"**/{self.text}")
+        for name in there:
+            if deeper.matches(name):
+                return f"{message} {name}: write {deeper.text!r}"
+        if not there:
+            return f"{message} none"
+        return f"{message} {', '.join(there[:_NAMED])}{', …' if len(there) > _NAMED else ''}"
 
     def begins_with(self, directory: str) -> bool:
         """Whether its first names, before any `*`, are those of a directory."""

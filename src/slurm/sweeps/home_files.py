@@ -51,10 +51,7 @@ class HomeFiles:
         for pattern in map(Pattern, patterns):
             matching = {file.name: file for file in files if pattern.matches(file.name)}
             if not matching:
-                there = ", ".join(file.name for file in files) or "none"
-                raise TransportError(
-                    f"point {line.point} has no file that matches {pattern.text!r}; it has {there:.300}"
-                )
+                raise TransportError(f"point {line.point} has {pattern.no_match(file.name for file in files)}")
             chosen |= matching
         paths = []
         for file in chosen.values() if patterns else files:
