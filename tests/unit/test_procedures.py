@@ -16,6 +16,7 @@ from slurm.protocol.outcomes import Outcome
 from slurm.protocol.procedures import Plan, ProcedureRecord, ScriptRecord, abort_name, is_name
 from slurm.protocol.states import JobState
 from slurm.runner.procedures.events import EventLog
+from slurm.storage.log_growth import MOST
 from slurm.submission.status import JobStatus
 from slurm.testing import InlineCluster
 from slurm.transports.local import LocalTransport
@@ -92,6 +93,17 @@ def test_a_file_of_events_is_read_in_whole_lines_from_any_offset(tmp_path: Path)
             offset = event["offset"]
     assert texts == [f"{number} é" for number in range(100)]
     assert offset == len(data)
+
+
+def test_an_event_that_is_longer_than_what_is_read_at_once_is_read_whole(tmp_path: Path) -> None:
+    texts = ["a", "b" * (2 * MOST + 3), "c" * MOST, "d"]
+    (tmp_path / "events").mkdir()
+    lines = "".join(json.dumps({"event": "report", "text": text}) + "\n" for text in texts)
+    (tmp_path / "events" / "0.jsonl").write_text(lines + "e" * (MOST + 1))
+    events = EventFile(LocalTransport(), str(tmp_path))
+    assert [event["text"] for event in events.read()] == texts
+    assert events.offset == len(lines)
+    assert events.read() == []
 
 
 def test_events_that_cannot_be_written_are_written_later_and_whole(tmp_path: Path) -> None:

@@ -132,6 +132,18 @@ def test_a_stream_that_is_cut_again_and_again_has_each_event_once(client: Client
     assert seen[-1][1]["state"] == "COMPLETE"
 
 
+def test_a_stream_has_an_event_that_is_longer_than_what_is_read_at_once(client: Client) -> None:
+    report = "from slurm.procedures import procedure\ndef main():\n    procedure.report('x' * 3_000_000)\n"
+    path = prepared(client, {"text": report})
+    until(lambda: client.get(path)["state"] == "READY")
+    with client.events(path=f"{path}/events") as events:
+        first = next(events)
+        client.put(path, state="RUNNING")
+        seen = [first, *events]
+    assert [len(event["text"]) for _, event in seen if event.get("event") == "report"] == [3_000_000]
+    assert (seen[-1][0], seen[-1][1]["state"]) == ("end", "COMPLETE")
+
+
 def test_the_server_ends_while_events_of_procedures_are_followed(
     inline: InlineCluster, client: Client, ready: str
 ) -> None:

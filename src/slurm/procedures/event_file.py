@@ -19,6 +19,14 @@ def event_path(directory: str) -> str:
     return f"{directory}/{EVENTS}/{EVENT_FILE}"
 
 
+def read_lines(transport: Transport, path: str, offset: int) -> bytes:
+    """Return whole lines from an offset: what one command reads, or one line that is longer. Raises TransportError."""
+    data = b""
+    while b"\n" not in data and (more := growth(transport, {path: offset + len(data)}).get(path, b"")):
+        data += more
+    return data[: data.rfind(b"\n") + 1]
+
+
 class EventFile:
     """The events of one procedure, read so far. Not for several threads."""
 
@@ -32,11 +40,8 @@ class EventFile:
     def read(self) -> list[Event]:
         """Read what was added; return the new events. One command. Raises TransportError."""
         new: list[Event] = []
-        while data := growth(self._transport, {self._path: self.offset}).get(self._path, b""):
-            whole = data[: data.rfind(b"\n") + 1]
-            if not whole:
-                break
-            new += parse(whole, self.offset)
-            self.offset += len(whole)
+        while lines := read_lines(self._transport, self._path, self.offset):
+            new += parse(lines, self.offset)
+            self.offset += len(lines)
         self.events += new
         return new

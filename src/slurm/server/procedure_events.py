@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sse_starlette.sse import EventSourceResponse
 
 from slurm.errors import SlurmError, TransportError
-from slurm.procedures.event_file import event_path
+from slurm.procedures.event_file import event_path, read_lines
 from slurm.procedures.states import parse
 from slurm.protocol.procedures import ENDED
 from slurm.sanitize.redaction import redacted
@@ -129,7 +129,7 @@ class ProcedureEvents:
             while not self._closing:
                 last, data, seen = followed.last, followed.since(offset), followed.offset
                 if data is None:
-                    data = await self._read_part(path, offset)
+                    data = await self._read_lines(path, offset)
                 whole = data[: data.rfind(b"\n") + 1]
                 for event in parse(whole, offset):
                     yield {"event": "event", "id": str(event["offset"]), "data": _shown(event).decode()}
@@ -149,8 +149,8 @@ class ProcedureEvents:
             if not self._followed:
                 self._stop()
 
-    async def _read_part(self, path: str, offset: int) -> bytes:
-        return (await self._pool.run(lambda: growth(self._place.transport, {path: offset}))).get(path, b"")
+    async def _read_lines(self, path: str, offset: int) -> bytes:
+        return await self._pool.run(lambda: read_lines(self._place.transport, path, offset))
 
     def _stop(self) -> None:
         for follower in self._followers:
