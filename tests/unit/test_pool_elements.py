@@ -40,7 +40,7 @@ from slurm.protocol.outcomes import CallFailure, ResultRecord
 from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
 from slurm.runner.job_context import set_current
 from slurm.runner.pools.element import pool as serve
-from slurm.serialization.pickling import packed, unpacked
+from slurm.serialization.calls import packed, unpacked
 from unit.job_directories import Directory, pickled
 from waiting import alive, until
 

@@ -12,7 +12,7 @@ import pytest
 from slurm.errors import JobCancelled, ProtocolError
 from slurm.protocol import CHILDREN, MOST_CALLS, OUTCOMES
 from slurm.runner.job_context import JobContext
-from slurm.serialization.pickling import Calls
+from slurm.serialization.calls import Calls
 from slurm.storage.job_store import JobStore
 from slurm.tracking.workflow_journal import Child, WorkflowJournal, several_children
 from slurm.transports.local import LocalTransport

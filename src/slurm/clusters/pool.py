@@ -25,7 +25,8 @@ from slurm.protocol.pools import POOL, client_key
 from slurm.runner.pools import element
 from slurm.runner.pools.worker import WorkerSettings
 from slurm.sanitize.numbers import whole
-from slurm.serialization.pickling import pickle_calls, unpacked
+from slurm.serialization.calls import unpacked
+from slurm.serialization.pickling import pickle_calls
 from slurm.storage.keys import new_key
 from slurm.storage.uploads import Uploads
 from slurm.tasks.settings import Settings

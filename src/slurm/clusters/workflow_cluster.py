@@ -14,7 +14,8 @@ from slurm.options import Options
 from slurm.places.place import OnNode, place_for
 from slurm.protocol import call_name
 from slurm.runner.argument_loader import unpickled
-from slurm.serialization.pickling import Function, pickle_calls, unpacked
+from slurm.serialization.calls import unpacked
+from slurm.serialization.pickling import Function, pickle_calls
 from slurm.tasks.task import REDUCERS
 from slurm.tracking.workflow_journal import WorkflowJournal
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from slurm.runner.argument_loader import Script
-    from slurm.serialization.pickling import Calls
+    from slurm.serialization.calls import Calls
     from slurm.views.status import Part
 
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from slurm.places.place import Place
     from slurm.protocol import Submission
     from slurm.schedulers.base import Dependency, Request
-    from slurm.serialization.pickling import Calls, Pickled
+    from slurm.serialization.calls import Calls
+    from slurm.serialization.pickling import Pickled
     from slurm.storage.uploads import Uploads
 
 J = TypeVar("J")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slurm.places.place import Place
     from slurm.protocol import Submission, Submitted
     from slurm.schedulers.base import Request
-    from slurm.serialization.pickling import Calls
+    from slurm.serialization.calls import Calls
     from slurm.submission.submission_state import SubmissionState
     from slurm.transports.base import Completed
 

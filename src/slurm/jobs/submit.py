@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from slurm.jobs.queueing import Record
     from slurm.places.place import Place
     from slurm.protocol import Edge, ExternalJob, ResolvedEnvironment
-    from slurm.serialization.pickling import Arguments, Calls, Reference
+    from slurm.serialization.calls import Calls
+    from slurm.serialization.pickling import Arguments, Reference
     from slurm.tasks.task import Task
 
 

@@ -14,7 +14,7 @@ from slurm.errors import PoolError, ProtocolError, TransportError
 from slurm.protocol import CALLS, CLIENTS, INDEX
 from slurm.protocol.frames import BLOCK, CANCEL, CLOSED, Head, encode
 from slurm.protocol.pools import BLOCKS, RETRY, pack, unpack
-from slurm.serialization.pickling import packed
+from slurm.serialization.calls import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

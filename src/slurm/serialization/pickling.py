@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import struct
 import sys
 import threading
 import types
@@ -19,15 +18,15 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 import cloudpickle
 
 from slurm.errors import NotPicklable
-from slurm.protocol import OFFSET_BYTES
 from slurm.runner.argument_loader import unwrapped
 from slurm.runner.reconstructors import concatenated
 from slurm.runner.reducers import FUNCTIONS, has_own_reduction, reduces_to_name
 from slurm.runner.value_pickler import ValuePickler
+from slurm.serialization.calls import Calls, packed
 from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
 from slurm.serialization.script import ScriptModules, script
-from slurm.serialization.sharing import LEAST_BYTES, MOST_PARTS, has_identity, shared_objects
+from slurm.serialization.sharing import LEAST_BYTES, MOST_PARTS, has_identity, is_simple, shared_objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -78,14 +77,6 @@ class Placeholder:
     def reduced(self) -> tuple[Any, ...]:
         """How it is pickled without a reference."""
         return concatenated, self.several
-
-
-class Calls(NamedTuple):
-    """`calls.pkl` and `calls.idx`, and `callbacks.pkl` if the submission has callbacks."""
-
-    data: bytes
-    offsets: bytes
-    callbacks: bytes = b""
 
 
 class Pickled(NamedTuple):
@@ -143,8 +134,12 @@ def pickle_calls(
             pickler = _ArgumentsPickler(arguments, reducers, there, sharing=sharing)
         for call in calls:
             starts.append(arguments.tell())
-            pickler.write(call, partial(_named, head, *call))
-            references.append(in_function | pickler.references if pickler.references else in_function)
+            if is_simple(*call[:2], pickler.shared):
+                arguments.write(pickle.dumps(call, 5))
+                references.append(in_function)
+            else:
+                pickler.write(call, partial(_named, head, *call))
+                references.append(in_function | pickler.references if pickler.references else in_function)
     begin = buffer.tell()
     buffer.write(arguments.getbuffer())
     offsets = [head_at, *(begin + start for start in starts), buffer.tell()]
@@ -177,16 +172,6 @@ def pickle_value(value: Any, file: IO[bytes], *, reducers: Reducers, buffers: Ca
         pickler = _CallPickler(file, reducers, buffers=buffers)
         pickler.write(value, lambda: {"the value": value})
     return bool(pickler.references)
-
-
-def packed(offsets: Sequence[int]) -> bytes:
-    """Encode offsets as in `calls.idx`."""
-    return struct.pack(f"<{len(offsets)}Q", *offsets)
-
-
-def unpacked(data: bytes) -> Sequence[int]:
-    """Decode the offsets of `calls.idx`."""
-    return struct.unpack(f"<{len(data) // OFFSET_BYTES}Q", data)
 
 
 def _named(head: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any], which: int = 0) -> Mapping[str, Any]:

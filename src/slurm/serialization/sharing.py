@@ -7,7 +7,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 LEAST_BYTES = 1 << 16
 """A pickle that is smaller is repeated in each call, so that calls of one element do not share what they may change."""
@@ -17,8 +17,10 @@ MOST_PARTS = 100_000
 _DEPTH = 2
 _WIDTH = 32
 """How far into arguments, and into how large ones, shared objects are looked for: lists, dicts, attributes."""
-_SCALARS = frozenset((int, float, complex, bool, type(None), type, FunctionType, ModuleType))
+_NUMBERS = frozenset((int, float, complex, bool, type(None)))
+_SCALARS = _NUMBERS | {type, FunctionType, ModuleType}
 _TEXTS = frozenset((str, bytes, bytearray))
+_SIMPLE = _NUMBERS | {str, bytes}
 
 
 def shared_objects(calls: Sequence[tuple[Any, ...]], *, apart: type) -> Iterable[Any]:
@@ -43,6 +45,14 @@ def shared_objects(calls: Sequence[tuple[Any, ...]], *, apart: type) -> Iterable
         for value in kwargs.values():
             visit(value, number, _DEPTH)
     return shared.values()
+
+
+def is_simple(args: Sequence[Any], kwargs: Mapping[str, Any], shared: Container[int]) -> bool:
+    """Whether all arguments of a call are numbers and texts that it does not share, by identity.
+
+    Then a plain pickle of them is the same, and takes a tenth of the time.
+    """
+    return all(type(value) in _SIMPLE and id(value) not in shared for value in (*args, *kwargs.values()))
 
 
 def _parts(value: Any) -> Iterator[Any]:

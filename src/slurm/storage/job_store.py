@@ -31,7 +31,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.summary import Summary
-from slurm.serialization.pickling import Calls, packed, unpacked
+from slurm.serialization.calls import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.commit import commit, commit_same
 from slurm.storage.keys import of_task, task_directory_name

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slurm.protocol import (
         Submission,
     )
-    from slurm.serialization.pickling import Calls
+    from slurm.serialization.calls import Calls
 
 
 class NewSubmission(NamedTuple):

@@ -22,7 +22,8 @@ from slurm.jobs.reuse import value_digest
 from slurm.jobs.submit import pickle_function
 from slurm.options import Options
 from slurm.protocol.files import open_own
-from slurm.serialization.pickling import Calls, packed, pickle_callbacks, unpacked
+from slurm.serialization.calls import Calls, packed, unpacked
+from slurm.serialization.pickling import pickle_callbacks
 from slurm.spaces.identity import nested
 from slurm.storage.uploads import Uploads
 from slurm.sweeps.directory import CODE, write_once

@@ -318,7 +318,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
     def _bound(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
         if not kwargs and len(args) in self._any_of:
-            return args, kwargs
+            return args, {}
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:

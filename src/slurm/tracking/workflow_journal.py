@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from slurm.errors import SlurmError
     from slurm.protocol import Submission
     from slurm.runner.job_context import JobContext
-    from slurm.serialization.pickling import Calls
+    from slurm.serialization.calls import Calls
     from slurm.storage.job_store import JobStore
     from slurm.transports.base import Transport
 
