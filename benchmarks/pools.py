@@ -30,8 +30,11 @@ with Cluster(url, root=root) as cluster, cluster.pool(workers=workers, cpus_per_
     negative = task(operator.neg).on(pool)
     assert negative.map(range(1000)).results(120) == [-x for x in range(1000)]
     warm = statistics.median(seconds(lambda: negative(1).result(60)) for _ in range(single))
-    time.sleep(10)
-    idle = seconds(lambda: negative(1).result(60))
+    rests = []
+    for _ in range(5):  # the workers look every half second: when a call comes, within that, is chance
+        time.sleep(10)
+        rests.append(seconds(lambda: negative(1).result(60)))
+    idle = statistics.median(rests)
     before, found = peak(), []
     took = seconds(lambda: found.extend(negative.map(range(calls)).results(300)))
     assert found == [-x for x in range(calls)]
@@ -52,7 +55,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         kept=1000 * warm <= _MILLISECONDS,
     )
     yield judged(
-        "the same after 10 s without a call",
+        "the same after 10 s without a call: the median of 5",
         f"{idle:.2f} s",
         budget=f"≤ {_IDLE_SECONDS} s",
         kept=idle <= _IDLE_SECONDS,
