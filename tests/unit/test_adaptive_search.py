@@ -213,6 +213,7 @@ def test_a_metric_that_no_point_has_is_an_error_that_names_those_that_it_has(
     ("space", "options", "message"),
     [
         ({"x": uniform(0, 1)}, {}, "a mapping of ranges goes with a sampler"),
+        ({"x": range(3)}, {}, r"write a grid: Sweep\(…, grid\(x="),
         ({"x": uniform(0, 1)}, {"sampler": "tpe"}, 'metric="loss"'),
         ({"x": uniform(0, 1)}, {**TPE, "sampler": "pte"}, "did you mean 'tpe'"),
         ({"x": uniform(0, 1)}, {**TPE, "direction": "down"}, "'minimize', 'maximize'"),

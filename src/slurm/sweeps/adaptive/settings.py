@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from slurm.errors import ConfigurationError, ProtocolError
-from slurm.spaces.ranges import range_of, ranges_of
+from slurm.spaces.ranges import Range, range_of, ranges_of
 from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from slurm.spaces.ranges import Range
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.records import SweepRecord
 
@@ -85,6 +84,11 @@ def search_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]], options: S
     """The search of a space by the arguments of `Sweep`; None for a space of points. Raises ConfigurationError."""
     if not options and not isinstance(space, Mapping):
         return None
+    if not options and isinstance(space, Mapping) and not any(isinstance(each, Range) for each in space.values()):
+        raise ConfigurationError(
+            "a mapping is a space of ranges, for a sampler. For all combinations of some values, write a grid: "
+            f"Sweep(…, grid({next(iter(space), 'x')}=[…]))"
+        )
     if not options.get("sampler"):
         what = ", ".join(options) or "a mapping of ranges"
         raise ConfigurationError(f'{what} goes with a sampler: Sweep(…, sampler="tpe", metric="loss")')
