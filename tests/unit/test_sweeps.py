@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slurm import Cluster, JobContext, command, task, workflow
-from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, TransportError
+from slurm.errors import ConfigurationError, NoSuchJob, ProtocolError, SlurmError, SubmissionRefused, TransportError
 from slurm.protocol.states import JobState
 from slurm.sweeps import collecting
 from slurm.sweeps.engine import SweepEngine
@@ -26,7 +26,7 @@ from slurm.sweeps.snapshot import Point, Snapshot, State
 from slurm.sweeps.sources import Source
 from slurm.sweeps.spreading import STRATEGIES, Share, room, spread
 from slurm.sweeps.sweep import Sweep
-from slurm.testing import InlineCluster
+from slurm.testing import Answer, InlineCluster
 from waiting import remove
 
 if TYPE_CHECKING:
@@ -367,6 +367,39 @@ def test_a_source_whose_environment_cannot_be_made_is_named_and_the_others_go_on
     with pytest.raises(SlurmError, match="/no/such/python"):
         alone.run(on=[(broken, 2)])
     assert alone.snapshot().counts == {State.MISSING: 4}
+
+
+def test_points_that_a_source_refuses_go_to_the_others(
+    inline: InlineCluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with InlineCluster() as strict:  # they share a queue
+        inline.queue.answer(Answer.REFUSED)
+        sweep = Sweep(square, points(6), name="refused", directory=tmp_path).run(on=[(strict, 2), (inline, 1)])
+        assert f"4 points go to {inline.url}, because {strict.url} refused them" in caplog.text
+        assert [source.name for source in sweep.running.sources] == [inline.url]
+        assert sweep.drive().counts == {State.DONE: 6}
+        assert {point.source for point in sweep.snapshot().points} == {inline.url}
+
+
+def test_points_that_all_sources_refuse_are_an_error_and_can_be_completed(
+    inline: InlineCluster, tmp_path: Path
+) -> None:
+    with InlineCluster() as other:
+        inline.queue.answer(Answer.REFUSED, times=2)
+        sweep = Sweep(square, points(6), name="refused", directory=tmp_path)
+        with pytest.raises(SubmissionRefused, match="on request"):
+            sweep.run(on=[other, inline])
+        assert sweep.snapshot().counts == {State.MISSING: 6}
+        assert sweep.complete(on=inline).drive().counts == {State.DONE: 6}
+
+
+def test_points_that_move_to_a_source_that_refuses_them_go_back(inline: InlineCluster, tmp_path: Path) -> None:
+    with InlineCluster() as idle:
+        sweep = Sweep(square, points(2), name="back", directory=tmp_path).run(on=[inline, idle]).extend(points(6))
+        inline.queue.answer(Answer.REFUSED)
+        assert sweep.running.resubmit(range(2, 6), why="moved", sources=[sweep.running.sources[1]]) == 4
+        assert [source.name for source in sweep.running.sources] == [inline.url]
+        assert sweep.drive().counts == {State.DONE: 6}
 
 
 def test_a_directory_that_cannot_be_written_is_one_clear_error(inline: InlineCluster, tmp_path: Path) -> None:

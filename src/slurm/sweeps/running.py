@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 from slurm.clusters.cluster import Cluster
-from slurm.errors import ConfigurationError
+from slurm.errors import ConfigurationError, SubmissionError
 from slurm.jobs.chunking import AUTO, CANARY, canary_of, chunk_for
 from slurm.options import NONE, Options
 from slurm.sweeps.code import Code
@@ -16,7 +17,7 @@ from slurm.sweeps.sources import sources_of
 from slurm.sweeps.submitting import Submitter, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.sweeps.directory import SweepDirectory
     from slurm.sweeps.snapshot import Snapshot, SnapshotReader
@@ -133,7 +134,25 @@ class Running:
         ready = prepare(self._unit, sources or self.sources, self._options, self._places)
         for each in ready:
             self._places.add(each.source)
-        return self._submitter.submit(ready, wanted, why=why, strategy=self._strategy, look=look)
+        found = self._submitter.submit(ready, wanted, why=why, strategy=self._strategy, look=look)
+        count = found.points + self._submit_elsewhere(found.refused, why)
+        if found.error and not count:
+            raise found.error
+        return count
+
+    def _submit_elsewhere(self, refused: Mapping[str, Sequence[int]], why: str) -> int:
+        """Submit what sources have refused at the others, and use the former no more; returns how many points."""
+        others = [source for source in self.sources if source.name not in refused]
+        if not refused or not others:
+            return 0
+        self.sources = others
+        numbers = list(chain.from_iterable(refused.values()))
+        names = ", ".join(source.name for source in others)
+        _log.warning("%d points go to %s, because %s refused them", len(numbers), names, ", ".join(refused))
+        try:
+            return self.resubmit(numbers, why=why)
+        except SubmissionError:  # it is logged
+            return 0
 
     def _refuse_single(self, count: int) -> None:
         """Raise ConfigurationError if neither the task nor its cluster says how many points go into an element."""

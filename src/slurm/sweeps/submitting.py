@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.clusters import environment_cache
-from slurm.errors import ConfigurationError, SlurmError
+from slurm.errors import ConfigurationError, SlurmError, SubmissionRefused
 from slurm.jobs.launching import check_ranks
 from slurm.jobs.submit import describe_pickled, submit_draft
 from slurm.options import Options
@@ -164,6 +164,14 @@ def draft_of(
     )
 
 
+class Submitted(NamedTuple):
+    """How many points were submitted, those that sources have refused, by their names, and the first error."""
+
+    points: int
+    refused: Mapping[str, Sequence[int]]
+    error: SlurmError | None
+
+
 class Submitter:
     """Submits points of one sweep."""
 
@@ -178,16 +186,16 @@ class Submitter:
         why: str,
         strategy: str = "slots",
         look: bool = True,
-    ) -> int:
-        """Submit those points that are `wanted` of a snapshot, one shard a source; returns how many.
+    ) -> Submitted:
+        """Submit those points that are `wanted` of a snapshot, one shard a source.
 
         A record of the next number claims its points. Who finds the number taken decides again, so of several processes
-        one submits each point. Without `look`, the snapshots are of what this process knows. Raises the first error if
-        nothing could be queued at any source.
+        one submits each point. Without `look`, the snapshots are of what this process knows.
         """
         for each in ready:
             each.code.write(self._directory.path, each.uploads)
-        submitted, failures = 0, dict[str, SlurmError]()
+        submitted, first = 0, None
+        refused: dict[str, Sequence[int]] = {}
         left = list(ready)
         snapshot = self._reader.read(look=look)
         numbers = wanted(snapshot)
@@ -207,13 +215,13 @@ class Submitter:
                     self._reader.learn_state(number, self._queue(each, shard, snapshot))
                     submitted += len(some)
                 except SlurmError as error:
-                    failures[each.source.name] = error
+                    first = first or error
+                    if isinstance(error, SubmissionRefused) and error.certain:
+                        refused[each.source.name] = some
                     _log.error("%s takes no points: %s", each.source.name, error)
                 snapshot = snapshot._replace(shards={**snapshot.shards, number: shard})
             left, parts = left[1:], parts[1:]
-        if failures and not submitted:
-            raise next(iter(failures.values()))
-        return submitted
+        return Submitted(submitted, refused, first)
 
     def _share(self, ready: Ready, snapshot: Snapshot) -> Share:
         alive = _alive(snapshot, ready)
