@@ -170,6 +170,22 @@ def test_a_slot_whose_holder_was_lost_with_its_node_is_kept(service: ScriptExecu
     os.kill(pid, signal.SIGKILL)
 
 
+def test_eight_releases_of_one_slot_free_it_once(service: ScriptExecutionService, tmp_path: Path) -> None:
+    """Later records would free the slot for a procedure that has taken it meanwhile."""
+    holder = started(service, "rest", tmp_path / "began")
+
+    def release(_: int) -> str | None:
+        try:
+            return service.release("slot")
+        except CommandRefused:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(filter(None, pool.map(release, range(8)))) == [holder.key]
+    records = Path(service.cluster.place.store.root, "slots", "slot")
+    assert sorted(path.name for path in records.glob("*.json")) == ["1.json", "2.json"]
+
+
 def test_the_abort_script_of_a_procedure_that_was_killed_is_started_by_who_sees_it(
     local: Cluster, tmp_path: Path
 ) -> None:
