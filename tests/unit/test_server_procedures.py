@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from slurm.procedures import Script, ScriptExecutionService
 from slurm.procedures.preparing import EarlyEvents, write_record
 from slurm.protocol.procedures import Plan, ProcedureRecord
 from slurm.server.scripts import ScriptRules
+from slurm.storage.inbox import sender
 from slurm.storage.keys import new_key
 from slurm.testing import InlineCluster
 from waiting import until
@@ -115,6 +117,28 @@ def test_a_script_is_prepared_called_and_started(client: Client) -> None:
     assert [event["value"] for _, event in events if event["event"] == "returned"] == [21, None, None]
     (report,) = [event for _, event in events if event["event"] == "report"]
     assert {"n": 3, "words": "<b>{'enabled': False}"} in report.values()
+
+
+def test_a_slot_is_released_with_who_and_when(client: Client) -> None:
+    fields = {"script": {"text": SCRIPT}, "exclusive": "dish"}
+    assert client.post("/slots/dish/release") == {"slot": "dish", "holder": None, "by": None, "time": None}
+    first, second = (f"/procedures/{client.post('/procedures', **fields)['number']}" for _ in range(2))
+    for path in (first, second):
+        until(lambda path=path: client.get(path)["state"] == "READY")  # type: ignore[misc]
+    client.put(first, state="RUNNING", function="listen")
+    refused = client.ask("PUT", second, body=b'{"state": "RUNNING", "function": "calibrate", "args": [1]}')
+    key = client.get(first)["key"]
+    assert (refused.status, key in refused.data["detail"]) == (409, True), refused
+    before = time.time()
+    released = client.post("/slots/dish/release")
+    assert before <= released.pop("time") <= time.time()
+    assert released == {"slot": "dish", "holder": key, "by": sender()}
+    assert client.post("/slots/dish/release")["holder"] is None
+    assert client.post("/slots/dish/release")["by"] == sender()
+    client.put(second, state="RUNNING", function="calibrate", args=[1])
+    for path in (first, second):
+        client.put(path, state="STOPPED")
+        until(lambda path=path: client.get(path)["state"] == "STOPPED")  # type: ignore[misc]
 
 
 def test_a_stream_that_is_cut_again_and_again_has_each_event_once(client: Client) -> None:
@@ -329,6 +353,8 @@ REFUSED: list[tuple[str, str, str, dict[str, Any], int, str]] = [
         "1 is",
     ),
     ("a topic that is none", "PUT", "/context", {"body": b'{"topic": "../x", "values": {}}'}, 422, "../x"),
+    ("a slot with a space", "POST", "/slots/a%20b/release", {"body": b"{}"}, 422, "slot='a b'"),
+    ("a reading token that releases", "POST", "/slots/a/release", {"body": b"{}", "token": READING}, 403, "only read"),
     ("no values", "PUT", "/context", {"body": b'{"topic": "x"}'}, 422, "needs the field 'values'"),
     ("an unknown environment", "DELETE", "/environments/none", {}, 404, "no environment none"),
 ]
