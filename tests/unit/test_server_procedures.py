@@ -175,6 +175,40 @@ def test_a_put_without_a_state_changes_nothing_and_an_answer_has_a_tag(client: C
     assert (again.status, again.data) == (304, "")
 
 
+def test_a_put_that_names_an_old_state_changes_nothing(client: Client) -> None:
+    path = prepared(client, {"text": SCRIPT})
+    created = client.ask("GET", path).headers["ETag"]
+    until(lambda: client.get(path)["state"] == "READY")
+    ready = client.ask("GET", path).headers["ETag"]
+    start = b'{"state": "RUNNING", "function": "calibrate", "args": [1]}'
+    for old in (created, f'"x", {created}', f"W/{ready}", "", "x"):
+        for body in (start, b"{}"):
+            answer = client.ask("PUT", path, body=body, headers={"If-Match": old})
+            assert (answer.status, answer.headers["Content-Type"]) == (412, "application/problem+json"), answer
+            assert answer.data["title"] == "Precondition Failed"
+            assert f"{path} is not in the state" in answer.data["detail"]
+    assert client.ask("GET", path).headers["ETag"] == ready
+    calls = 1
+    for new in (ready, "*", f"{created}, CURRENT"):
+        tag = client.ask("GET", path).headers["ETag"]
+        answer = client.ask("PUT", path, body=start, headers={"If-Match": new.replace("CURRENT", tag)})
+        calls += 1
+        assert (answer.status, len(answer.data["calls"])) == (200, calls), answer
+        until(lambda: client.get(path)["state"] == "READY")
+    assert client.ask("PUT", path, body=start, headers={"If-Match": ready}).status == 412
+    unknown = client.ask("PUT", "/procedures/999", body=b"{}", headers={"If-Match": ready})
+    assert unknown.status == 404
+    client.put(path, state="STOPPED")
+
+
+def test_overrides_are_set_if_nobody_has_changed_them(client: Client) -> None:
+    client.put("/context", topic="tagged", values={"n": 1})
+    tag = client.ask("GET", "/context").headers["ETag"]
+    body = b'{"topic": "tagged", "values": {"n": 2}}'
+    assert [client.ask("PUT", "/context", body=body, headers={"If-Match": tag}).status for _ in range(2)] == [200, 412]
+    assert client.get("/context")["tagged"] == {"n": 2}
+
+
 def test_procedures_are_listed_in_pages(client: Client, ready: str) -> None:
     numbers = [int(prepared(client, {"file": "observe.py"}).rpartition("/")[2]) for _ in range(2)]
     first = client.get("/procedures?limit=2")
@@ -202,11 +236,12 @@ def test_environments_are_listed(client: Client) -> None:
 def test_the_description_has_the_routes_of_procedures(client: Client) -> None:
     paths = client.get("/openapi.json")["paths"]
     assert set(paths["/procedures/{number}"]) == {"get", "put"}
+    assert "If-Match" in [each["name"] for each in paths["/procedures/{number}"]["put"]["parameters"]]
     assert "201" in paths["/procedures"]["post"]["responses"]
     schema = paths["/procedures"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert schema["required"] == ["script"]
     assert "text/event-stream" in paths["/procedures/{number}/events"]["get"]["responses"]["200"]["content"]
-    assert {"/context", "/environments/{key}", "/procedures/{number}/messages"} <= set(paths)
+    assert {"/context", "/environments/{key}", "/procedures/{number}/messages", "/slots/{name}/release"} <= set(paths)
 
 
 def with_script(**script: Any) -> dict[str, Any]:
