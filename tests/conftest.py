@@ -125,6 +125,18 @@ def local(root: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture
+def wide_local(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster on this machine that runs twelve calls at a time, and ends them with the test."""
+    directory = Path(tempfile.mkdtemp(prefix="slurm-wide-"))
+    monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", str(directory))
+    monkeypatch.setenv("SLURMTASKS_LOCAL_CPUS", "12")
+    with Cluster("local", root=root) as cluster:
+        yield cluster
+    client.stop()
+    shutil.rmtree(directory, ignore_errors=True)  # the supervisor takes its socket with it
+
+
 GRID_ENGINE = "SLURMTASKS_TEST_GRID_ENGINE"
 """With 1, tests of a `cluster` run on a real Grid Engine only; `nox -s grid_engine` sets it."""
 HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")

@@ -1,9 +1,12 @@
-"""A server of a test, in a thread, and a client that is only the standard library."""
+"""A server of a test, in a thread or as its process, and a client that is only the standard library."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -97,6 +100,25 @@ class Client:
         finally:
             connection.close()
             answer.close()
+
+
+@contextmanager
+def serve(*words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The process, and the lines that it prints first."""
+    argv = [sys.executable, "-m", "slurm", "serve", *words]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process, [process.stdout.readline() for _ in range(3)]
+        finally:
+            process.kill()
+
+
+def client_of(lines: list[str]) -> Client:
+    """A client of the server that has printed these lines."""
+    page = re.fullmatch(r"page: +http://127\.0\.0\.1:(\d+)/#(\S+)\n", lines[0])
+    assert page, lines
+    return Client(int(page[1]), page[2])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +55,14 @@ def inline(sweeps: Path) -> Iterator[InlineCluster]:
 
 
 @pytest.fixture(scope="module")
-def client(inline: InlineCluster, sweeps: Path) -> Iterator[Client]:
-    with served(inline, sweeps=sweeps, rules=ScriptRules(text=True)) as found:
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that is allowed."""
+    return tmp_path_factory.mktemp("scripts")
+
+
+@pytest.fixture(scope="module")
+def client(inline: InlineCluster, sweeps: Path, scripts: Path) -> Iterator[Client]:
+    with served(inline, sweeps=sweeps, rules=ScriptRules((str(scripts),), text=True)) as found:
         yield found
 
 
@@ -222,6 +229,114 @@ def button(page: Page, words: str) -> None:
     page.until("document.getElementById('ask').open")
 
 
+def fill(page: Page, label: str, words: str) -> None:
+    """Write into the field of the dialog with this label, as a person does."""
+    labels = "[...document.querySelectorAll('#ask label')]"
+    field = f"{labels}.find(l => l.innerText.startsWith({label!r})).lastElementChild"
+    typed = "new Event('input', { bubbles: true })"
+    page.run(f"(f => {{ f.value = {json.dumps(words)}; f.dispatchEvent({typed}); }})({field})")
+
+
+def answer(page: Page, words: str) -> None:
+    page.click(f"[...document.querySelectorAll('#ask .actions button')].find(b => b.textContent == {words!r})")
+
+
+def pictures_of(page: Page, name: str, tmp_path: Path) -> None:
+    """Look at the dialog at all sizes."""
+    pictures = Path(os.environ.get("SLURMTASKS_TEST_PICTURES", tmp_path))
+    for width, height, dark in SIZES:
+        page.size(width, height, dark=dark)
+        assert page.run("document.getElementById('ask').open")
+        assert page.run("(d => d.scrollWidth <= d.clientWidth)(document.getElementById('ask'))"), width
+        assert page.run("document.documentElement.scrollWidth") <= width
+        page.picture(pictures / f"{name}-{width}.png")
+    page.size(1440, 900)
+
+
+def forget(page: Page, status: int) -> None:
+    """Leave out what the browser says of a request that was refused."""
+    said = f"status of {status}"
+    assert any(said in problem for problem in page.problems), page.problems
+    page.problems[:] = [problem for problem in page.problems if said not in problem]
+
+
+def test_a_script_of_an_allowed_folder_is_prepared_by_a_form(
+    page: Page, client: Client, scripts: Path, tmp_path: Path
+) -> None:
+    (scripts / "observe.py").write_text(OBSERVE)
+    (scripts / "rest.py").write_text("def main(): pass")
+    page.click("document.getElementById('view-procedures')")
+    before = [each["number"] for each in client.get("/procedures")["procedures"]]
+    page.click("document.getElementById('prepare')")
+    page.until("document.getElementById('ask').open")
+    assert page.run("document.activeElement.placeholder") == "observe.py"
+    fill(page, "Path of the script", f"/etc/{MARKUP}")
+    fill(page, "Arguments", '{"subarray_id": 7')
+    answer(page, "Prepare")
+    assert page.run("document.querySelectorAll('#ask :invalid').length") > 0, "what is not JSON is not sent"
+    fill(page, "Arguments", '{"subarray_id": 7}')
+    answer(page, "Prepare")
+    page.until("document.querySelector('#ask [role=alert]').innerText.includes('not below an allowed folder')")
+    forget(page, 403)
+    assert MARKUP in text(page, "#ask")
+    assert page.run("document.querySelectorAll('img').length") == 0
+    assert [each["number"] for each in client.get("/procedures")["procedures"]] == before
+    fill(page, "Path of the script", "observe.py")
+    assert page.run("document.querySelector('#ask [role=alert]').hidden")
+    fill(page, "Path of its abort", "rest.py")
+    pictures_of(page, "prepare", tmp_path)
+    page.press("Enter")
+    page.until("!document.getElementById('ask').open && document.querySelector('#state')?.innerText.includes('READY')")
+    path = page.run("location.hash").removeprefix("#")
+    made = client.get(path)
+    assert made["number"] not in before
+    assert (made["script"]["path"], made["can_abort"]) == (str(scripts / "observe.py"), True)
+    assert (made["calls"][0]["function"], made["calls"][0]["kwargs"]) == ("init", {"subarray_id": 7})
+    client.put(path, state="STOPPED", abort=False)
+    page.until("document.querySelector('#state').innerText.includes('STOPPED')")
+    page.press("Escape")
+
+
+def test_overrides_are_shown_and_changed_unless_somebody_has_changed_them(
+    page: Page, client: Client, tmp_path: Path
+) -> None:
+    client.put("/context", topic="operator.wait_for_qa_ready", values={"enabled": False, "words": MARKUP})
+    page.click("document.getElementById('view-procedures')")
+    page.click("document.getElementById('overrides')")
+    page.until("document.querySelector('#ask dl')?.innerText.includes('operator.wait_for_qa_ready')")
+    assert MARKUP in text(page, "#ask dl")
+    assert page.run("document.querySelectorAll('img').length") == 0
+    page.click("document.querySelector('#ask dd button')")
+    fill(page, "Values", "[true]")
+    answer(page, "Set")
+    assert page.run("document.querySelectorAll('#ask textarea:invalid').length") == 1, "a list is not sent"
+    fill(page, "Values", '{"enabled": true}')
+    client.put("/context", topic="operator.wait_for_qa_ready", values={"enabled": "soon"})
+    answer(page, "Set")
+    page.until("document.querySelector('#ask [role=alert]').innerText.includes('Somebody has changed')")
+    forget(page, 412)
+    assert "soon" in text(page, "#ask dl")
+    assert client.get("/context")["operator.wait_for_qa_ready"] == {"enabled": "soon"}
+    pictures_of(page, "overrides", tmp_path)
+    answer(page, "Set")
+    page.until("!document.getElementById('ask').open")
+    assert client.get("/context")["operator.wait_for_qa_ready"] == {"enabled": True}
+    assert text(page, "#toast") == "operator.wait_for_qa_ready is set."
+
+
+def test_the_page_connects_again_while_a_dialog_is_open(page: Page) -> None:
+    page.click("document.getElementById('view-procedures')")
+    page.click("document.getElementById('prepare')")
+    page.run(
+        "window.fetched = fetch; window.fetch = () => Promise.reject(new Error('away')); "
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    page.until("document.getElementById('live').textContent.startsWith('not connected')")
+    page.run("window.fetch = window.fetched")
+    page.until("document.getElementById('live').textContent == 'live'")
+    assert page.run("document.getElementById('ask').open")
+
+
 def test_a_hidden_page_asks_for_nothing(page: Page) -> None:
     page.hide(True)
     page.until("document.getElementById('live').textContent == 'paused'")
@@ -242,6 +357,12 @@ def test_a_token_that_may_only_read_has_no_buttons(chromium: Page, client: Clien
     chromium.until("document.querySelector('#panel dl')")
     assert chromium.run("document.querySelectorAll('#actions button').length") == 0
     assert chromium.run("location.href.includes('read-')") is False
+    chromium.click("document.getElementById('view-procedures')")
+    assert chromium.run("document.getElementById('prepare').hidden")
+    chromium.click("document.getElementById('overrides')")
+    chromium.until("document.getElementById('ask').open")
+    assert chromium.run("document.querySelectorAll('#ask input, #ask textarea, #ask button[value=yes]').length") == 0
+    chromium.press("Escape")
 
 
 def test_without_a_token_the_page_asks_for_it(chromium: Page, client: Client) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from projects import project
+from served import client_of, serve
 from slurm import Cluster
 from slurm.environments import building
 from slurm.errors import EnvironmentInUse
@@ -102,6 +105,42 @@ def test_a_script_runs_its_commit_in_an_environment_that_is_built_once(
         procedure = service.prepare(old)
         procedure.wait("READY", 120)
         assert procedure.run("where") == found[0]
+
+
+def test_eight_procedures_of_one_commit_make_one_installation(
+    wide_local: Cluster, repository: Path, tmp_path: Path
+) -> None:
+    """A server prepares four of them, and this program four."""
+    backend, built = repository / "backend.py", tmp_path / "built"
+    notes = f"def build_wheel(*arguments):\n    open({str(built)!r}, 'a').write('once')\n    return build(*arguments)\n"
+    backend.write_text(f"{backend.read_text()}\n\nbuild = build_wheel\n\n{notes}")
+    first = commit(repository)
+    url, path = f"file://{repository}", "scripts/observe.py"
+    service = ScriptExecutionService(on=wide_local, options={"time": "10"}, grace=1.0)
+    body = json.dumps({"script": {"git": url, "path": path, "branch": "main"}, "grace": 1.0}).encode()
+    with serve("--on", str(wide_local.url), "--allow-git", f"file://{tmp_path}") as (_, lines):
+        http = client_of(lines)
+        until(lambda: http.ask("GET", "/procedures").status == 200)  # 503 until it has looked at the place
+        with ThreadPoolExecutor(8) as pool:
+            theirs = [pool.submit(http.ask, "POST", "/procedures", body=body) for _ in range(4)]
+            ours = [pool.submit(service.prepare, Script.git(url, path, branch="main")) for _ in range(4)]
+        answers = [each.result() for each in theirs]
+        assert {answer.status for answer in answers} == {201}, answers
+        procedures = [each.result() for each in ours]
+        procedures += [service.procedure(answer.data["number"]) for answer in answers]
+        for procedure in procedures:
+            procedure.wait("READY", 120)
+        shown = http.get(answers[0].headers["Location"])
+        assert [each["state"] for each in shown["history"]] == states(procedures[-4])
+        assert {"CREATING", "PREP_ENV", "LOADING", "READY"} <= {each["state"] for each in shown["history"]}
+        script = {"kind": "git", "path": path, "digest": first, "repository": url, "asked": "main"}
+        assert shown["script"].items() >= script.items()
+        [environment] = http.get("/environments")
+        assert http.ask("DELETE", f"/environments/{environment['key']}").status == 409
+    assert built.read_text() == "once"
+    found = [procedure.run("where") for procedure in procedures]
+    assert found == found[:1] * 8
+    assert found[0][0] == "north"
 
 
 def test_a_failed_installation_ends_the_procedure_with_its_words(

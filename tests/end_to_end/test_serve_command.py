@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import contextlib
+import http.client
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from served import Client
+from served import Client, client_of, serve
 from slurm import Cluster, task
 from slurm.procedures import ScriptExecutionService
 from slurm.procedures.facts import facts_of
@@ -26,25 +26,6 @@ WAIT = 120.0
 def work(x: int) -> int:
     print("working")
     return x
-
-
-@contextmanager
-def serve(*words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The process, and the lines that it prints first."""
-    argv = [sys.executable, "-m", "slurm", "serve", *words]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process, [process.stdout.readline() for _ in range(3)]
-        finally:
-            process.kill()
-
-
-def client_of(lines: list[str]) -> Client:
-    """A client of the server that has printed these lines."""
-    page = re.fullmatch(r"page: +http://127\.0\.0\.1:(\d+)/#(\S+)\n", lines[0])
-    assert page, lines
-    return Client(int(page[1]), page[2])
 
 
 def test_a_server_that_was_killed_is_started_again_and_nothing_is_lost(cluster: Cluster) -> None:
@@ -114,6 +95,77 @@ def test_procedures_outlive_a_server_that_is_killed_and_no_event_is_lost(local: 
         assert procedure.abort.wait(None, WAIT) == "COMPLETE"
         assert client.get(f"/procedures/{procedure.abort.number}")["aborts"] == made["key"]
         assert client.get(f"/jobs/{made['key']}")["states"] == {"CANCELLED": 1}
+
+
+COUNT = """
+from slurm.procedures import procedure
+
+def main():
+    number = 0
+    while not procedure.messages():
+        procedure.report("step", number=number)
+        number += 1
+        procedure.sleep(0.1)
+    return number
+"""
+
+
+def read_on(client: Client, path: str, seen: list[tuple[str, Any]]) -> None:
+    """Add the events of a stream, after those that were seen, until it is cut or ends. Half an event is left out."""
+    known = {"Last-Event-ID": str(seen[-1][1]["offset"])} if seen else {}
+    with (
+        contextlib.suppress(OSError, http.client.HTTPException, ValueError),
+        client.events(path=f"{path}/events", headers=known) as events,
+    ):
+        for event in events:
+            seen.append(event)  # noqa: PERF402 - the test looks at it meanwhile
+
+
+def test_twenty_streams_of_ten_procedures_go_on_when_the_server_is_killed(wide_local: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "count.py").write_text(COUNT)
+    words = ("--on", str(wide_local.url), "--allow-folder", str(tmp_path))
+    seen: list[list[tuple[str, Any]]] = [[] for _ in range(20)]
+
+    def number_of(state: str) -> int:
+        found = client.ask("GET", f"/procedures?state={state}")  # 503 until it has looked at the place
+        return len(found.data["procedures"]) if found.status == 200 else -1
+
+    with ThreadPoolExecutor(len(seen)) as pool:
+        with serve(*words) as (process, lines):
+            client = client_of(lines)
+            until(lambda: number_of("READY") == 0, WAIT)
+            made = [client.post("/procedures", script={"file": "count.py"})["number"] for _ in range(10)]
+            paths = [f"/procedures/{number}" for number in made] * 2
+            until(lambda: number_of("READY") == 10, WAIT)
+            for path in paths[:10]:
+                client.ask("PUT", path, body=b'{"state": "RUNNING"}')  # 503 if it takes too long
+            until(lambda: number_of("RUNNING") == 10, WAIT)
+            readers = [pool.submit(read_on, client, *each) for each in zip(paths, seen, strict=True)]
+            until(lambda: all(any(event["event"] == "report" for _, event in each) for each in seen), WAIT)
+            process.kill()
+            assert process.wait(WAIT) == -signal.SIGKILL
+            for reader in readers:
+                reader.result(WAIT)
+        before = [len(each) for each in seen]
+        assert all(name == "event" for each in seen for name, _ in each)
+        with serve(*words) as (_, lines):
+            client = client_of(lines)
+            until(lambda: number_of("RUNNING") == 10, WAIT)
+            readers = [pool.submit(read_on, client, *each) for each in zip(paths, seen, strict=True)]
+            until(lambda: all(len(each) > cut for each, cut in zip(seen, before, strict=True)), WAIT)
+            for path in paths[:10]:
+                client.post(f"{path}/messages", message="end")
+            for reader in readers:
+                reader.result(WAIT)
+    service = ScriptExecutionService(on=wide_local)
+    for number, one, other in zip(made, seen[:10], seen[10:], strict=True):
+        procedure = service.procedure(number)
+        events = [("event", event) for event in procedure.events()]
+        assert one[:-1] == other[:-1] == events
+        assert one[-1] == other[-1] == ("end", facts_of(procedure.look()))
+        assert [event["values"]["number"] for _, event in events if event["event"] == "report"] == [
+            *range(procedure.result(WAIT))
+        ]
 
 
 @pytest.mark.parametrize(

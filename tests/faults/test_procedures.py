@@ -22,6 +22,7 @@ from slurm.protocol.procedures import Plan, ScriptRecord
 from slurm.runner.procedures.parent import procedure as serve
 from slurm.storage.runner_zip import bundle
 from testbed.caches import cannot_mount, missing_caches
+from testbed.slurm import SlurmTestbed
 from unit.job_directories import Directory, pickled
 from waiting import alive, until
 
@@ -64,6 +65,10 @@ def rest(path):
 
 main = leave_a_thread
 """
+
+
+_CPUS = 8
+"""Of the two nodes of the shared cluster."""
 
 
 @pytest.fixture
@@ -170,6 +175,22 @@ def test_a_slot_whose_holder_was_lost_with_its_node_is_kept(service: ScriptExecu
     os.kill(pid, signal.SIGKILL)
 
 
+def test_eight_releases_of_one_slot_free_it_once(service: ScriptExecutionService, tmp_path: Path) -> None:
+    """Later records would free the slot for a procedure that has taken it meanwhile."""
+    holder = started(service, "rest", tmp_path / "began")
+
+    def release(_: int) -> str | None:
+        try:
+            return service.release("slot")
+        except CommandRefused:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(filter(None, pool.map(release, range(8)))) == [holder.key]
+    records = Path(service.cluster.place.store.root, "slots", "slot")
+    assert sorted(path.name for path in records.glob("*.json")) == ["1.json", "2.json"]
+
+
 def test_the_abort_script_of_a_procedure_that_was_killed_is_started_by_who_sees_it(
     local: Cluster, tmp_path: Path
 ) -> None:
@@ -183,6 +204,34 @@ def test_the_abort_script_of_a_procedure_that_was_killed_is_started_by_who_sees_
         os.kill(next(event["pid"] for event in procedure.events() if event.get("pid")), signal.SIGKILL)
         assert procedure.wait(None, 60) == "FAILED"
         assert aborting.wait(None, 60) == state
+
+
+@pytest.mark.slurm
+def test_an_abort_script_runs_on_a_cluster_that_is_full(slurm_env: SlurmTestbed, tmp_path: Path) -> None:
+    """What is prepared only now waits; the abort script has its place since the start."""
+    rest = Script.text(f"from pathlib import Path\ndef main(): Path({str(tmp_path / 'rested')!r}).touch()", "rest.py")
+    with Cluster("slurm", root=tmp_path / "root", options={"time": "10"}) as cluster:
+        service = ScriptExecutionService(on=cluster, abort=rest, grace=0.5)
+        procedure = started(service, "rest", tmp_path / "began")
+        abort = procedure.abort
+        assert abort is not None
+        abort.wait("READY", 120)
+        wait = f"until [ -e '{tmp_path / 'gate'}' ]; do sleep 0.2; done"
+        slurm_env.run("sbatch", "--array=0-19", "--output=/dev/null", f"--wrap={wait}")
+
+        def others(state: str) -> list[str]:
+            found = slurm_env.run("squeue", "--noheader", "--array", "--format=%i %j", f"--states={state}").stdout
+            return [line for line in found.splitlines() if line.endswith(" wrap")]
+
+        until(lambda: len(others("RUNNING")) == _CPUS - 2)
+        late = service.prepare(Script.text(SCRIPT))
+        assert procedure.stop() == "STOPPED"
+        assert abort.wait(None, 120) == "COMPLETE"
+        assert (tmp_path / "rested").exists()
+        assert len(others("PENDING")) >= 20 - _CPUS
+        assert late.state == "CREATING"
+        assert late.job.status().state == "PENDING"
+        assert late.stop() == "STOPPED"
 
 
 def test_a_procedure_runs_once(tmp_path: Path) -> None:

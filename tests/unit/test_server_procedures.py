@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from slurm.procedures import Script, ScriptExecutionService
 from slurm.procedures.preparing import EarlyEvents, write_record
 from slurm.protocol.procedures import Plan, ProcedureRecord
 from slurm.server.scripts import ScriptRules
+from slurm.storage.inbox import sender
 from slurm.storage.keys import new_key
 from slurm.testing import InlineCluster
 from waiting import until
@@ -117,6 +119,28 @@ def test_a_script_is_prepared_called_and_started(client: Client) -> None:
     assert {"n": 3, "words": "<b>{'enabled': False}"} in report.values()
 
 
+def test_a_slot_is_released_with_who_and_when(client: Client) -> None:
+    fields = {"script": {"text": SCRIPT}, "exclusive": "dish"}
+    assert client.post("/slots/dish/release") == {"slot": "dish", "holder": None, "by": None, "time": None}
+    first, second = (f"/procedures/{client.post('/procedures', **fields)['number']}" for _ in range(2))
+    for path in (first, second):
+        until(lambda path=path: client.get(path)["state"] == "READY")  # type: ignore[misc]
+    client.put(first, state="RUNNING", function="listen")
+    refused = client.ask("PUT", second, body=b'{"state": "RUNNING", "function": "calibrate", "args": [1]}')
+    key = client.get(first)["key"]
+    assert (refused.status, key in refused.data["detail"]) == (409, True), refused
+    before = time.time()
+    released = client.post("/slots/dish/release")
+    assert before <= released.pop("time") <= time.time()
+    assert released == {"slot": "dish", "holder": key, "by": sender()}
+    assert client.post("/slots/dish/release")["holder"] is None
+    assert client.post("/slots/dish/release")["by"] == sender()
+    client.put(second, state="RUNNING", function="calibrate", args=[1])
+    for path in (first, second):
+        client.put(path, state="STOPPED")
+        until(lambda path=path: client.get(path)["state"] == "STOPPED")  # type: ignore[misc]
+
+
 def test_a_stream_that_is_cut_again_and_again_has_each_event_once(client: Client) -> None:
     report = "from slurm.procedures import procedure\ndef main():\n    for i in range(300): procedure.report(str(i))\n"
     path = prepared(client, {"text": report})
@@ -163,6 +187,40 @@ def test_a_put_without_a_state_changes_nothing_and_an_answer_has_a_tag(client: C
     assert (again.status, again.data) == (304, "")
 
 
+def test_a_put_that_names_an_old_state_changes_nothing(client: Client) -> None:
+    path = prepared(client, {"text": SCRIPT})
+    created = client.ask("GET", path).headers["ETag"]
+    until(lambda: client.get(path)["state"] == "READY")
+    ready = client.ask("GET", path).headers["ETag"]
+    start = b'{"state": "RUNNING", "function": "calibrate", "args": [1]}'
+    for old in (created, f'"x", {created}', f"W/{ready}", "", "x"):
+        for body in (start, b"{}"):
+            answer = client.ask("PUT", path, body=body, headers={"If-Match": old})
+            assert (answer.status, answer.headers["Content-Type"]) == (412, "application/problem+json"), answer
+            assert answer.data["title"] == "Precondition Failed"
+            assert f"{path} is not in the state" in answer.data["detail"]
+    assert client.ask("GET", path).headers["ETag"] == ready
+    calls = 1
+    for new in (ready, "*", f"{created}, CURRENT"):
+        tag = client.ask("GET", path).headers["ETag"]
+        answer = client.ask("PUT", path, body=start, headers={"If-Match": new.replace("CURRENT", tag)})
+        calls += 1
+        assert (answer.status, len(answer.data["calls"])) == (200, calls), answer
+        until(lambda: client.get(path)["state"] == "READY")
+    assert client.ask("PUT", path, body=start, headers={"If-Match": ready}).status == 412
+    unknown = client.ask("PUT", "/procedures/999", body=b"{}", headers={"If-Match": ready})
+    assert unknown.status == 404
+    client.put(path, state="STOPPED")
+
+
+def test_overrides_are_set_if_nobody_has_changed_them(client: Client) -> None:
+    client.put("/context", topic="tagged", values={"n": 1})
+    tag = client.ask("GET", "/context").headers["ETag"]
+    body = b'{"topic": "tagged", "values": {"n": 2}}'
+    assert [client.ask("PUT", "/context", body=body, headers={"If-Match": tag}).status for _ in range(2)] == [200, 412]
+    assert client.get("/context")["tagged"] == {"n": 2}
+
+
 def test_procedures_are_listed_in_pages(client: Client, ready: str) -> None:
     numbers = [int(prepared(client, {"file": "observe.py"}).rpartition("/")[2]) for _ in range(2)]
     first = client.get("/procedures?limit=2")
@@ -190,11 +248,12 @@ def test_environments_are_listed(client: Client) -> None:
 def test_the_description_has_the_routes_of_procedures(client: Client) -> None:
     paths = client.get("/openapi.json")["paths"]
     assert set(paths["/procedures/{number}"]) == {"get", "put"}
+    assert "If-Match" in [each["name"] for each in paths["/procedures/{number}"]["put"]["parameters"]]
     assert "201" in paths["/procedures"]["post"]["responses"]
     schema = paths["/procedures"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert schema["required"] == ["script"]
     assert "text/event-stream" in paths["/procedures/{number}/events"]["get"]["responses"]["200"]["content"]
-    assert {"/context", "/environments/{key}", "/procedures/{number}/messages"} <= set(paths)
+    assert {"/context", "/environments/{key}", "/procedures/{number}/messages", "/slots/{name}/release"} <= set(paths)
 
 
 def with_script(**script: Any) -> dict[str, Any]:
@@ -341,6 +400,8 @@ REFUSED: list[tuple[str, str, str, dict[str, Any], int, str]] = [
         "1 is",
     ),
     ("a topic that is none", "PUT", "/context", {"body": b'{"topic": "../x", "values": {}}'}, 422, "../x"),
+    ("a slot with a space", "POST", "/slots/a%20b/release", {"body": b"{}"}, 422, "slot='a b'"),
+    ("a reading token that releases", "POST", "/slots/a/release", {"body": b"{}", "token": READING}, 403, "only read"),
     ("no values", "PUT", "/context", {"body": b'{"topic": "x"}'}, 422, "needs the field 'values'"),
     ("an unknown environment", "DELETE", "/environments/none", {}, 404, "no environment none"),
 ]

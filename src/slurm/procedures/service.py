@@ -178,9 +178,10 @@ class ScriptExecutionService:
     def release(self, slot: str) -> str | None:
         """Free an exclusive slot whose holder can no longer say that it has ended. Returns the key of the holder.
 
-        The holder may still run, for example on a node that was lost: look before. None if nobody has the slot.
+        The holder may still run, for example on a node that was lost: look before. None if nobody has the slot. Raises
+        CommandRefused if another process takes it at this moment.
         """
-        return release(self.cluster.place, checked_name(slot, "slot"))
+        return release(self.cluster.place, checked_name(slot, "slot")).holder
 
     def __repr__(self) -> str:
         return f"<ScriptExecutionService on {self.cluster.url!r}>"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from slurm.errors import ConfigurationError, TransportError
+from slurm.procedures.errors import CommandRefused
 from slurm.procedures.preparing import checked_json, make_context
 from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord, is_name
+from slurm.storage.commit import commit_same
 from slurm.storage.inbox import append, sender
 
 if TYPE_CHECKING:
@@ -47,15 +49,34 @@ def overrides(place: Place) -> dict[str, Mapping[str, Any]]:
     return {topic: record.values for topic, (_, record) in sorted(found.items())}
 
 
-def release(place: Place, slot: str) -> str | None:
-    """Write that a slot is free; return the key of its holder, None if nobody has it."""
+class Release(NamedTuple):
+    """A slot that is free now."""
+
+    holder: str | None
+    """The key of the procedure that had it; None if nobody had it."""
+    by: str | None
+    """Who has released it, now or earlier; None if nobody has."""
+    time: float | None
+
+
+def release(place: Place, slot: str) -> Release:
+    """Write that a slot is free, with who and when, unless nobody has it.
+
+    Raises CommandRefused if another process takes or releases the slot meanwhile: then nothing changes.
+    """
     directory = f"{place.store.root}/{SLOTS}/{slot}"
     number, record = _last(place, {slot: directory}, SlotRecord).get(slot, (0, None))
-    if record is None or record.key is None:
-        return None
+    if record is None:
+        return Release(None, None, None)
+    if record.key is None:
+        return Release(None, record.by, record.time)
     released = SlotRecord(released=number, by=sender(), time=time.time())
-    append(place.transport, directory, released.dumps())
-    return record.key
+    # This number only: any later one would free the slot for a procedure that has taken it meanwhile.
+    name = f"{number + 1}.json"
+    if name not in commit_same(place.transport, {directory: [name]}, released.dumps().decode())[directory]:
+        message = f"the slot {slot!r} was taken or released at the same moment, and nothing has changed: look again"
+        raise CommandRefused(message)
+    return Release(record.key, released.by, released.time)
 
 
 def _last(place: Place, directories: Mapping[str, str], kind: type[R]) -> dict[str, tuple[int, R]]:

@@ -121,7 +121,9 @@ def _handler(methods: Mapping[str, Endpoint], pools: Pools, changed: Callable[[]
         given = query_of(request, endpoint) if endpoint.method in WITHOUT_BODY else await _body(request, endpoint)
         asked = Asked(request.path_params, given)
         pool = pools.reading if endpoint.method == "GET" else pools.writing
-        call = asyncio.create_task(pool.run(lambda: _answered(endpoint, asked)))
+        wanted = request.headers.getlist("if-match") if endpoint.method == "PUT" else []
+        check = _precondition(methods["GET"], request, ",".join(wanted)) if wanted and "GET" in methods else _no_check
+        call = asyncio.create_task(pool.run(lambda: _answered(endpoint, asked, check)))
         done, _ = await asyncio.wait([call], timeout=_SECONDS)
         if not done:
             call.cancel()
@@ -134,8 +136,31 @@ def _handler(methods: Mapping[str, Endpoint], pools: Pools, changed: Callable[[]
     return handle
 
 
-def _answered(endpoint: Endpoint, asked: Asked) -> tuple[bytes, str | None]:
+def _no_check() -> None:
+    """Accept a change whatever the state is."""
+
+
+def _precondition(shown: Endpoint, request: Request, wanted: str) -> Callable[[], None]:
+    """A function that raises Problem unless what a GET shows has one of the wanted tags now; "*" is any."""
+    tags = {each.strip() for each in wanted.split(",")}
+    asked = Asked(request.path_params, _defaults(shown))
+
+    def check() -> None:
+        if "*" not in tags and _tag(encoded(shown.answer(asked))) not in tags:
+            path = request.url.path
+            raise Problem(412, f"{path} is not in the state that If-Match names, and nothing has changed: get it again")
+
+    return check
+
+
+def _tag(body: bytes) -> str:
+    """The ETag of an answer."""
+    return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+
+
+def _answered(endpoint: Endpoint, asked: Asked, check: Callable[[], None]) -> tuple[bytes, str | None]:
     """The body of the answer, and the path of what was made."""
+    check()
     data = endpoint.answer(asked)
     return encoded(data), endpoint.location(data) if endpoint.location else None
 
@@ -143,7 +168,7 @@ def _answered(endpoint: Endpoint, asked: Asked) -> tuple[bytes, str | None]:
 def _response(request: Request, body: bytes, location: str | None) -> Response:
     headers = {"Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
     if request.method in ("GET", "HEAD"):
-        headers["ETag"] = tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
+        headers["ETag"] = tag = _tag(body)
         known = [each.strip().removeprefix("W/") for each in request.headers.get("if-none-match", "").split(",")]
         if tag in known:
             return Response(status_code=304, headers=headers)

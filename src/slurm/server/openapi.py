@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from slurm.server.endpoints import Endpoint
 
 _PARAMETER = re.compile(r"\{(\w+)(?::(\w+))?\}")
+_IF_MATCH = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "The ETag of a GET: if that has changed since, the answer is 412 and nothing is done.",
+    "schema": {"type": "string"},
+}
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -23,6 +29,9 @@ def description(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in endpoints:
         paths.setdefault(_PARAMETER.sub(r"{\1}", endpoint.path), {})[endpoint.method.lower()] = _operation(endpoint)
+    for methods in paths.values():
+        if {"get", "put"} <= methods.keys():
+            methods["put"]["parameters"].append(_IF_MATCH)
     problem = {
         "type": "object",
         "properties": {

@@ -9,6 +9,7 @@ from slurm.errors import ConfigurationError, EnvironmentInUse, NoSuchJob
 from slurm.procedures.environments import EnvironmentManager
 from slurm.procedures.facts import facts_of
 from slurm.procedures.service import ScriptExecutionService
+from slurm.procedures.shared_records import checked_name, release
 from slurm.procedures.states import ProcedureState
 from slurm.protocol.procedures import MAIN, READY, RUNNING, STOPPED
 from slurm.sanitize.redaction import redacted
@@ -125,6 +126,7 @@ class ProcedureRoutes:
             Endpoint("POST", f"{one}/messages", self.send, of_message),
             Endpoint("GET", "/context", self.context),
             Endpoint("PUT", "/context", self.publish, of_context),
+            Endpoint("POST", "/slots/{name}/release", self.release),
             Endpoint("GET", "/environments", self.environments),
             Endpoint("DELETE", "/environments/{key}", self.remove_environment),
         ]
@@ -192,6 +194,14 @@ class ProcedureRoutes:
         """Set the values of a topic for all scripts, also for those that are prepared later."""
         topic, values = asked.given["topic"], asked.given["values"]
         return {"topic": topic, "values": values, "change": self._service.publish(topic, **values)}
+
+    def release(self, asked: Asked) -> Any:
+        """Free an exclusive slot whose holder can no longer say that it has ended. Tells who has released it, and when.
+
+        The holder may still run, for example on a node that was lost: look before.
+        """
+        slot = checked_name(asked.path["name"], "slot")
+        return {"slot": slot} | release(self._service.cluster.place, slot)._asdict()
 
     def environments(self, _: Asked) -> Any:
         """List the environments of the cluster, with the jobs that use each."""
