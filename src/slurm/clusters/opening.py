@@ -10,6 +10,7 @@ from slurm.jobs.find import find_job
 from slurm.jobs.job import Job, JobArray
 from slurm.places.place import place_for
 from slurm.protocol import CLIENTS
+from slurm.protocol.pools import pool_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +26,7 @@ def find_job_or_call(place: Place, text: str, *, everywhere: bool = False) -> Jo
     found = _OF_A_CLIENT.fullmatch(text)
     if found is None:
         return find_job(place, text, everywhere=everywhere)
-    place = place.of(place.store.records(_pool_of(found["key"]))) if everywhere else place
+    place = place.of(place.store.records(pool_key(found["key"]))) if everywhere else place
     state, index = _calls(place, found["key"]), found["index"]
     if index is None:
         return JobArray(place, state, range(state.count))
@@ -50,7 +51,7 @@ def _calls(place: Place, key: str) -> SubmissionState:
     known = place.outcomes.own(key)
     if isinstance(known, PoolCalls):
         return known.state
-    pool = place.registry.get(_pool_of(key))
+    pool = place.registry.get(pool_key(key))
     calls = PoolCalls(place, key, pool)
     calls.state.opener = open_call
     try:
@@ -60,7 +61,3 @@ def _calls(place: Place, key: str) -> SubmissionState:
     except OSError as error:
         raise TransportError(f"the calls of {key} cannot be read: {error}") from error
     return calls.state
-
-
-def _pool_of(key: str) -> str:
-    return key.partition(f"/{CLIENTS}/")[0]

@@ -39,6 +39,11 @@ def client_key(pool: str, number: int) -> str:
     return f"{pool}/{CLIENTS}/{number}"
 
 
+def pool_key(key: str) -> str:
+    """Return the key of the pool that makes the calls with a key; for other jobs, their key itself."""
+    return key.partition(f"/{CLIENTS}/")[0]
+
+
 def outbox_name(element: int, attempt: int = 1) -> str:
     """Return the name in `out/` of the answers of an element's attempt."""
     return f"{element}.{attempt}"
