@@ -7,7 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.errors import ProtocolError, SlurmError, TransportError
+from slurm.errors import JobOutOfMemory, ProtocolError, SlurmError, TransportError
 from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
 from slurm.protocol.checking import read as read_record
 from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, Frame, Head
@@ -253,4 +253,6 @@ class Answers:
             return Outcome(status=SUCCEEDED, phase=SAVE, **fields)
         failure = read_record(CallFailure, json.loads(frame.body))
         fields |= {"phase": failure.phase, "exit_code": failure.exit_code, "error": failure.error}
+        if failure.phase == PROCESS and failure.error is not None and failure.error.type == JobOutOfMemory.__name__:
+            fields["state"] = JobState.OUT_OF_MEMORY.value
         return Outcome(status=FAILED, **fields)
