@@ -71,6 +71,8 @@ class Answers:
         self._outboxes: list[_Outbox] = []
         self.attempts: dict[int, int] = {}
         """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
+        self.when_begun: Callable[[int, str], object] = lambda *_: None
+        """Called with the number of a call that takes long, and its host."""
         for element in range(elements):
             self._add_outbox(element, 1)
         self._places: dict[int, _Place] = {}
@@ -121,6 +123,7 @@ class Answers:
             elif frame.head.attempt >= self._attempts.get(number, 1):
                 if frame.head.kind == BEGUN:
                     self._begun[number] = outbox, frame.head
+                    self.when_begun(number, self.host(self._outboxes[outbox].element))
                     continue
                 self._begun.pop(number, None)
                 self._unread[number] = frame

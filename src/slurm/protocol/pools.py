@@ -44,6 +44,11 @@ def pool_key(key: str) -> str:
     return key.partition(f"/{CLIENTS}/")[0]
 
 
+def calls_key(key: str, numbers: range, *, mapped: bool) -> str:
+    """Return the name of some calls of a client: key[3], or for a map key[3-9], which are calls 3 to 9."""
+    return f"{key}[{numbers.start}-{numbers.stop - 1}]" if mapped else f"{key}[{numbers.start}]"
+
+
 def outbox_name(element: int, attempt: int = 1) -> str:
     """Return the name in `out/` of the answers of an element's attempt."""
     return f"{element}.{attempt}"
