@@ -107,8 +107,7 @@ def test_each_end_has_advice(state: str, advice: str) -> None:
         inline.queue.play(state, task="invert", element=1)
         jobs = invert.map([1, 1, 1])
         jobs.exceptions(20)
-        options = inline.place.store.records(jobs.key).submission.options
-        found = explained(overviews([jobs.part])[0], options)
+        found = explained(overviews([jobs.part])[0])
     assert found[0] == f"{jobs.key}: 2 COMPLETED, 1 {JobState(state)}"
     assert found[1].startswith(f"[1] {state}")
     assert found[2].strip().startswith(advice.format(key=jobs.key))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,10 +15,11 @@ from click.testing import CliRunner
 
 from slurm import Cluster, JobState, Retry, command, current_job, task
 from slurm.cli.main import slurm as command_line
-from slurm.errors import CommandFailed, CommandOutOfMemory, JobOutOfMemory
+from slurm.errors import CommandFailed, CommandOutOfMemory, JobCancelled, JobOutOfMemory, WorkerDied
 from testbed import SlurmTestbed
 from testbed.fixtures import require
 from testbed.programs import CGROUPS, CONTROLLERS
+from waiting import until
 
 pytestmark = pytest.mark.slurm
 
@@ -104,6 +108,74 @@ def test_rank_out_of_memory_ends_all_ranks_and_all_get_more() -> None:
     assert job.result(60) == 2
     with pytest.raises(JobOutOfMemory, match=r"rank 1 of 2 of job fill_in_the_second_rank/.* ran out of memory"):
         fill_in_the_second_rank.with_options(retry=None)().result(60)
+
+
+@task
+def hold(x: int, directory: Path) -> int:
+    """Leave the number of the process; end when there is a file."""
+    (directory / f"{x}.new").write_text(str(os.getpid()))
+    (directory / f"{x}.new").rename(directory / f"{x}")
+    while not (directory / "end").exists():
+        time.sleep(0.02)
+    return x
+
+
+@task
+def fill_first(mebibytes: int) -> int:
+    """Use much memory in the first attempt. Return the attempt."""
+    attempt = current_job().attempt
+    return attempt if attempt > 1 else len(b"\1" * (mebibytes * MIB))
+
+
+def test_call_of_a_pool_out_of_memory_takes_no_other_and_the_pool_goes_on(
+    slurm: Cluster, root: Path, tmp_path: Path
+) -> None:
+    with slurm.pool(workers=2, time="10:00", mem="200M") as pool:
+        held = hold.on(pool)(0, directory=tmp_path)
+        until((tmp_path / "0").exists)
+        array = fill.on(pool).map([1, 1000, 2])
+        with pytest.raises(JobOutOfMemory, match="ran out of memory; give the pool more") as caught:
+            array[1].result(60)
+        assert (caught.value.index, caught.value.state) == (array[1].index, "OUT_OF_MEMORY")
+        assert [array[0].result(60), array[2].result(60)] == [1 * MIB, 2 * MIB]
+        assert array[1].status().state is JobState.OUT_OF_MEMORY
+        for retry in (Retry(times=1), Retry(times=1, on=JobOutOfMemory)):
+            assert fill_first.with_options(retry=retry).on(pool)(1000).result(60) == 2
+        # No later death is one of memory, although this call began before the kernel killed the others.
+        os.kill(int((tmp_path / "0").read_text()), signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="SIGKILL"):
+            held.result(60)
+        cancelled = hold.on(pool)(1, directory=tmp_path)
+        until((tmp_path / "1").exists)
+        cancelled.cancel()
+        with pytest.raises(JobCancelled):
+            cancelled.result(60)
+        call, url = f"{array.key}[{array[1].index}]", f"slurm://{root}"
+        shown = CliRunner().invoke(command_line, ["show", call, "--on", url]).output
+        assert "states     OUT_OF_MEMORY" in shown
+        assert "JobOutOfMemory: its worker ran out of memory" in shown
+        explain = [sys.executable, "-m", "slurm", "explain", array.key, "--on", url]  # as another process sees it
+        told = subprocess.run(explain, capture_output=True, text=True, check=True).stdout
+        assert "1 OUT_OF_MEMORY" in told
+        assert "its pool asked for mem=200M: make a pool with more memory or fewer workers" in told
+
+
+@task
+def fill_until_the_element_ends(mebibytes: int) -> int:
+    """Make the kernel end the parent of the workers first."""
+    Path(f"/proc/{os.getppid()}/oom_score_adj").write_text("1000")
+    return len(b"\1" * (mebibytes * MIB))
+
+
+def test_calls_of_an_element_that_is_out_of_memory_have_its_state(slurm: Cluster, tmp_path: Path) -> None:
+    with slurm.pool(workers=2, time="10:00", mem="200M") as pool:
+        held = hold.on(pool)(0, directory=tmp_path)
+        until((tmp_path / "0").exists)
+        job = fill_until_the_element_ends.on(pool)(1000)
+        for each in (job, held):
+            with pytest.raises(JobOutOfMemory, match="ran out of memory; give the pool more"):
+                each.result(60)
+            assert each.status().state is JobState.OUT_OF_MEMORY
 
 
 def test_outcome_has_the_peak_memory() -> None:

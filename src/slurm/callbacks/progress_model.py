@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from slurm.protocol.pools import pool_key
 from slurm.protocol.states import JobState
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ class ProgressModel:
             shared = (b for b in self.bars if b.name == event.task and not b.mapped and b.finished_at is None)
             bar = next(shared, None)
         if bar is None:
-            bar = Bar(event.key.partition("/")[0], mapped=event.mapped)
+            name = event.key.partition("/")[0] if pool_key(event.key) == event.key else event.task
+            bar = Bar(name, mapped=event.mapped)
             self.bars.append(bar)
         self._by_key[event.key] = bar
         return bar

@@ -47,7 +47,7 @@ def _explained_job(key: str, cluster: str | None, *, reuse: bool) -> list[str]:
         if near := near_names(key):
             raise SlurmError(f"{error}. Do you mean the error {' or '.join(near)}?") from None
         raise
-    place, state, _ = job.part
     if reuse:
+        place, state, _ = job.part
         return explain_reuse(place, state.key)
-    return explained(overviews([job.part])[0], place.store.records(state.key).submission.options)
+    return explained(overviews([job.part])[0])

@@ -86,9 +86,7 @@ class Tools:
 
     def explain(self, key: str) -> list[str]:
         """Tell why a job waits or has failed, and what to do about it. `key` is as in `show`."""
-        job = job_of(key, self._cluster)
-        place, state, _ = job.part
-        return explained(overviews([job.part])[0], place.store.records(state.key).submission.options)
+        return explained(overviews([job_of(key, self._cluster).part])[0])
 
     def tasks(self) -> list[dict[str, Any]]:
         """List the tasks that `submit` takes: name, signature, description, options."""

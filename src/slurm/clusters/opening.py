@@ -10,6 +10,7 @@ from slurm.jobs.find import find_job
 from slurm.jobs.job import Job, JobArray
 from slurm.places.place import place_for
 from slurm.protocol import CLIENTS
+from slurm.protocol.pools import pool_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,21 +18,26 @@ if TYPE_CHECKING:
     from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
 
-_OF_A_CLIENT = re.compile(rf"(?P<key>[^/]+/[^/]+/{CLIENTS}/\d+)(?:\[(?P<index>\d+)\])?")
+_OF_A_CLIENT = re.compile(
+    rf"(?P<key>[^/]+/[^/]+/{CLIENTS}/\d+)(?:\[(?P<first>\d+)-(?P<last>\d+)\])?(?:\[(?P<index>\d+)\])?"
+)
 
 
 def find_job_or_call(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] | JobArray[Any]:
-    """As `find_job`; a text may also be the key of a client of a pool, for all of its calls, or of one of these."""
+    """As `find_job`; a text may also be the key of a client of a pool, for all of its calls.
+
+    [3] after it names call 3, [3-9] calls 3 to 9, such as those of a map, and [3-9][0] the first of these.
+    """
     found = _OF_A_CLIENT.fullmatch(text)
     if found is None:
         return find_job(place, text, everywhere=everywhere)
-    place = place.of(place.store.records(_pool_of(found["key"]))) if everywhere else place
-    state, index = _calls(place, found["key"]), found["index"]
-    if index is None:
-        return JobArray(place, state, range(state.count))
-    if int(index) >= state.count:
-        raise NoSuchJob(f"{state.key} has {state.count} calls, so there is no [{index}]")
-    return Job(place, state, int(index))
+    place = place.of(place.store.records(pool_key(found["key"]))) if everywhere else place
+    state = _calls(place, found["key"])
+    numbers = range(int(found["first"]), int(found["last"]) + 1) if found["first"] else range(state.count)
+    index = int(found["index"]) if found["index"] else 0
+    if numbers.stop > state.count or (found["index"] and index >= len(numbers)):
+        raise NoSuchJob(f"{state.key} has {state.count} calls, so there is no {text}")
+    return Job(place, state, numbers[index]) if found["index"] else JobArray(place, state, numbers)
 
 
 def open_call(cluster: Mapping[str, Any], key: str, part: int | range) -> Job[Any] | JobArray[Any]:
@@ -50,7 +56,7 @@ def _calls(place: Place, key: str) -> SubmissionState:
     known = place.outcomes.own(key)
     if isinstance(known, PoolCalls):
         return known.state
-    pool = place.registry.get(_pool_of(key))
+    pool = place.registry.get(pool_key(key))
     calls = PoolCalls(place, key, pool)
     calls.state.opener = open_call
     try:
@@ -60,7 +66,3 @@ def _calls(place: Place, key: str) -> SubmissionState:
     except OSError as error:
         raise TransportError(f"the calls of {key} cannot be read: {error}") from error
     return calls.state
-
-
-def _pool_of(key: str) -> str:
-    return key.partition(f"/{CLIENTS}/")[0]

@@ -8,6 +8,7 @@ import threading
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
 
+from slurm.callbacks.base import NODE_HOOKS, SUBMISSION_HOOKS, merge, overrides
 from slurm.clusters.opening import open_call
 from slurm.errors import OptionError, PoolError, SlurmError
 from slurm.jobs.executor import ClusterExecutor
@@ -15,6 +16,7 @@ from slurm.jobs.handle import by_reference
 from slurm.jobs.job import JobArray
 from slurm.jobs.launching import is_command
 from slurm.jobs.submit import Wanted, describe, head_of, submit_draft
+from slurm.notifications.pool_subscriptions import PoolSubscriptions
 from slurm.options import values
 from slurm.options.retry import of_options
 from slurm.pools.client_files import ClientFiles
@@ -40,12 +42,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from slurm.callbacks.base import Callback
     from slurm.clusters.cluster import Cluster
     from slurm.jobs.plan import Plan
     from slurm.places.place import Place
     from slurm.pools.pool_files import PoolFiles
     from slurm.pools.relayed_files import RelayedFiles
-    from slurm.protocol import ResolvedEnvironment
+    from slurm.protocol import Submission
     from slurm.serialization.pickling import Arguments, Reference
     from slurm.submission.submission_state import SubmissionState
 
@@ -77,11 +80,12 @@ class Pool:
         state: SubmissionState,
         files: ClientFiles,
         *,
-        environment: ResolvedEnvironment,
-        workers: int,
+        submission: Submission,
+        callbacks: Sequence[Callback],
     ) -> None:
-        self._place, self._state, self._files, self._environment = place, state, files, environment
-        self._workers = workers * state.elements
+        self._place, self._state, self._files, self._environment = place, state, files, submission.environment
+        self._options, self._callbacks = submission.options, callbacks
+        self._workers = int((submission.pool or {})["workers"]) * state.elements
         self._calls = PoolCalls(place, client_key(state.key, files.number), state, files)
         self._calls.state.opener = open_call
         self._lock, self._pid, self._closed = threading.Lock(), os.getpid(), False
@@ -127,7 +131,6 @@ class Pool:
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Write bound calls of a task for the workers, as `task.on(pool)(…)` and `.map(…)` do."""
-        del mapped
         self._refuse(of)
         uploads = Uploads()
         token = by_reference.set(True)
@@ -149,7 +152,28 @@ class Pool:
                 raise PoolError(f"{of.name} cannot be written for the workers of the pool: {error}") from error
             size = max(1, min(_MOST_CALLS, len(calls_data) // (_BLOCKS_OF_A_WORKER * self._workers)))
             indices = self._calls.submit(digest, calls_data, needs=needs, after=after, retry=retry, size=size)
+            if indices and (self._callbacks or of.terms.callbacks):
+                self._report(of, indices, mapped=mapped)
         return JobArray(self._place, self._calls.state, indices)
+
+    def _report(self, of: Task[..., Any], indices: range, *, mapped: bool) -> None:
+        """Report the events of calls to the callbacks of the cluster and of their task."""
+        merged = merge(self._callbacks, of.terms.callbacks)
+        callbacks = [callback for callback in merged if overrides(callback, SUBMISSION_HOOKS)]
+        if not callbacks:
+            return
+        state = self._calls.state
+        if not isinstance(state.listener, PoolSubscriptions):
+            state.listener = PoolSubscriptions(
+                self._place.subscriptions,
+                self._state,
+                state.key,
+                lambda numbers: self._calls.several_outcomes({state.key: numbers})[state.key],
+            )
+        retry = of.terms.options.get("retry")
+        options = {**self._options, "retry": retry} if retry else self._options
+        state.listener.attach(indices, callbacks, task=of.name, mapped=mapped, options=options)
+        state.listener.finished(index for index in indices if state.finished(index))
 
     def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
         """Raise PoolError: a pool queues nothing, so there is nothing to plan."""
@@ -195,6 +219,8 @@ class Pool:
             if terms.environment
             else "has a Retry that changes mem=, time= or the nodes, which the pool has given"
             if (retry := of_options(terms.options.get)) and (retry.mem or retry.time or retry.exclude_failed_node)
+            else "has callbacks with hooks of the node, which a worker does not call"
+            if any(overrides(callback, NODE_HOOKS) for callback in terms.callbacks)
             else ""
         )
         if what:
@@ -237,7 +263,7 @@ def pool(
         return _make(cluster, pool_files, nodes=nodes, workers=workers, idle=idle, options=options)
     if options or (nodes, workers) != (1, 1):
         raise OptionError(f"cluster.pool({key!r}) joins a pool that has its options: leave out all but the key")
-    return _join(cluster.place, pool_files, key)
+    return _join(cluster, pool_files, key)
 
 
 def _make(
@@ -278,13 +304,14 @@ def _make(
         with contextlib.suppress(OSError, SlurmError):
             pool_files.remove(directory)
         raise
-    pool = Pool(place, state, files, environment=environment, workers=workers)
+    pool = Pool(place, state, files, submission=submission, callbacks=settings.callbacks)
     if cluster._mine is not None:  # noqa: SLF001 - as above
         cluster._mine.append(pool.jobs)  # noqa: SLF001
     return pool
 
 
-def _join(place: Place, pool_files: PoolFiles | RelayedFiles, key: str) -> Pool:
+def _join(cluster: Cluster, pool_files: PoolFiles | RelayedFiles, key: str) -> Pool:
+    place = cluster.place
     records = place.store.records(key)
     submission = records.submission
     if submission.pool is None:
@@ -294,4 +321,4 @@ def _join(place: Place, pool_files: PoolFiles | RelayedFiles, key: str) -> Pool:
         files = ClientFiles.create(pool_files, place.store.directory(key), submission.elements)
     except OSError as error:
         raise PoolError(f"the pool {key} cannot be joined: {error}") from error
-    return Pool(place, state, files, environment=submission.environment, workers=int(submission.pool["workers"]))
+    return Pool(place, state, files, submission=submission, callbacks=cluster.settings.callbacks)

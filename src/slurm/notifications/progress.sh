@@ -5,7 +5,7 @@
 
 # read_progress NUMBER DIRECTORY CHUNK BYTES CACHES: prints the new lines of the files in `events/` of a submission, at
 # most BYTES of each. Input: lines "call offset", up to which each file was read. An element that was finished before its
-# first report was read is left out. CACHES is `yes` if the file system remembers names and sizes.
+# first report was read is left out; if CHUNK is 0, all calls are that are not in the input. CACHES is `yes` if the file system remembers names and sizes.
 # awk reads names, sizes and offsets, and prints commands for sh that print the new lines.
 read_progress() {
     echo "submission $1"
@@ -17,7 +17,7 @@ read_progress() {
         NF == 1 && $1 ~ /^[0-9]+\.json$/ { sub(/\.json$/, "", $1); ended[$1] }
         NF == 9 && $9 ~ /^[0-9]+\.jsonl$/ {
             sub(/\.jsonl$/, "", $9)
-            if (!($9 in known) && (int($9 / chunk) in ended)) next
+            if (!($9 in known) && (chunk == 0 || int($9 / chunk) in ended)) next
             from = ($9 in known) ? known[$9] : 0
             if ($5 - from > most) from = $5 - most
             if ($5 > from) printf "echo \"= %s %.0f\"; tail -c +%.0f %s.jsonl; echo\n", $9, from, from + 1, $9

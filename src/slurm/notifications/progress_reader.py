@@ -32,7 +32,10 @@ class ReportedProgress(NamedTuple):
 
 
 class ProgressQuery(NamedTuple):
-    """One submission: its `events/`, the calls per element, and the offset up to which each call's file was read."""
+    """One submission: its `events/`, the calls per element, and the offset up to which each call's file was read.
+
+    With 0 calls per element, only the files of the known calls are read.
+    """
 
     directory: str
     chunk: int

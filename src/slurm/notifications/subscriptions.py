@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet, WeakValueDictionary
 
 from slurm.callbacks.base import SUBMISSION_HOOKS, merge, overrides
 from slurm.callbacks.events import (
@@ -36,12 +36,26 @@ if TYPE_CHECKING:
     from slurm.protocol import Submission
     from slurm.protocol.outcomes import Outcome
     from slurm.schedulers.base import Report
-    from slurm.storage.job_store import JobStore
+    from slurm.storage.job_store import JobStore, Outcomes
     from slurm.submission.submission_state import SubmissionState
     from slurm.submission.timings import Timings
     from slurm.transports.base import Transport
 
 _log = logging.getLogger(__name__)
+
+
+class ProgressTarget(Protocol):
+    """Receives the progress of calls."""
+
+    @property
+    def wants_progress(self) -> bool:
+        """Whether there are callbacks for it now."""
+
+    def progress_query(self) -> progress_reader.ProgressQuery:
+        """The query for what is new."""
+
+    def progressed(self, reported: Iterable[progress_reader.ReportedProgress]) -> None:
+        """Report what the query has found."""
 
 
 class Subscriptions:
@@ -62,6 +76,8 @@ class Subscriptions:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
         self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # kept by their states
+        self.pools: WeakSet[ProgressTarget] = WeakSet()
+        """The subscriptions to calls of pools, which the states of these calls keep."""
         self._next_read = 0.0
         self._reading = False
 
@@ -73,7 +89,7 @@ class Subscriptions:
         `submitted` is the record of a new submission, whose callbacks get a SubmitEvent.
         """
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
-        if not wanted or state.server is not None:  # calls of a pool report to no callbacks yet
+        if not wanted or state.server is not None:  # calls of a pool report to the process that makes them
             return
         subscription = self._by_key.get(state.key)
         if subscription is not None:
@@ -82,7 +98,7 @@ class Subscriptions:
         subscription = Subscription(self, state, JobState.PENDING if submitted else JobState.UNKNOWN)
         subscription.add(wanted)
         if submitted:
-            subscription.submitted(submitted)
+            subscription.submitted(submitted.options, self.store.directory(state.key))
         self._by_key[state.key] = state.listener = subscription
         if any(subscription.wants(hook) for hook in ("on_state", "on_complete", "on_progress")):
             subscription.finished(state.finished_elements)
@@ -99,8 +115,8 @@ class Subscriptions:
             self._reading = True
             hooks.put(self._read_and_schedule)
 
-    def _with_progress(self) -> list[Subscription]:
-        return [subscription for subscription in list(self._by_key.values()) if subscription.wants_progress]
+    def _with_progress(self) -> list[ProgressTarget]:
+        return [each for each in (*self._by_key.values(), *self.pools) if each.wants_progress]
 
     def _read_and_schedule(self) -> None:
         begin = time.monotonic()
@@ -129,13 +145,23 @@ class Subscriptions:
 class Subscription:
     """The callbacks of one submission, and what was reported to them. The end of each element is reported once.
 
-    Only the thread of hooks uses its data.
+    `outcomes` reads the outcomes of elements, by default from the store; `task` is the name in events, by default that
+    in the key. Only the thread of hooks uses its data.
     """
 
-    def __init__(self, subscriptions: Subscriptions, submission: SubmissionState, state: JobState) -> None:
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        submission: SubmissionState,
+        state: JobState,
+        *,
+        outcomes: Callable[[Sequence[int]], Outcomes] | None = None,
+        task: str = "",
+    ) -> None:
         self.callbacks: tuple[Callback, ...] = ()
         self._by_hook: Mapping[str, Sequence[Callback]] = {}
         self._subscriptions, self._submission, self._first = subscriptions, submission, state.value
+        self._read_outcomes, self._task = outcomes or self._stored, task
         self._states: dict[int, str] = {}
         self._counts = Counter({self._first: submission.elements})
         self._calls = Counter({self._first: submission.count})
@@ -158,14 +184,14 @@ class Subscription:
         """Whether any callback receives progress, and any element is unfinished."""
         return self.wants("on_progress") and len(self._finished) < self._submission.elements
 
-    def submitted(self, submission: Submission) -> None:
-        """Report that the submission was queued."""
+    def submitted(self, options: Mapping[str, Any], directory: str) -> None:
+        """Report that the submission was queued, with these options in effect."""
         fields = {
-            "count": submission.count,
-            "elements": submission.elements,
+            "count": self._submission.count,
+            "elements": self._submission.elements,
             "job_ids": tuple(block.id for block in self._submission.blocks),
-            "directory": self._subscriptions.store.directory(submission.key),
-            "options": submission.options,
+            "directory": directory,
+            "options": options,
         }
         hooks.put(partial(self._notify, SubmitEvent, **fields))
 
@@ -224,13 +250,16 @@ class Subscription:
         if not (self.wants("on_state") or self.wants("on_complete")):
             return {}
         try:
-            found = self._subscriptions.store.several_outcomes({self._submission.key: elements})[self._submission.key]
+            found = self._read_outcomes(elements)
         except SlurmError as error:
             _log.warning("cannot read the outcomes of %s: %s", self._submission.key, error)
             return {}
         for problem in found.unreadable.values():
             _log.warning("%s", problem)
         return found.read
+
+    def _stored(self, elements: Sequence[int]) -> Outcomes:
+        return self._subscriptions.store.several_outcomes({self._submission.key: elements})[self._submission.key]
 
     def _final(self, element: int, outcome: Outcome | None) -> str:
         if outcome is not None:
@@ -267,6 +296,6 @@ class Subscription:
     def _notify(self, kind: type[SubmissionEvent], **fields: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:
             key, mapped = self._submission.key, self._submission.mapped
-            task = task_of(key, fields.get("index"), self._submission.functions)
+            task = self._task or task_of(key, fields.get("index"), self._submission.functions)
             common = {"key": key, "task": task, "mapped": mapped, "url": self._subscriptions.url}
             notify(callbacks, kind(**{"time": time.time(), **common, **fields}))

@@ -172,6 +172,8 @@ def failure_names(phase: str, error: ErrorRecord | None) -> frozenset[str]:
 
     exited = phase == PROCESS or (error is not None and error.type == "SystemExit")
     kind = "TaskExited" if exited else _BY_PHASE.get(phase, "TaskFailed")
+    if phase == PROCESS and error is not None and error.type == _OUT_OF_MEMORY:
+        kind = _OUT_OF_MEMORY
     return frozenset((*(error.bases if error else ()), *names_of(getattr(errors, kind))))
 
 

@@ -7,7 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.errors import ProtocolError, SlurmError, TransportError
+from slurm.errors import JobOutOfMemory, ProtocolError, SlurmError, TransportError
 from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, SUCCEEDED
 from slurm.protocol.checking import read as read_record
 from slurm.protocol.frames import BEGUN, CANCELLED, FAILURE, HERE, LARGE, Frame, Head
@@ -71,6 +71,8 @@ class Answers:
         self._outboxes: list[_Outbox] = []
         self.attempts: dict[int, int] = {}
         """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
+        self.when_begun: Callable[[int, str], object] = lambda *_: None
+        """Called with the number of a call that takes long, and its host."""
         for element in range(elements):
             self._add_outbox(element, 1)
         self._places: dict[int, _Place] = {}
@@ -121,6 +123,7 @@ class Answers:
             elif frame.head.attempt >= self._attempts.get(number, 1):
                 if frame.head.kind == BEGUN:
                     self._begun[number] = outbox, frame.head
+                    self.when_begun(number, self.host(self._outboxes[outbox].element))
                     continue
                 self._begun.pop(number, None)
                 self._unread[number] = frame
@@ -253,4 +256,6 @@ class Answers:
             return Outcome(status=SUCCEEDED, phase=SAVE, **fields)
         failure = read_record(CallFailure, json.loads(frame.body))
         fields |= {"phase": failure.phase, "exit_code": failure.exit_code, "error": failure.error}
+        if failure.phase == PROCESS and failure.error is not None and failure.error.type == JobOutOfMemory.__name__:
+            fields["state"] = JobState.OUT_OF_MEMORY.value
         return Outcome(status=FAILED, **fields)

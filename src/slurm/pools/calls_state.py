@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from slurm.protocol import Submitted
+from slurm.protocol.states import JobState
+from slurm.schedulers.base import Report
 from slurm.submission.submission_state import SubmissionState
 
 if TYPE_CHECKING:
@@ -29,6 +31,12 @@ class CallsState(SubmissionState):
             first = self.count
             self.count = self.elements = first + count
         return range(first, first + count)
+
+    def note_begun(self, index: int, host: str) -> None:
+        """Report to callbacks that a call runs on a host, which is known only of calls that take long."""
+        if self.listener:
+            state = JobState.RUNNING
+            self.listener.reported({index: Report(self.job_id(index) or "", None, state, state.value, host, "")})
 
     def job_id(self, index: int) -> str | None:
         """The scheduler's id of the pool."""

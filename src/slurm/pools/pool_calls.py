@@ -66,7 +66,7 @@ class PoolCalls:
         self._changed, self._reading = threading.Condition(), threading.RLock()
         self._answers = Answers(place.transport, self._pool_files, self._directory, pool.elements, self._wake)
         self.state = CallsState(key, pool, self._answers.worker_of)
-        self.state.server = self
+        self.state.server, self._answers.when_begun = self, self.state.note_begun
         self._verdicts = Verdicts(place, pool)
         self._ended: set[int] = set()  # elements
         self.held = HeldCalls(place, self._state_of, self.follow)

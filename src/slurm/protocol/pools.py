@@ -39,6 +39,16 @@ def client_key(pool: str, number: int) -> str:
     return f"{pool}/{CLIENTS}/{number}"
 
 
+def pool_key(key: str) -> str:
+    """Return the key of the pool that makes the calls with a key; for other jobs, their key itself."""
+    return key.partition(f"/{CLIENTS}/")[0]
+
+
+def calls_key(key: str, numbers: range, *, mapped: bool) -> str:
+    """Return the name of some calls of a client: key[3], or for a map key[3-9], which are calls 3 to 9."""
+    return f"{key}[{numbers.start}-{numbers.stop - 1}]" if mapped else f"{key}[{numbers.start}]"
+
+
 def outbox_name(element: int, attempt: int = 1) -> str:
     """Return the name in `out/` of the answers of an element's attempt."""
     return f"{element}.{attempt}"

@@ -151,11 +151,7 @@ class JobRoutes:
     def explanation(self, asked: Asked) -> Any:
         """Tell why a job waits or has failed, and what to do about it."""
         job = self._job(asked)
-        place, state, _ = job.part
-        return {
-            "key": job.key,
-            "lines": explained(overviews([job.part])[0], place.store.records(state.key).submission.options),
-        }
+        return {"key": job.key, "lines": explained(overviews([job.part])[0])}
 
     def efficiency(self, asked: Asked) -> Any:
         """Compare what a job has asked for with what it has used, and tell which options would fit."""

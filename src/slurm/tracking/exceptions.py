@@ -28,6 +28,7 @@ from slurm.errors import (
 )
 from slurm.options.retry import failure_names, names_of
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, RUN, SAVE, SETUP
+from slurm.protocol.pools import pool_key
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
 from slurm.serialization.tracebacks import sourced
@@ -52,6 +53,12 @@ _BY_STATE: dict[JobState, tuple[type[JobError], str]] = {
     JobState.REFUSED: (JobNotStarted, "was refused, so it was never queued"),
     JobState.FAILED: (TaskExited, "ended without an outcome"),
 }
+
+_IN_POOLS: dict[JobState, str] = {
+    JobState.TIMEOUT: "reached the time limit of its pool; give the pool more: cluster.pool(time=…)",
+    JobState.OUT_OF_MEMORY: "ran out of memory; give the pool more, or fewer workers: cluster.pool(workers=…, mem=…)",
+}
+"""The problems of calls of pools that are not those of other jobs."""
 
 _OF_POOLS: dict[str, type[JobError]] = {"PoolEnded": PoolEnded, "WorkerDied": WorkerDied}
 
@@ -185,6 +192,7 @@ def of_status(status: FinalStatus, facts: Facts, failed_upstream: str | None = N
         kind, problem = DependencyFailed, f"was not run: {failed_upstream or 'a job that it waited for failed'}"
     elif status.state in _BY_STATE:
         kind, problem = _BY_STATE[status.state]
+        problem = problem if pool_key(facts.key) == facts.key else _IN_POOLS.get(status.state, problem)
     elif facts.job_id is None:
         kind, problem = JobLost, "was never queued: its client died before; submit it again"
     elif report and report.state is JobState.LOST:

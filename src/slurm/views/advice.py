@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from slurm.protocol.pools import pool_key
 from slurm.protocol.ranges import ranges
 from slurm.protocol.states import JobState
 from slurm.views.displays import duration, memory
@@ -44,14 +45,25 @@ _ADVICE: Mapping[JobState, str] = {
     JobState.REFUSED: "the scheduler rejected it: see `slurm script {key}`",
     JobState.FAILED: "`slurm logs {first}` shows its output, and `slurm retry {key} --failed` submits it again",
 }
+_AGAIN = "give its task the option retry, and another element makes it again"
+_ADVICE_IN_POOLS: Mapping[JobState, str] = {
+    JobState.OUT_OF_MEMORY: "its pool asked for {mem}: make a pool with more memory or fewer workers, "
+    "cluster.pool(workers=…, mem=…)",
+    JobState.TIMEOUT: f"its pool asked for {{time}}: make a pool with more, cluster.pool(time=…), or {_AGAIN}",
+    JobState.NODE_FAIL: f"a problem of the cluster: {_AGAIN}",
+    JobState.PREEMPTED: f"a problem of the cluster: {_AGAIN}",
+    JobState.FAILED: "`slurm logs {first}` shows its output",
+}
+"""For calls of pools. Nothing submits these again but the program that has made them."""
 
 
-def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
+def explained(found: Overview) -> list[str]:
     """Explain a submission: a line for each reason why calls wait, and two for each way in which calls have failed.
 
-    `options` are those that it was submitted with. May read the outcomes of failed calls, and the line of waiting jobs.
+    Reads its records. May read the outcomes of failed calls, and the line of waiting jobs.
     """
     key, states = found.part.state.key, found.states
+    options = found.part.place.store.records(pool_key(key)).submission.options
     lines = [f"{key}: {', '.join(f'{count} {state}' for state, count in states.items())}"]
     waiting = [(i, s) for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.PENDING]
     for (reason, words), indices in _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting):
@@ -63,7 +75,7 @@ def explained(found: Overview, options: Mapping[str, Any]) -> list[str]:
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
     for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
         lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}")
-        if advice := _ADVICE.get(state):
+        if advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
             names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(indices[0]))}
             lines.append(f"    {advice.format(**names, **_asked(options, [ended[i] for i in indices]))}")
     if not waiting and not ended and states[JobState.COMPLETED] == sum(states.values()):

@@ -37,6 +37,8 @@ class WorkerProcess(Child):
         """Its begin, once the worker has said that it makes it."""
         self.made = 0
         """The number of calls that it has made."""
+        self.kills = 0
+        """How many processes the kernel had killed for their memory when this one got its calls."""
         self.cancelled = False
         """Whether it was killed because its call was cancelled."""
         self._long_at = 0.0

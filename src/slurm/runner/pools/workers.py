@@ -18,6 +18,7 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.child import GRACE_SECONDS
 from slurm.runner.pools.current_worker import CurrentWorker, set_current_worker
+from slurm.runner.pools.memory import MemoryKills
 from slurm.runner.pools.output import flush, log_path
 from slurm.runner.pools.process import WorkerProcess
 from slurm.runner.pools.retries import is_made_again
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _MOST_DEATHS = 3
 """A call that has not begun after so many workers have died before it fails, too."""
 _DEVICES = "CUDA_VISIBLE_DEVICES"
+_KILLED = 128 + signal.SIGKILL
 
 
 class Workers:
@@ -46,6 +48,7 @@ class Workers:
         self._deaths: dict[tuple[int, int], int] = {}
         self._cancelled: dict[int, list[range]] = {}  # calls, by client
         self._unmade: list[tuple[int, bytes]] = []  # the answers to cancelled calls that have not begun
+        self._memory_kills = MemoryKills()
         self._poll = select.poll()
         self._me = os.getpid()
         self.made = 0
@@ -168,26 +171,33 @@ class Workers:
         """Have another worker make the calls of one that has ended: from the current one on, or else answer that."""
         which, attempt = (piece.client, process.next), piece.attempt if process.next == piece.first else 0
         self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
-        if process.begun and not process.cancelled and self._is_made_again(process, piece):
+        failure = None if process.cancelled else self._failure(process)
+        if process.begun and failure and self._is_made_again(failure, process.begun, piece):
             attempt = process.begun.attempt + 1
         elif process.begun or deaths >= _MOST_DEATHS:
             del self._deaths[which]
-            yield piece.client, self._unfinished(process)
+            yield piece.client, self._unfinished(process, failure)
             process.next, attempt = process.next + 1, 0
         if process.next < piece.end:
             self._left.append(piece._replace(first=process.next, attempt=attempt))
 
-    def _is_made_again(self, process: WorkerProcess, piece: Piece) -> bool:
+    def _failure(self, process: WorkerProcess) -> CallFailure:
+        """The failure of the call of a worker that has died."""
+        status = process.status or 0
+        if status == _KILLED and self._memory_kills.explain_death(process.kills):
+            return _failed(process.next, status, "JobOutOfMemory", "its worker ran out of memory")
+        return _failed(process.next, status, "WorkerDied", _how_died(status))
+
+    def _is_made_again(self, failure: CallFailure, begun: Head, piece: Piece) -> bool:
         """Whether the call of a worker that has died is retried."""
         directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
         try:
             block = read_frame(f"{directory}/{BLOCKS}", piece.offset)
         except (OSError, UntrustedFile):
             return False
-        if block is None or process.begun is None:
+        if block is None:
             return False
-        failure = _worker_died(process.next, process.status or 0)
-        return is_made_again(f"{directory}/{FUNCTIONS}/{digest_of(block.body)}", failure, process.begun.attempt)
+        return is_made_again(f"{directory}/{FUNCTIONS}/{digest_of(block.body)}", failure, begun.attempt)
 
     def _hand_out(self) -> None:
         for process in self._processes:
@@ -197,6 +207,7 @@ class Workers:
                     self._left.insert(0, piece._replace(first=end, attempt=0))
                     piece = piece._replace(end=end)
                 process.piece, process.begun, process.next = piece, None, piece.first
+                process.kills = self._memory_kills.recent()
                 with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
                     os.write(process.pieces, piece.to_line())
 
@@ -272,16 +283,15 @@ class Workers:
             flush()
             os._exit(status)
 
-    def _unfinished(self, process: WorkerProcess) -> bytes:
-        """The answer to the call that a worker made when it ended."""
+    def _unfinished(self, process: WorkerProcess, failure: CallFailure | None) -> bytes:
+        """The answer to the call that a worker made when it ended. Without a failure, the call was cancelled."""
         head, printed = process.begun or Head(BEGUN, process.next, worker=process.number), 0
         if process.begun:
             with contextlib.suppress(OSError):
                 printed = max(0, os.stat(log_path(self._job, process.number)).st_size - head.first)
         head = head._replace(calls=printed, ended=time.time())
-        if process.cancelled:
+        if failure is None:
             return encode(head._replace(kind=CANCELLED))
-        failure = _worker_died(process.next, process.status or 0)
         return encode(head._replace(kind=FAILURE), as_json(failure.to_json()).encode())
 
     def _terminate(self, *_: object) -> None:
@@ -308,9 +318,13 @@ def _share(devices: str, worker: int, workers: int) -> str:
     return ",".join(each[worker::workers] or [each[worker % len(each)]])
 
 
-def _worker_died(call: int, status: int) -> CallFailure:
+def _how_died(status: int) -> str:
     number = status - 128
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     how = f"was killed by {name}" if number > 0 else f"ended with status {status}"
-    error = ErrorRecord(type="WorkerDied", message=f"its worker {how}", bases=("WorkerDied",))
+    return f"its worker {how}"
+
+
+def _failed(call: int, status: int, kind: str, message: str) -> CallFailure:
+    error = ErrorRecord(type=kind, message=message, bases=(kind,))
     return CallFailure(call=call, phase=PROCESS, exit_code=status or 1, error=error)
