@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 import slurm as package
-from architecture.test_layers import LAYERS, modules
+from architecture.sources import modules
+from architecture.test_layers import LAYERS
 from slurm import callbacks, protocol
 from slurm.callbacks.events import Event
 from slurm.cli.main import COMMANDS

@@ -6,12 +6,12 @@ import ast
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from architecture.sources import modules
 from slurm import command
 from slurm.environments.current import TAG
 from slurm.protocol import SUCCEEDED
@@ -21,8 +21,6 @@ from unit.job_directories import Directory, pickled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-PACKAGE = Path(__file__).parents[2] / "src" / "slurm"
 
 # A module imports its own layer and lower ones. `runner.*` stands for all of a package.
 LAYERS: tuple[tuple[str, ...], ...] = (
@@ -66,17 +64,6 @@ NEVER_IN_THE_RUNNER = {
     *("paramiko", "rich", "click", "yaml", "asyncio", "ssl", "json", "typing", "inspect", "re"),
     *("dataclasses", "enum", "subprocess", "threading", "tempfile", "logging", "hashlib"),
 }
-
-
-@cache
-def modules() -> dict[str, ast.Module]:
-    """The modules of the package, by their names in it."""
-    return {
-        ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): ast.parse(
-            path.read_text()
-        )
-        for path in sorted(PACKAGE.rglob("*.py"))
-    }
 
 
 def layer(module: str) -> int:
@@ -126,16 +113,23 @@ def _has_layer(name: str) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", modules())
-def test_imports_go_downwards_only(name: str) -> None:
-    wrong = {other for other in ours(imported(modules()[name])) if layer(other) > layer(name)}
-    assert wrong == set(), f"{name} imports upwards: {wrong}"
+def test_imports_go_downwards_only() -> None:
+    assert _wrong(lambda name, tree: {other for other in ours(imported(tree)) if layer(other) > layer(name)}) == {}
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if layer(name) < layer("places.place")])
-def test_no_part_knows_the_place_that_composes_it(name: str) -> None:
-    above = {other for other in ours(imported(modules()[name], types=True)) if other.startswith("places.")}
-    assert above == set()
+def _wrong(imports: Callable[[str, ast.Module], set[str]]) -> dict[str, set[str]]:
+    """The modules that import what they may not, and what that is."""
+    found = {name: imports(name, tree) for name, tree in modules().items()}
+    return {name: others for name, others in found.items() if others}
+
+
+def test_no_part_knows_the_place_that_composes_it() -> None:
+    def above(name: str, tree: ast.Module) -> set[str]:
+        if layer(name) >= layer("places.place"):
+            return set()
+        return {other for other in ours(imported(tree, types=True)) if other.startswith("places.")}
+
+    assert _wrong(above) == {}
 
 
 def test_only_the_types_of_tasks_jobs_and_clusters_refer_to_each_other() -> None:
@@ -161,28 +155,30 @@ def test_no_module_imports_the_support_for_tests() -> None:
     assert [name for name in others if any(o.startswith("testing") for o in ours(imported(modules()[name])))] == []
 
 
-@pytest.mark.parametrize("name", [name for name in modules() if name.partition(".")[0] in SEAMS])
-def test_a_seam_knows_of_the_others_their_protocols_only(name: str) -> None:
-    own = name.partition(".")[0]
-    others = {
-        other
-        for other in ours(imported(modules()[name], types=True))
-        if other.partition(".")[0] in SEAMS and other.partition(".")[0] != own
-    }
-    assert others <= {f"{seam}.base" for seam in SEAMS}
+def test_a_seam_knows_of_the_others_their_protocols_only() -> None:
+    def of_others(name: str, tree: ast.Module) -> set[str]:
+        seams = {seam for seam in SEAMS if seam != name.partition(".")[0]}
+        if len(seams) == len(SEAMS):
+            return set()
+        others = {other for other in ours(imported(tree, types=True)) if other.partition(".")[0] in seams}
+        return others - {f"{seam}.base" for seam in SEAMS}
+
+    assert _wrong(of_others) == {}
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in modules() if any(name == p or name.startswith(f"{p}.") for p in ON_THE_NODE)]
-)
-def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle(name: str) -> None:
-    names = set(imported(modules()[name]))
-    foreign = {other for other in names if other.partition(".")[0] not in {*sys.stdlib_module_names, "slurm"}}
-    by_name = {"debugpy"} if name == "runner.debugger" else set()  # imported in a function, where a user asks for it
-    assert foreign - by_name <= ({"cloudpickle"} if name.startswith("runner") else set())
-    above = {other for other in ours(iter(names)) if layer(other) > layer("runner.main")}
-    above = {other for other in above if not other.startswith("schedulers.local_queue")}
-    assert above <= ({"schedulers.base", "schedulers.marks"} if name.startswith("schedulers") else set())
+def test_what_runs_on_a_node_imports_the_standard_library_and_cloudpickle() -> None:
+    def beyond(name: str, tree: ast.Module) -> set[str]:
+        if not any(name == package or name.startswith(f"{package}.") for package in ON_THE_NODE):
+            return set()
+        names = set(imported(tree))
+        foreign = {other for other in names if other.partition(".")[0] not in {*sys.stdlib_module_names, "slurm"}}
+        foreign -= {"debugpy"} if name == "runner.debugger" else set()  # in a function, where a user asks for it
+        foreign -= {"cloudpickle"} if name.startswith("runner") else set()
+        above = {other for other in ours(iter(names)) if layer(other) > layer("runner.main")}
+        above = {other for other in above if not other.startswith("schedulers.local_queue")}
+        return foreign | above - ({"schedulers.base", "schedulers.marks"} if name.startswith("schedulers") else set())
+
+    assert _wrong(beyond) == {}
 
 
 LISTING = BOOT.replace(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from architecture.test_layers import imported, modules
+from architecture.sources import modules
+from architecture.test_layers import imported
 from architecture.test_public import python
 
 PLUGINS = [path.name for path in Path(__file__, "../../../src/slurm/tools").resolve().iterdir() if path.is_dir()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import tempfile
@@ -13,9 +12,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
-home = tempfile.mkdtemp(prefix="slurm-tests-hypothesis-")
-atexit.register(shutil.rmtree, home, ignore_errors=True)
-set_hypothesis_home_dir(home)
 settings.register_profile(
     "unit",
     deadline=None,
@@ -24,6 +20,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("unit")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep Hypothesis' tables of characters and constants in pytest's cache: each process would compute them again."""
+    home = Path(config.rootpath, str(config.getini("cache_dir")), "hypothesis")
+    set_hypothesis_home_dir(home)
+
 
 MEMORY = "/dev/shm"  # noqa: S108 - a directory of the system
 

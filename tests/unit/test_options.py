@@ -32,9 +32,9 @@ def parsed(draw: st.DrawFn) -> Options:
     """Options that `parse` has accepted, with any names and values."""
     accepted: dict[str, Any] = {}
     for name in draw(st.lists(st.sampled_from([*SBATCH, *OURS]), max_size=4, unique=True)):
-        accepted |= _if_accepted({name: draw(VALUES)})
+        accepted |= _if_accepted({**accepted, name: draw(VALUES)})  # some options exclude others
     for name, value in draw(RAW).items():
-        accepted["sbatch"] = {**accepted.get("sbatch", {}), **_if_accepted({"sbatch": {name: value}}).get("sbatch", {})}
+        accepted |= _if_accepted({**accepted, "sbatch": {**accepted.get("sbatch", {}), name: value}})
     return Options.parse(accepted)
 
 

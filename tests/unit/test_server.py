@@ -345,6 +345,21 @@ def test_a_look_lists_what_is_alive_and_reads_no_file(tmp_path: Path, monkeypatc
         assert len(seen) == len(set(seen))
 
 
+def test_a_submission_whose_directory_was_seen_before_its_record_is_found(tmp_path: Path) -> None:
+    with InlineCluster(root=tmp_path / "written") as cluster:
+        overview = JobsOverview(cluster.place, everywhere=False)
+        job = work(1)
+        assert job.result(WAIT) == 1
+        record = cluster.place.store.root + f"/jobs/{job.key}/submission.json"
+        Path(record).rename(tmp_path / "later")
+        for _ in range(2):
+            overview.look()
+        assert overview.changed(0) == ([], [])
+        (tmp_path / "later").rename(record)
+        overview.look()
+        assert [found["key"] for found in overview.changed(0)[0]] == [job.key]
+
+
 def test_a_map_is_counted_in_parts(inline: InlineCluster, jobs: JobArray[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slurm.server.overview._MOST_READ", 3)
     overview = JobsOverview(inline.place, everywhere=False)

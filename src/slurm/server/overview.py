@@ -28,6 +28,8 @@ _MOST_READ = 2000
 """The number of outcomes that are read in one go."""
 _MOST_NEW = 100
 """The number of new submissions that a look reads; the page asks for older ones."""
+_TRIES = 10
+"""The number of looks that read a new submission. One that is being written has its directory before its record."""
 _FRESH = 1.0
 """Seconds for which a listing is good while outcomes of it are left to read."""
 _NOTHING = Outcomes({}, {})
@@ -43,6 +45,8 @@ class JobsOverview:
         self._keys: list[str] = []
         self._new: list[str] = []
         """The submissions that no look has read yet, newest first."""
+        self._tries: dict[str, int] = {}
+        """How many more looks read a submission that had no record."""
         self._known: dict[str, Counting] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._more, self._looked_at = False, -_FRESH
@@ -91,10 +95,18 @@ class JobsOverview:
         if listed:
             self._looked_at = time.monotonic()
             self._list_keys()
-            self._read_records(self._new[:_MOST_NEW])
-            self._new = []
+            new = self._new[:_MOST_NEW]
+            self._read_records(new)
+            self._new = [key for key in new if self._may_be_written_yet(key)]
         self._more = self._read_outcomes(list(self._known), listed=listed)
         return self._more
+
+    def _may_be_written_yet(self, key: str) -> bool:
+        left = self._tries.pop(key, _TRIES) - 1
+        if key in self._known or not left:
+            return False
+        self._tries[key] = left
+        return True
 
     def changed(self, since: int) -> tuple[list[dict[str, Any]], list[str]]:
         """The facts about submissions that have changed since that number of changes, and the keys that are gone."""
