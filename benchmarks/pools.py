@@ -31,8 +31,8 @@ with Cluster(url, root=root) as cluster, cluster.pool(workers=workers, cpus_per_
     assert negative.map(range(1000)).results(120) == [-x for x in range(1000)]
     warm = statistics.median(seconds(lambda: negative(1).result(60)) for _ in range(single))
     rests = []
-    for _ in range(5):  # the workers look every half second: when a call comes, within that, is chance
-        time.sleep(10)
+    for number in range(5):  # spread over the half second between two looks of the workers
+        time.sleep(10 + number / 10)
         rests.append(seconds(lambda: negative(1).result(60)))
     idle = statistics.median(rests)
     before, found = peak(), []
