@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 from slurm import Cluster
 from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.schedulers.local_queue import client
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.storage.runner_zip import bundle
 from timing import set_timings
 
 if TYPE_CHECKING:
@@ -53,14 +55,26 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A cache of this session's own, shared by its processes: the runner's zip, which takes seconds, is built once."""
+    if worker_id == "master":
+        return tmp_path_factory.mktemp("cache")
+    cache = tmp_path_factory.getbasetemp().parent / "cache"
+    with FileLock(f"{cache}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        bundle()
+    return cache
+
+
 @pytest.fixture(scope="session", autouse=True)
-def own_machine() -> Iterator[None]:
+def own_machine(own_cache: Path) -> Iterator[None]:
     """A local scheduler and a cache of this session's own: nothing of the user's is touched, nothing is left."""
     directory = Path(tempfile.mkdtemp(prefix="slurm-tests-"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLURMTASKS_LOCAL_DIR", str(directory / "local"))
         patch.setenv("SLURMTASKS_LOCAL_CPUS", "4")
-        patch.setenv("XDG_CACHE_HOME", str(directory / "cache"))
+        patch.setenv("XDG_CACHE_HOME", str(own_cache))
         patch.setattr(SlurmScheduler, "patience", (0.5, 3.0))  # seconds: these controllers are asked by nobody else
         patch.setattr(GridEngineScheduler, "patience", (0.5, 2.0))
         patch.setattr(GridEngineScheduler, "flush", 2.0)  # seconds: the testbed's qmaster writes its accounting at once
