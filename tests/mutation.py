@@ -135,7 +135,7 @@ def survives(one: Mutant) -> bool:
         Path(made, one.path.relative_to(SOURCES)).write_text(one.source)
         environ = {**os.environ, "PYTHONPATH": made, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": made}
         tests = sorted((ROOT / "tests/unit").glob("test_*.py"), key=lambda test: _rank(test, one))
-        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--timeout=60"]
+        options = ["-x", "-q", "-n", "0", "--timeout=60"]
         argv = [sys.executable, "-m", "pytest", *options, *map(str, tests)]
         try:
             done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, timeout=SECONDS, check=False)

@@ -24,8 +24,8 @@ settings.load_profile("unit")
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keep Hypothesis' tables of characters and constants in pytest's cache: each process would compute them again."""
-    home = Path(config.rootpath, str(config.getini("cache_dir")), "hypothesis")
-    set_hypothesis_home_dir(home)
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        set_hypothesis_home_dir(Path(config.rootpath, str(config.getini("cache_dir")), "hypothesis"))
 
 
 MEMORY = "/dev/shm"  # noqa: S108 - a directory of the system
