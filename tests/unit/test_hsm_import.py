@@ -144,6 +144,19 @@ def test_a_project_becomes_a_sweep_and_a_slurmfile(project: Path) -> None:
     assert slurmfile.load("local", to / "Slurmfile").options.to_json()["time"] == "2"
 
 
+def test_resources_may_be_options_of_slurm_with_colons(project: Path) -> None:
+    config = project / "hsm_config.yaml"
+    old = "default_resources: select=1:ncpus=4:mem=64gb:ngpus=1:place=scatter"
+    new = "default_resources: --nodes=2 --gres=gpu:a100:4 --mem=500m --ntasks-per-node=8"
+    assert old in config.read_text()
+    config.write_text(config.read_text().replace(old, new))
+    made = imported(project, "--output", str(project / "ours"))
+    assert made.exit_code == 0, made.output
+    options = slurmfile.load("hpc", project / "ours" / "Slurmfile").options.to_json()
+    found = {name: options.get(name) for name in ("nodes", "gres", "mem", "ntasks_per_node")}
+    assert found == {"nodes": "2", "gres": "gpu:a100:4", "mem": "500M", "ntasks_per_node": "8"}
+
+
 def test_what_has_no_counterpart_is_named_with_line_and_key(project: Path) -> None:
     shown = imported(project, "--dry-run", "--json")
     assert shown.exit_code == 0, shown.output
