@@ -143,16 +143,19 @@ def test_eight_procedures_of_one_commit_make_one_installation(
     assert found[0][0] == "north"
 
 
-def test_a_failed_installation_ends_the_procedure_with_its_words(
+def test_a_failed_installation_ends_all_procedures_of_its_commit_with_its_words(
     service: ScriptExecutionService, repository: Path
 ) -> None:
     backend = repository / "backend.py"
     backend.write_text(backend.read_text() + "\n\ndef build_wheel(*_):\n    raise RuntimeError('no such antenna')\n")
     commit(repository)
-    procedure = service.prepare(Script.git(str(repository), "scripts/observe.py"))
-    with pytest.raises(ProcedureFailed, match="no such antenna"):
-        procedure.wait("READY", 120)
-    assert states(procedure) == ["CREATING", "IDLE", "PREP_ENV", "FAILED"]
+    script = Script.git(str(repository), "scripts/observe.py")
+    with ThreadPoolExecutor(8) as pool:
+        procedures = list(pool.map(lambda _: service.prepare(script), range(8)))
+    for procedure in procedures:
+        with pytest.raises(ProcedureFailed, match="no such antenna"):
+            procedure.wait("READY", 120)
+        assert states(procedure) == ["CREATING", "IDLE", "PREP_ENV", "FAILED"]
     plain = service.prepare(Script.git(str(repository), "backend.py", environment=False))
     plain.wait("READY", 60)
 

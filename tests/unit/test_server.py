@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from served import READING, TOKEN, Client, served
+from served import CLIENTS, READING, TOKEN, Client, served
 from slurm import JobArray, task
 from slurm.errors import ConfigurationError, SchedulerError
 from slurm.server.overview import JobsOverview
@@ -225,13 +225,21 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize("by", CLIENTS)
 @pytest.mark.parametrize(
     ("method", "path", "sent", "status", "detail"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED]
 )
 def test_what_is_refused_gets_a_problem_document(  # noqa: PLR0917 - a case, and two fixtures
-    client: Client, jobs: JobArray[int], method: str, path: str, sent: dict[str, object], status: int, detail: str
+    by: str,
+    client: Client,
+    jobs: JobArray[int],
+    method: str,
+    path: str,
+    sent: dict[str, object],
+    status: int,
+    detail: str,
 ) -> None:
-    answer = client.ask(method, path, **sent)  # type: ignore[arg-type]
+    answer = CLIENTS[by](client.port).ask(method, path, **sent)  # type: ignore[arg-type]
     assert answer.status == status, answer
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.data["status"], answer.data["type"]) == (status, "about:blank")
