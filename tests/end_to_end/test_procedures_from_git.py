@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from projects import project
+from repositories import commit, git
 from served import client_of, serve
 from slurm import Cluster
 from slurm.environments import building
@@ -38,21 +39,6 @@ from slurm.procedures import (
 from waiting import until
 
 SCRIPT = "import antenna\ndef where(): return [antenna.PLACE, antenna.__file__]\n"
-
-
-def git(repository: Path, *words: str) -> str:
-    """Run git in a repository."""
-    environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-    user = ["-c", "user.name=ann", "-c", "user.email=ann@example.org"]
-    argv = ["git", *user, "-C", str(repository), *words]
-    return subprocess.run(argv, check=True, capture_output=True, text=True, env=environ).stdout.strip()
-
-
-def commit(repository: Path) -> str:
-    """Commit everything, and return the commit."""
-    git(repository, "add", "-A")
-    git(repository, "commit", "--quiet", "-m", "change")
-    return git(repository, "rev-parse", "HEAD")
 
 
 @pytest.fixture
