@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -416,6 +418,25 @@ def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyt
 
 
 # Where it listens, and the tokens.
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """Nagle's algorithm would hold back the second part of each answer until the client acknowledges the first."""
+    found: list[int] = []
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def ask(listening: socket.socket) -> None:
+        async with await asyncio.start_server(answer, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            assert await reader.read() == b""
+            writer.close()
+
+    with listen(Address("127.0.0.1", 0)) as listening:
+        asyncio.run(ask(listening))
+    assert found == [1]
 
 
 def test_tokens_are_kept_in_private_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
