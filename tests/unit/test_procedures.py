@@ -79,6 +79,8 @@ def test_a_summary_has_the_calls_the_times_and_the_limit() -> None:
     assert [call.fn for call in found.script_args] == ["init", "main"]
     assert [when for _, when in found.history.process_states] == [1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 99.0]
     assert (found.ends_at, found.expected) == (603.0, 60)
+    assert repr(found) == "<procedure 3: FAILED (its process ended with status 0), x.py, procedure/1>"
+    assert repr(found.history) == "<history: CREATING, IDLE, LOADING, IDLE, READY, RUNNING, FAILED>"
 
 
 def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path) -> None:
