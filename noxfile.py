@@ -231,6 +231,13 @@ def libraries(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """A client of the server that is not ours: schemathesis, on each route of /openapi.json. Two minutes."""
+    session.install("-e", ".[test]", "schemathesis>=4.32")
+    session.run("pytest", "-n", "0", "tests/clients", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Kill clients, daemons and tasks 500 times: 250 times on local, as often on Slurm. Takes some ten minutes."""
     session.install("-e", ".[test]")

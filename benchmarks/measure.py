@@ -23,6 +23,7 @@ import program_peers  # noqa: E402
 import programs  # noqa: E402
 import records  # noqa: E402
 import runner_start  # noqa: E402
+import server  # noqa: E402
 import spaces  # noqa: E402
 import sweep_peers  # noqa: E402
 import sweeps  # noqa: E402
@@ -90,7 +91,7 @@ def main() -> None:
 
 def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
     local = (import_time, runner_start, programs, program_peers, chunks, pools, records, long_programs)
-    for topic in (*local, spaces, sweeps, adaptive, sweep_peers, tools):
+    for topic in (*local, server, spaces, sweeps, adaptive, sweep_peers, tools):
         if only in (None, topic.__name__):
             yield from topic.rows(settings)
     lacking = missing()

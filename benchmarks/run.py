@@ -23,6 +23,7 @@ PACKAGES = (
     *("click", "yaml", "_yaml"),
     *("paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"),
     *("optuna", "numpy", "colorlog", "packaging", "tqdm"),
+    *("starlette", "uvicorn", "sse_starlette", "anyio", "idna", "h11"),
 )
 DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "paramiko", "submitit")
 

@@ -102,10 +102,42 @@ class Client:
             answer.close()
 
 
+class CurlClient(Client):
+    """Sends its requests by curl."""
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        token: str | None = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Send a request. Of the headers of the answer, only its type is known."""
+        token = self.token if token == "" else token
+        sent = {"Authorization": f"Bearer {token}"} if token else {}
+        sent |= {"Content-Type": "application/json"} if body is not None else {}
+        argv = ["curl", "--silent", "--show-error", "--globoff", "--path-as-is", "--max-time", str(SECONDS)]
+        argv += ["--request", method, "--write-out", "\n%{http_code} %{content_type}"]
+        argv += [
+            word for name, value in (sent | dict(headers or {})).items() for word in ("--header", f"{name}: {value}")
+        ]
+        argv += ["--data-binary", "@-"] if body is not None else []
+        done = subprocess.run([*argv, self.url + path], input=body or b"", capture_output=True, check=False)
+        text, _, last = done.stdout.decode().rpartition("\n")
+        status, _, kind = last.partition(" ")
+        assert status != "000", done.stderr
+        return Answer(int(status), {"Content-Type": kind}, json.loads(text) if "json" in kind and text else text)
+
+
+CLIENTS: Mapping[str, type[Client]] = {"http.client": Client, "curl": CurlClient}
+
+
 @contextmanager
-def serve(*words: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The process, and the lines that it prints first."""
-    argv = [sys.executable, "-m", "slurm", "serve", *words]
+def serve(*words: str, program: tuple[str, ...] = ("-m", "slurm")) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """The process, and the lines that it prints first. `program` are the arguments of Python before the command's."""
+    argv = [sys.executable, *program, "serve", *words]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         try:

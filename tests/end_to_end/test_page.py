@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from browser import CHROMIUM, Page, browser
+from repositories import commit, git
 from served import READING, TOKEN, Client, served
 from slurm import task
 from slurm.server.scripts import ScriptRules
 from slurm.sweeps import Sweep, grid
 from slurm.testing import InlineCluster
+from waiting import until
 
 WAIT = 60.0
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -62,7 +64,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(inline: InlineCluster, sweeps: Path, scripts: Path) -> Iterator[Client]:
-    with served(inline, sweeps=sweeps, rules=ScriptRules((str(scripts),), text=True)) as found:
+    with served(inline, sweeps=sweeps, rules=ScriptRules((str(scripts),), (f"file://{scripts}",), text=True)) as found:
         yield found
 
 
@@ -232,7 +234,7 @@ def button(page: Page, words: str) -> None:
 def fill(page: Page, label: str, words: str) -> None:
     """Write into the field of the dialog with this label, as a person does."""
     labels = "[...document.querySelectorAll('#ask label')]"
-    field = f"{labels}.find(l => l.innerText.startsWith({label!r})).lastElementChild"
+    field = f"{labels}.find(l => l.innerText.startsWith({label!r})).querySelector('input, textarea')"
     typed = "new Event('input', { bubbles: true })"
     page.run(f"(f => {{ f.value = {json.dumps(words)}; f.dispatchEvent({typed}); }})({field})")
 
@@ -294,6 +296,100 @@ def test_a_script_of_an_allowed_folder_is_prepared_by_a_form(
     assert (made["calls"][0]["function"], made["calls"][0]["kwargs"]) == ("init", {"subarray_id": 7})
     client.put(path, state="STOPPED", abort=False)
     page.until("document.querySelector('#state').innerText.includes('STOPPED')")
+    page.press("Escape")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose an option of the dialog."""
+    found = f"[...document.querySelectorAll('#ask label')].find(l => l.innerText.startsWith({label!r}))"
+    changed = "s.dispatchEvent(new Event('change', { bubbles: true }))"
+    page.run(f"(s => {{ s.value = {json.dumps(option)}; {changed}; }})({found}.querySelector('select'))")
+
+
+def test_a_script_of_a_git_repository_is_prepared_by_a_form(
+    page: Page, client: Client, scripts: Path, tmp_path: Path
+) -> None:
+    repository = scripts / "scripting"
+    (repository / "dishes").mkdir(parents=True)
+    (repository / "dishes" / "observe.py").write_text(OBSERVE)
+    (repository / "rest.py").write_text("def main(): pass")
+    git(repository, "init", "--quiet", "-b", "main")
+    first = commit(repository)
+    git(repository, "tag", "v1")
+    (repository / "dishes" / "observe.py").write_text("def main(): pass")
+    commit(repository)
+    page.click("document.getElementById('view-procedures')")
+    page.click("document.getElementById('prepare')")
+    page.until("document.getElementById('ask').open")
+    choose(page, "The script is in", "a git repository")
+    fill(page, "Path of the script", "dishes/observe.py")
+    answer(page, "Prepare")
+    assert page.run("document.querySelectorAll('#ask :invalid').length") > 0, "a repository needs its URL"
+    fill(page, "URL of the repository", "https://example.invalid/other.git")
+    answer(page, "Prepare")
+    page.until("document.querySelector('#ask [role=alert]').innerText.includes('is not allowed')")
+    forget(page, 403)
+    fill(page, "URL of the repository", f"file://{repository}")
+    fill(page, "Branch", "v2")
+    answer(page, "Prepare")
+    page.until("document.querySelector('#ask [role=alert]').innerText.includes(\"has no branch 'v2'\")")
+    forget(page, 422)
+    choose(page, "Branch", "tag")
+    fill(page, "Branch", "v1")
+    fill(page, "Path of its abort", "rest.py")
+    fill(page, "Arguments", "[7]")
+    pictures_of(page, "prepare-git", tmp_path)
+    answer(page, "Prepare")
+    page.until("!document.getElementById('ask').open && document.querySelector('#state')?.innerText.includes('READY')")
+    path = page.run("location.hash").removeprefix("#")
+    made = client.get(path)
+    script = {"kind": "git", "path": "dishes/observe.py", "digest": first, "repository": f"file://{repository}"}
+    assert made["script"].items() >= {**script, "asked": "v1"}.items()
+    assert (made["can_abort"], made["calls"][0]["args"]) == (True, [7])
+    page.until(f"document.querySelector('#panel').innerText.includes({first!r})")
+    client.put(path, state="STOPPED", abort=False)
+    page.until("document.querySelector('#state').innerText.includes('STOPPED')")
+    page.press("Escape")
+
+
+def test_a_slot_is_released_by_a_button(page: Page, client: Client, tmp_path: Path) -> None:
+    script = {"text": OBSERVE, "name": "observe.py"}
+    first, second = (client.post("/procedures", script=script, exclusive="dish") for _ in range(2))
+    page.click("document.getElementById('view-procedures')")
+    page.until(f"document.querySelector('[data-number=\"{second['number']}\"]')?.innerText.includes('READY')")
+    until(lambda: client.get(f"/procedures/{first['number']}")["state"] == "READY")
+    client.put(f"/procedures/{first['number']}", state="RUNNING", kwargs={"sb_id": MARKUP})
+    page.click(f"document.querySelector('[data-number=\"{second['number']}\"]')")
+    page.until("document.querySelector('#state')?.innerText.includes('READY')")
+    start = "{'sb_id': 'sbi-2'}".replace("'", '"')
+
+    def begin() -> None:
+        button(page, "Start…")
+        fill(page, "Arguments", start)
+        answer(page, "Start")
+
+    begin()
+    holder = f"#{first['number']} observe.py"
+    page.until(f"document.getElementById('toast').innerText.includes(\"the slot 'dish' is held by {holder}\")")
+    forget(page, 409)
+    button(page, "Release dish…")
+    pictures_of(page, "release", tmp_path)
+    answer(page, "Back")
+    assert (
+        client.ask(
+            "PUT", f"/procedures/{second['number']}", body=f'{{"state": "RUNNING", "kwargs": {start}}}'.encode()
+        ).status
+        == 409
+    )
+    button(page, "Release dish…")
+    answer(page, "Release")
+    page.until(f"document.getElementById('toast').innerText == 'dish is free now. {holder} had it.'")
+    begin()
+    page.until("document.querySelector('#state').innerText.includes('RUNNING')")
+    for each in (first, second):
+        client.put(f"/procedures/{each['number']}", state="STOPPED")
+    page.until("document.querySelector('#state').innerText.includes('STOPPED')")
+    assert page.run("document.querySelectorAll('#actions button').length") == 0
     page.press("Escape")
 
 

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,36 @@ def test_a_procedure_refuses_what_it_cannot_do(service: ScriptExecutionService) 
     procedure.stop()
     with pytest.raises(CommandRefused, match="the procedure has ended"):
         procedure.value_of(late, 60)
+
+
+def test_a_start_before_it_is_ready_is_refused_by_its_process(service: ScriptExecutionService, tmp_path: Path) -> None:
+    """A client that is not ours need not look at the state first."""
+    gate = tmp_path / "gate"
+    waits = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.02)\n"
+    procedure = service.prepare(Script.text(f"{waits}def main(): pass\n"))
+    procedure.wait("LOADING", 60)
+    with pytest.raises(CommandRefused, match="is LOADING, not READY"):
+        procedure.start()
+    procedure._send({"command": "start", "function": "main", "force": False})
+    until(lambda: refusals(procedure))
+    gate.touch()
+    procedure.wait("READY", 60)
+    assert refusals(procedure) == ["the procedure is LOADING, not READY"]
+
+
+def test_of_clients_that_start_it_at_once_one_does(service: ScriptExecutionService) -> None:
+    procedure = ready(service)
+
+    def start(_: int) -> bool:
+        try:
+            service.procedure(procedure.number).start("listen")
+        except CommandRefused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(start, range(8))) == [False] * 7 + [True]
+    assert [event["function"] for event in procedure.events() if event["event"] == "called"] == ["listen"]
 
 
 def test_bad_input_is_one_error_and_prepares_nothing(service: ScriptExecutionService, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from projects import project
+from repositories import commit, git
 from served import client_of, serve
 from slurm import Cluster
 from slurm.environments import building
@@ -38,21 +39,6 @@ from slurm.procedures import (
 from waiting import until
 
 SCRIPT = "import antenna\ndef where(): return [antenna.PLACE, antenna.__file__]\n"
-
-
-def git(repository: Path, *words: str) -> str:
-    """Run git in a repository."""
-    environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-    user = ["-c", "user.name=ann", "-c", "user.email=ann@example.org"]
-    argv = ["git", *user, "-C", str(repository), *words]
-    return subprocess.run(argv, check=True, capture_output=True, text=True, env=environ).stdout.strip()
-
-
-def commit(repository: Path) -> str:
-    """Commit everything, and return the commit."""
-    git(repository, "add", "-A")
-    git(repository, "commit", "--quiet", "-m", "change")
-    return git(repository, "rev-parse", "HEAD")
 
 
 @pytest.fixture
@@ -143,16 +129,19 @@ def test_eight_procedures_of_one_commit_make_one_installation(
     assert found[0][0] == "north"
 
 
-def test_a_failed_installation_ends_the_procedure_with_its_words(
+def test_a_failed_installation_ends_all_procedures_of_its_commit_with_its_words(
     service: ScriptExecutionService, repository: Path
 ) -> None:
     backend = repository / "backend.py"
     backend.write_text(backend.read_text() + "\n\ndef build_wheel(*_):\n    raise RuntimeError('no such antenna')\n")
     commit(repository)
-    procedure = service.prepare(Script.git(str(repository), "scripts/observe.py"))
-    with pytest.raises(ProcedureFailed, match="no such antenna"):
-        procedure.wait("READY", 120)
-    assert states(procedure) == ["CREATING", "IDLE", "PREP_ENV", "FAILED"]
+    script = Script.git(str(repository), "scripts/observe.py")
+    with ThreadPoolExecutor(8) as pool:
+        procedures = list(pool.map(lambda _: service.prepare(script), range(8)))
+    for procedure in procedures:
+        with pytest.raises(ProcedureFailed, match="no such antenna"):
+            procedure.wait("READY", 120)
+        assert states(procedure) == ["CREATING", "IDLE", "PREP_ENV", "FAILED"]
     plain = service.prepare(Script.git(str(repository), "backend.py", environment=False))
     plain.wait("READY", 60)
 

@@ -231,6 +231,7 @@ def test_an_abort_script_runs_on_a_cluster_that_is_full(slurm_env: SlurmTestbed,
         assert len(others("PENDING")) >= 20 - _CPUS
         assert late.state == "CREATING"
         assert late.job.status().state == "PENDING"
+        assert "Requeue=0" in slurm_env.run("scontrol", "show", "job", str(late.job.job_id)).stdout
         assert late.stop() == "STOPPED"
 
 

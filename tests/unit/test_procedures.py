@@ -11,11 +11,13 @@ import pytest
 
 from slurm.procedures import Script, ScriptExecutionService, states
 from slurm.procedures.event_file import EventFile
+from slurm.procedures.preparing import EarlyEvents, write_record
 from slurm.procedures.states import ProcedureState
 from slurm.protocol.outcomes import Outcome
 from slurm.protocol.procedures import Plan, ProcedureRecord, ScriptRecord, abort_name, is_name
 from slurm.protocol.states import JobState
 from slurm.runner.procedures.events import EventLog
+from slurm.storage.keys import new_key
 from slurm.storage.log_growth import MOST
 from slurm.submission.status import JobStatus
 from slurm.testing import InlineCluster
@@ -77,6 +79,27 @@ def test_a_summary_has_the_calls_the_times_and_the_limit() -> None:
     assert [call.fn for call in found.script_args] == ["init", "main"]
     assert [when for _, when in found.history.process_states] == [1.0, 2.0, 3.0, 4.0, 5.0, 7.0, 99.0]
     assert (found.ends_at, found.expected) == (603.0, 60)
+    assert repr(found) == "<procedure 3: FAILED (its process ended with status 0), x.py, procedure/1>"
+    assert repr(found.history) == "<history: CREATING, IDLE, LOADING, IDLE, READY, RUNNING, FAILED>"
+
+
+def test_a_clock_that_goes_back_changes_no_order(tmp_path: Path) -> None:
+    """The order of states is that of the file; the order of procedures is that of their numbers."""
+    told = [{**event, "time": 1e9 - number} for number, event in enumerate(events("IDLE", "LOADING", "READY"))]
+    found = states.summary(3, RECORD, told, JobStatus(JobState.RUNNING, None, None, None))
+    assert found.state == "READY"
+    assert [str(state) for state in found.history.states] == ["CREATING", "IDLE", "LOADING", "READY"]
+    with InlineCluster(root=tmp_path / "root") as cluster:
+        service = ScriptExecutionService(on=cluster)
+        for created in (3e9, 1.0, 2e9):
+            record = RECORD.replace(key=new_key("procedure"), created=created)
+            EarlyEvents.open(cluster.place, record)
+            write_record(cluster.place, record)
+        assert [(each.id, each.history.process_states[0][1]) for each in service.summarise()] == [
+            (3, 2e9),
+            (2, 1.0),
+            (1, 3e9),
+        ]
 
 
 def test_a_file_of_events_is_read_in_whole_lines_from_any_offset(tmp_path: Path) -> None:

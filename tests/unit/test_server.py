@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from served import READING, TOKEN, Client, served
+from served import CLIENTS, READING, TOKEN, Client, served
 from slurm import JobArray, task
 from slurm.errors import ConfigurationError, SchedulerError
 from slurm.server.overview import JobsOverview
@@ -225,13 +227,21 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize("by", CLIENTS)
 @pytest.mark.parametrize(
     ("method", "path", "sent", "status", "detail"), [case[1:] for case in REFUSED], ids=[c[0] for c in REFUSED]
 )
 def test_what_is_refused_gets_a_problem_document(  # noqa: PLR0917 - a case, and two fixtures
-    client: Client, jobs: JobArray[int], method: str, path: str, sent: dict[str, object], status: int, detail: str
+    by: str,
+    client: Client,
+    jobs: JobArray[int],
+    method: str,
+    path: str,
+    sent: dict[str, object],
+    status: int,
+    detail: str,
 ) -> None:
-    answer = client.ask(method, path, **sent)  # type: ignore[arg-type]
+    answer = CLIENTS[by](client.port).ask(method, path, **sent)  # type: ignore[arg-type]
     assert answer.status == status, answer
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (answer.data["status"], answer.data["type"]) == (status, "about:blank")
@@ -408,6 +418,25 @@ def test_a_cluster_that_does_not_answer_is_told(tmp_path: Path, monkeypatch: pyt
 
 
 # Where it listens, and the tokens.
+
+
+def test_small_answers_are_sent_at_once() -> None:
+    """Nagle's algorithm would hold back the second part of each answer until the client acknowledges the first."""
+    found: list[int] = []
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        found.append(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    async def ask(listening: socket.socket) -> None:
+        async with await asyncio.start_server(answer, sock=listening):
+            reader, writer = await asyncio.open_connection(*listening.getsockname())
+            assert await reader.read() == b""
+            writer.close()
+
+    with listen(Address("127.0.0.1", 0)) as listening:
+        asyncio.run(ask(listening))
+    assert found == [1]
 
 
 def test_tokens_are_kept_in_private_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

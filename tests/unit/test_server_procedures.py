@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from served import READING, Client, served
+from served import CLIENTS, READING, Client, served
 from slurm.procedures import Script, ScriptExecutionService
 from slurm.procedures.preparing import EarlyEvents, write_record
 from slurm.protocol.procedures import Plan, ProcedureRecord
@@ -142,15 +142,18 @@ def test_a_slot_is_released_with_who_and_when(client: Client) -> None:
 
 
 def test_a_stream_that_is_cut_again_and_again_has_each_event_once(client: Client) -> None:
-    report = "from slurm.procedures import procedure\ndef main():\n    for i in range(300): procedure.report(str(i))\n"
+    report = "from slurm.procedures import procedure\ndef main():\n    for i in range(1000): procedure.report(str(i))\n"
     path = prepared(client, {"text": report})
     until(lambda: client.get(path)["state"] == "READY")
     client.put(path, state="RUNNING")
     seen: list[tuple[str, Any]] = []
+    cuts = -1
     while not seen or seen[-1][0] != "end":
         seen += streamed(client, path, after=seen[-1][1]["offset"] if seen else 0, most=20)
+        cuts += 1
+    assert cuts >= 50
     events = [event for name, event in seen if name == "event"]
-    assert [event["text"] for event in events if event["event"] == "report"] == [str(i) for i in range(300)]
+    assert [event["text"] for event in events if event["event"] == "report"] == [str(i) for i in range(1000)]
     assert [event["offset"] for event in events] == sorted({event["offset"] for event in events})
     assert streamed(client, path) == seen
     assert seen[-1][1]["state"] == "COMPLETE"
@@ -407,14 +410,17 @@ REFUSED: list[tuple[str, str, str, dict[str, Any], int, str]] = [
 ]
 
 
+@pytest.mark.parametrize("by", CLIENTS)
 @pytest.mark.parametrize(
     ("method", "path", "sent", "status", "detail"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
 def test_what_is_refused_gets_a_problem_and_prepares_nothing(  # noqa: PLR0917 - a case, and two fixtures
-    client: Client, ready: str, method: str, path: str, sent: dict[str, Any], status: int, detail: str
+    by: str, client: Client, ready: str, method: str, path: str, sent: dict[str, Any], status: int, detail: str
 ) -> None:
     before = client.get("/procedures?limit=1")["procedures"][0]["number"]
-    answer = client.ask(method, path.replace("READY", ready, 1) if path.startswith("READY") else path, **sent)
+    answer = CLIENTS[by](client.port).ask(
+        method, path.replace("READY", ready, 1) if path.startswith("READY") else path, **sent
+    )
     assert answer.status == status, answer
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert detail in answer.data["detail"]

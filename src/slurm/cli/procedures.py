@@ -217,7 +217,8 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
         show_json({**facts_of(summary), "log": found.log_path})
         return
     why = f" ({summary.reason})" if summary.reason else ""
-    rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}"), ("asked for", summary.pending or "-")]
+    rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}")]
+    rows += [("asked for", summary.pending)] if summary.pending else []
     rows += [("limit", _when(summary.ends_at))] if summary.ends_at else []
     rows += [("script", _origin(summary.script)), ("by", summary.by), ("job", summary.key), ("log", found.log_path)]
     rows += [

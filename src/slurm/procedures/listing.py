@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
 
 ABANDONED_SECONDS = 60.0
-"""A procedure that has no job so long after this process saw it first is submitted: its preparer has died."""
+"""A procedure without a job is submitted if its preparer says nothing for so long while this process looks."""
 
 
 class Listing:
@@ -88,9 +88,10 @@ class Listing:
         return {paths[path]: list(states.parse(text[: text.rfind(b"\n") + 1])) for path, text in data.items()}
 
     def _jobs(self, procedures: Sequence[Procedure]) -> dict[int, JobStatus]:
-        """The states of the jobs of procedures, by number. One that was never submitted is left out."""
+        """The states of the jobs of procedures, by number. One that was not queued, as far as is known, is left out."""
         place = self._cluster.place
-        known = {state.key: state for state in place.registry.get_several([each.key for each in procedures])}
+        submissions = place.registry.get_several([each.key for each in procedures])
+        known = {state.key: state for state in submissions if state.submitted or state.refused}
         with_job = [each for each in procedures if each.key in known]
         found = statuses([Part(place, known[each.key], (0,)) for each in with_job])
         return {each.number: status for each, (status,) in zip(with_job, found, strict=True)}
@@ -105,7 +106,16 @@ class Listing:
             self._unsubmitted[number] = now, beat
         elif now - since >= ABANDONED_SECONDS:
             del self._unsubmitted[number]
+            if self._is_queued(procedure.key):
+                return
             directory = f"{place.store.root}/{PROCEDURES}"
             claims = sum(name.startswith(f"{number}.claim-") for name in place.transport.list([directory])[directory])
             if commit(place.transport, directory, {f"{number}.claim-{claims + 1}": os.urandom(8)}):
                 submit(self._cluster, procedure.record, EarlyEvents.open(place, procedure.record))
+
+    def _is_queued(self, key: str) -> bool:
+        """Whether the scheduler has the job of a procedure whose preparer died before it recorded that."""
+        place = self._cluster.place
+        found = place.registry.get_several([key])
+        place.recovery.complete(found)
+        return any(state.submitted or state.refused for state in found)

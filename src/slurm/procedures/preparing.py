@@ -131,17 +131,17 @@ def _submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> No
     call: Arguments = ((record.plan.to_json(),), {})
     settings = Settings(options=Options.parse({**record.options, **OWN_OPTIONS}))
     chain = cluster.chain()
+    project = record.plan.script.project
     try:
-        if record.plan.script.project:
-            early.say(IDLE)
-            early.say(PREP_ENV)
-            with _heartbeat(cluster.place, record):
+        with _heartbeat(cluster.place, record, at_once=project):
+            if project:
+                early.say(IDLE)
+                early.say(PREP_ENV)
                 settings = settings.replace(environment=(environment_of(record.plan.script),))
-                chain.add(record.key, Task(serve, settings), call, record=lambda *_: None)
-            early.built()
-        else:
             chain.add(record.key, Task(serve, settings), call, record=lambda *_: None)
-        chain.submit()
+            if project:
+                early.built()
+            chain.submit()
     except _StoppedEarly as stopped:
         early.say(STOPPED, f"stopped by {stopped}")
     except SlurmError as error:
@@ -204,11 +204,16 @@ class EarlyEvents:
 
 
 @contextlib.contextmanager
-def _heartbeat(place: Place, record: ProcedureRecord) -> Iterator[None]:
-    """Write a new number every few seconds, so that others see that this process lives."""
+def _heartbeat(place: Place, record: ProcedureRecord, *, at_once: bool) -> Iterator[None]:
+    """Write a new number every few seconds, so that others see that this process lives.
+
+    Not `at_once`, nothing is written for what takes no longer than that.
+    """
     ended, directory = threading.Event(), place.store.directory(record.key)
 
     def beat() -> None:
+        if not at_once and ended.wait(_BEAT_SECONDS):
+            return
         for number in itertools.count():
             with contextlib.suppress(TransportError):
                 place.transport.put(directory, {BEAT: f"{sender()} {number}".encode()})

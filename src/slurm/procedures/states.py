@@ -66,6 +66,9 @@ class ProcedureHistory(NamedTuple):
         """The states alone."""
         return [state for state, _ in self.process_states]
 
+    def __repr__(self) -> str:
+        return f"<history: {', '.join(map(str, self.states))}>"
+
 
 class ProcedureInput:
     """The arguments of a function of a script: JSON values."""
@@ -122,6 +125,10 @@ class ProcedureSummary(NamedTuple):
     def state(self) -> ProcedureState:
         """The last state."""
         return self.history.states[-1]
+
+    def __repr__(self) -> str:
+        why = f" ({self.reason})" if self.reason else ""
+        return f"<procedure {self.id}: {self.state}{why}, {self.script.path}, {self.key}>"
 
 
 def summary(

@@ -77,7 +77,9 @@ def listen(address: Address) -> socket.socket:
 
 
 def _bound(family: int, name: Any) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small answers at once only if the protocol is named. Otherwise, each waits 40 ms for an ACK.
+    protocol = 0 if family == socket.AF_UNIX else socket.IPPROTO_TCP
+    listening = socket.socket(family, socket.SOCK_STREAM, protocol)
     try:
         if family != socket.AF_UNIX:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
