@@ -244,11 +244,34 @@ def mutation(session: nox.Session) -> None:
     session.run("python", "tests/mutation.py", *session.posargs)
 
 
+MEASURED_PEERS = {
+    "peers": (
+        "dask-jobqueue>=0.9",
+        "executorlib[cache,cluster]>=1.11",
+        "hydra-core>=1.3.2",
+        "parsl>=2026.1",
+        "signac>=2",
+        "snakemake>=9",
+        "submitit>=1.5",
+    ),
+    "slurm-sdk": ("slurm-sdk>=0.4.6", "paramiko<4"),  # its module has the name of ours; it fails with Paramiko 5
+}
+"""What docs/benchmarks.md compares with, in two environments: the option of benchmarks/run.py, and the packages."""
+
+
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure the budgets in docs/benchmarks.md, all in one run."""
+    """Measure the budgets in docs/benchmarks.md and the other tools, all in one run. Installs 500 MB; an hour."""
     session.install("-e", ".[test]", "submitit>=1.5")
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    options = []
+    for name, packages in MEASURED_PEERS.items():
+        python = Path(".nox", f"benchmarks-{name}", "bin", "python").absolute()
+        session.run("python", "-m", "venv", str(python.parents[1]), silent=True)
+        for package in packages:  # one by one: a tool that cannot be installed becomes a row that says so
+            install = (str(python), "-m", "pip", "install", "--quiet", package)
+            session.run(*install, external=True, success_codes=[0, 1])
+        options += [f"--{name}-python", str(python)]
+    session.run("python", "benchmarks/run.py", *options, *session.posargs)
 
 
 def _python(version: str) -> str | None:
