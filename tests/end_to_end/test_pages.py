@@ -1,7 +1,7 @@
 """Every Python block of the documentation runs, on `local`, on Slurm or over SSH, or its reason is here.
 
-The blocks of a page run as one program, one after another. The pages "Coming from …" and those of plug-ins have tests
-of their own, which also compare what the blocks print.
+The blocks of a page run as one program, one after another, and those of a tutorial for a shell after them. The pages
+"Coming from …" and those of plug-ins have tests of their own, which also compare what the blocks print.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from testbed.sshd import SSHTestbed
 PROJECT = Path(__file__).parents[2]
 DOCS = PROJECT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+SHELL = re.compile(r"^```sh\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 TESTED_ELSEWHERE = ("coming-from/", "how-to/add-a")
 
 
@@ -43,6 +44,7 @@ class Page(NamedTuple):
 
 
 SITE = "its cluster needs what this machine does not have: modules, Conda, a project or a registry"
+NOTEBOOK = ("-m", "IPython", "--colors=NoColor", "program.ipy")
 PAGES = {
     "how-to/commands.md": Page(
         slurm=True,
@@ -63,7 +65,7 @@ PAGES = {
         omitted={3: "a part of a class of the library", 4: "pyuvsim is not installed: `nox -s tools` runs it"},
     ),
     "how-to/grid-engine.md": Page(omitted={0: "needs Grid Engine: `nox -s grid_engine`"}),
-    "how-to/notebooks.md": Page(argv=("-m", "IPython", "--colors=NoColor", "program.ipy")),
+    "how-to/notebooks.md": Page(argv=NOTEBOOK),
     "how-to/parameter-spaces.md": Page(files={"sweep.yaml": "sweep:\n  grid:\n    lr: [0.1, 0.2]\n"}),
     "how-to/pbs.md": Page(omitted={0: "needs PBS"}),
     "how-to/pools.md": Page(
@@ -92,6 +94,8 @@ PAGES = {
             "    return day\n\n\n@task\ndef fit(x: int) -> int:\n    return x"
         }
     ),
+    "tutorials/laptop-to-cluster.md": Page(slurm=True, ssh=True),
+    "tutorials/notebook.md": Page(argv=NOTEBOOK),
     "reference/slurmfile.md": Page(files={"Slurmfile": "default: gpu\nclusters:\n  gpu: {url: slurm}\n"}),
 }
 
@@ -134,9 +138,14 @@ def run(name: str, directory: Path) -> None:
         "SCRATCH": str(directory),
         "PATH": f"{directory / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
-    argv = [sys.executable, *page.argv]
-    done = subprocess.run(argv, cwd=directory, env=environ, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    commands = [[sys.executable, *page.argv]]
+    if name.startswith("tutorials/"):
+        commands.append(["bash", "-ec", "\n".join(SHELL.findall((DOCS / name).read_text()))])
+    for argv in commands:
+        done = subprocess.run(
+            argv, cwd=directory, env=environ, capture_output=True, text=True, timeout=280, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", [name for name in pages() if not PAGES.get(name, Page()).slurm])
