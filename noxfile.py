@@ -251,11 +251,81 @@ def mutation(session: nox.Session) -> None:
     session.run("python", "tests/mutation.py", *session.posargs)
 
 
+MEASURED_PEERS = {
+    "peers": (
+        "dask-jobqueue>=0.9",
+        "executorlib[cache,cluster]>=1.11",
+        "hydra-core>=1.3.2",
+        "parsl>=2026.1",
+        "signac>=2",
+        "snakemake>=9",
+        "submitit>=1.5",
+    ),
+    "slurm-sdk": ("slurm-sdk>=0.4.6", "paramiko<4"),  # its module has the name of ours; it fails with Paramiko 5
+}
+"""What docs/benchmarks.md compares with, in two environments: the option of benchmarks/run.py, and the packages."""
+
+
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure the budgets in docs/benchmarks.md, all in one run."""
+    """Measure the budgets in docs/benchmarks.md and the other tools, all in one run. Installs 500 MB; an hour."""
     session.install("-e", ".[test]", "submitit>=1.5")
-    session.run("python", "benchmarks/run.py", *session.posargs)
+    options = []
+    for name, packages in MEASURED_PEERS.items():
+        python = Path(".nox", f"benchmarks-{name}", "bin", "python").absolute()
+        session.run("python", "-m", "venv", str(python.parents[1]), silent=True)
+        for package in packages:  # one by one: a tool that cannot be installed becomes a row that says so
+            install = (str(python), "-m", "pip", "install", "--quiet", package)
+            session.run(*install, external=True, success_codes=[0, 1])
+        options += [f"--{name}-python", str(python)]
+    session.run("python", "benchmarks/run.py", *options, *session.posargs)
+
+
+MOST_BYTES = {"*.whl": 1_300_000, "*.tar.gz": 3_500_000}
+"""Limits of the release's files. docs/explanation/dependencies.md says what the wheel holds."""
+FIRST_PROGRAM = """\
+import operator, os, sys
+from slurm import Cluster, __version__, task
+with Cluster("local", root=os.path.abspath("jobs")):
+    assert task(operator.mul).map([2, 3], [4, 5]).results(120) == [8, 15]
+print("slurm-tasks", __version__, "works with Python", sys.version.split()[0])
+"""
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build wheel and sdist; install each in an empty environment of each Python here, and run a job outside the tree.
+
+    Arguments name the Pythons to take: `nox -s release -- 3.10 3.13`.
+    """
+    session.install("build", "twine")
+    built = Path("build", "release").absolute()
+    shutil.rmtree(built, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(built))
+    session.run("twine", "check", "--strict", *map(str, built.iterdir()))
+    found = {version: _python(version) for version in session.posargs or PYTHONS}
+    for version in (version for version, python in found.items() if not python):
+        session.warn(f"Python {version} is not installed here: not tested")
+    for pattern, most in MOST_BYTES.items():
+        (file,) = built.glob(pattern)
+        session.log(f"{file.name}: {file.stat().st_size:,} bytes")
+        if file.stat().st_size > most:
+            session.error(f"{file.name} is larger than {most:,} bytes")
+        for python in filter(None, found.values()):
+            _try_release(session, python, file)
+
+
+def _try_release(session: nox.Session, python: str, file: Path) -> None:
+    outside = Path(session.create_tmp()).absolute() / "empty"
+    shutil.rmtree(outside, ignore_errors=True)
+    session.run(python, "-m", "venv", str(outside), external=True, silent=True)
+    own = str(outside / "bin" / "python")
+    session.run(own, "-m", "pip", "install", "--quiet", str(file), external=True)
+    env = {"SLURMTASKS_LOCAL_DIR": str(outside / "local"), "HOME": str(outside), "PYTHONPATH": ""}
+    with session.chdir(outside):
+        session.run(own, "-c", FIRST_PROGRAM, env=env, external=True)
+        for words in (("--version",), ("explain", "JobTimedOut"), ("jobs", "local", "--limit", "1")):
+            session.run(str(outside / "bin" / "slurm"), *words, env=env, external=True, silent=True)
 
 
 def _python(version: str) -> str | None:

@@ -23,7 +23,7 @@ POLL = 0.01
 _PROBE = """\
 #!/bin/sh
 echo {name} >> {log}
-PATH={path} exec {name} "$@"
+PATH="${{PATH%%{directory}:*}}${{PATH#*{directory}:}}" exec {name} "$@"
 """
 COMMANDS = ("sbatch", "squeue", "scontrol", "scancel", "sacct")
 
@@ -82,7 +82,7 @@ def counted(directory: Path) -> Iterator[Path]:
     path = os.environ["PATH"]
     for name in COMMANDS:
         probe = directory / name
-        probe.write_text(_PROBE.format(name=name, log=shlex.quote(str(log)), path=shlex.quote(path)))
+        probe.write_text(_PROBE.format(name=name, log=shlex.quote(str(log)), directory=shlex.quote(str(directory))))
         probe.chmod(0o700)
     os.environ["PATH"] = f"{directory}{os.pathsep}{path}"
     try:

@@ -22,6 +22,7 @@ import pools  # noqa: E402
 import program_peers  # noqa: E402
 import programs  # noqa: E402
 import records  # noqa: E402
+import rest  # noqa: E402
 import runner_start  # noqa: E402
 import server  # noqa: E402
 import spaces  # noqa: E402
@@ -35,33 +36,12 @@ from testbed import missing  # noqa: E402
 from testbed.programs import find_program  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from common import Row
 
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-INTRODUCTION = """\
-# Benchmarks
-
-This page compares the library with its budgets and with other tools. `python benchmarks/run.py --write` measures it.
-
-Times are ratios within one run. The programs that are compared take turns, and each number is the median over all
-turns. slurmctld starts jobs once per second. So the time of one call is a mean with its standard error, over calls at
-evenly spread moments of that second. A missed budget is shown as it was measured. Other tools run with their defaults,
-unless a note below says otherwise.
-"""
-LATER = """\
-A cluster 100 ms away is a relay on this machine that delays each byte by 50 ms, in each direction. slurm-sdk 0.4.6 ran
-with Paramiko 3 there, because it does not connect with Paramiko 5.
-
-dask-jobqueue and parsl have two jobs of four processes here, and executorlib eight jobs of one process. Their other
-settings are the defaults. They keep these processes, so once they run, another call does not go through Slurm's queue.
-With this library, each submission goes through the queue, and a single call waits for the second in which slurmctld
-starts jobs.
-
-A second submission with an unchanged wheel or image builds and sends nothing. `tests/contracts/test_round_trips.py`
-counts its commands.
-"""
+BEGIN, END = "<!-- begin of the table that benchmarks/run.py --write replaces -->", "<!-- end of the table -->"
 
 
 def main() -> None:
@@ -86,13 +66,13 @@ def main() -> None:
         client.stop()
     print(f"\n{_machine()}")
     if arguments.write and not arguments.only:
-        PAGE.write_text("\n".join([INTRODUCTION, *lines, "", _machine(), "", LATER]), encoding="utf-8")
+        _write([*lines, "", _machine()])
 
 
-def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
+def _rows(settings: Settings, only: Sequence[str]) -> Iterator[Row]:
     local = (import_time, runner_start, programs, program_peers, chunks, pools, records, long_programs)
-    for topic in (*local, server, spaces, sweeps, adaptive, sweep_peers, tools):
-        if only in (None, topic.__name__):
+    for topic in (*local, server, spaces, sweeps, adaptive, sweep_peers, tools, rest):
+        if not only or topic.__name__ in only:
             yield from topic.rows(settings)
     lacking = missing()
     if lacking:
@@ -107,8 +87,15 @@ def _rows(settings: Settings, only: str | None) -> Iterator[Row]:
 
     with test_slurm():
         for topic in (slurm_calls, peers, counts, far, cached):
-            if only in (None, topic.__name__):
+            if not only or topic.__name__ in only:
                 yield from topic.rows(settings)
+
+
+def _write(lines: Sequence[str]) -> None:
+    """Replace the table of the page and leave its other text, which tells of single topics and of reasons."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    PAGE.write_text("\n".join([f"{before}{BEGIN}\n", *lines, "", f"{END}{after}"]), encoding="utf-8")
 
 
 def _machine() -> str:
@@ -126,8 +113,10 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks/run.py", description="Measure what the design promises.")
     parser.add_argument("workspace", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="measure less often: a rough table, soon")
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md too")
-    parser.add_argument("--only", metavar="TOPIC", help="the rows of one topic, such as far, which aren't written")
+    parser.add_argument("--write", action="store_true", help="replace the table in docs/benchmarks.md too")
+    parser.add_argument(
+        "--only", metavar="TOPIC", action="append", default=[], help="one topic, such as far; not written"
+    )
     parser.add_argument("--slurm-sdk-python", metavar="PATH", help="a Python that has slurm-sdk, to compare with")
     words = "a Python that has dask-jobqueue, parsl, executorlib, submitit, hydra-core, signac and snakemake"
     parser.add_argument("--peers-python", metavar="PATH", help=words)

@@ -1,8 +1,12 @@
-"""What peers.py and program_peers.py do, done by another tool: run by a Python that has it, without this project."""
+"""What peers.py, lag.py and program_peers.py do, by one tool: run by a Python that has it.
+
+The other tools run without this project. It is one of the tools, too: all are measured by the same program.
+"""
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from contextlib import contextmanager
@@ -14,9 +18,45 @@ if TYPE_CHECKING:
 
     Map = Callable[[Callable[..., object], Sequence[int]], Sequence[object]]
 
+ROUNDS = 5
 PROGRAM = ["bash", "-c", "echo > out"]
 JOBS, PROCESSES = 2, 4
 """How many jobs the tool may have, and how many processes in each: all that the test Slurm has."""
+
+
+@contextmanager
+def elements(folder: str) -> Iterator[Map]:
+    """Arrays of this library: a map has as many elements as the others have processes."""
+    from slurm import Cluster, task  # noqa: PLC0415
+
+    with Cluster("slurm", root=f"{folder}/jobs"):
+
+        def run(function: Callable[..., object], items: Sequence[int]) -> Sequence[object]:
+            chunk = max(1, len(items) // (JOBS * PROCESSES))
+            return task(function).map(items, chunk_size=chunk).results(_AT_MOST)
+
+        yield run
+
+
+@contextmanager
+def pool(folder: str) -> Iterator[Map]:
+    """A pool of this library: as many workers as the others have processes."""
+    from slurm import Cluster, task  # noqa: PLC0415
+
+    with (
+        Cluster("slurm", root=f"{folder}/jobs") as cluster,
+        cluster.pool(workers=JOBS * PROCESSES, cpus_per_task=1, time="10:00") as workers,
+    ):
+        yield lambda function, items: task(function).on(workers).map(items).results(_AT_MOST)
+
+
+@contextmanager
+def submitit(folder: str) -> Iterator[Map]:
+    """AutoExecutor of submitit: a job for each call."""
+    from submitit import AutoExecutor  # noqa: PLC0415
+
+    executor = AutoExecutor(folder, cluster="slurm")
+    yield lambda function, items: [job.result() for job in executor.map_array(function, items)]
 
 
 @contextmanager
@@ -137,7 +177,19 @@ def nothing(_: int) -> None:
     """Do nothing."""
 
 
+def end(seconds: float) -> float:
+    """Take a while; return when it was over."""
+    import time  # noqa: PLC0415 - the function is sent without its module
+
+    time.sleep(seconds)
+    return time.time()
+
+
+_AT_MOST = 300
 TOOLS = {
+    "slurm-tasks": elements,
+    "slurm-tasks-pool": pool,
+    "submitit": submitit,
     "dask-jobqueue": dask,
     "parsl": parsl,
     "executorlib": executorlib,
@@ -148,15 +200,32 @@ TOOLS = {
 
 
 def main(tool: str, folder: str, count: str) -> None:
-    """Print the seconds of a first map with all that it takes to begin, of a second map, and of one more call."""
-    times = []
+    """Print the seconds of a first map with all that it takes to begin, of a second map, and of one more call.
+
+    Also the memory of this process at its most, in megabytes. If `count` is "lag", print instead how long each of
+    some results took from the end of its call until it was here.
+    """
     begin = time.perf_counter()
     with TOOLS[tool](folder) as run:
+        if count == "lag":
+            print(json.dumps(_lags(run)))
+            return
+        times = []
         for items in (range(int(count)), range(int(count)), range(1)):
             run(nothing, items)
             times.append(time.perf_counter() - begin)
             begin = time.perf_counter()
-    print(json.dumps(times))
+    print(json.dumps([*times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+
+
+def _lags(run: Map) -> Sequence[float]:
+    """The seconds from the end of a call until its result is here, for calls of different lengths."""
+    run(nothing, range(1))
+    lags = []
+    for number in range(ROUNDS):
+        (ended,) = run(end, [1 + number * 0.618 % 1])  # type: ignore[list-item] # a part of a second
+        lags.append(time.time() - ended)  # type: ignore[operator]
+    return lags
 
 
 if __name__ == "__main__":

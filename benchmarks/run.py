@@ -1,8 +1,10 @@
 """Measure what the design promises: `python benchmarks/run.py [--quick] [--write]` prints a Markdown table.
 
+`nox -s benchmarks` also installs the other tools, in environments of their own, and names them to this program.
+
 Everything is measured in a fresh virtual environment, which holds this project as it stands, cloudpickle, Paramiko,
-submitit and Optuna if they are installed here, and the two modules in `installed/`: what else this Python has
-doesn't count.
+submitit, Optuna and the server's packages if they are installed here, and the modules in `installed/`: what else this
+Python has doesn't count.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ PACKAGES = (
     *("click", "yaml", "_yaml"),
     *("paramiko", "cryptography", "bcrypt", "nacl", "cffi", "_cffi_backend"),
     *("optuna", "numpy", "colorlog", "packaging", "tqdm"),
-    *("starlette", "uvicorn", "sse_starlette", "anyio", "idna", "h11"),
+    *("starlette", "uvicorn", "sse_starlette", "anyio", "sniffio", "idna", "h11", "exceptiongroup"),
 )
 DISTRIBUTIONS = ("slurm-tasks", "cloudpickle", "paramiko", "submitit")
 

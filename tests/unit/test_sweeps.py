@@ -61,6 +61,12 @@ def test_the_constructor_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_that_was_not_run_has_no_points_yet(tmp_path: Path) -> None:
+    sweep = Sweep(square, points(4), name="planned", directory=tmp_path)
+    with pytest.raises(ConfigurationError, match="'planned' has no points yet"):
+        _ = sweep.points
+
+
 def test_new_points_under_a_known_name_are_an_error_until_they_extend_the_sweep(
     inline: InlineCluster, tmp_path: Path
 ) -> None:

@@ -49,10 +49,13 @@ def write_once(path: Path, data: bytes) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file of a sweep. Raises ProtocolError."""
+    """Read a file of a sweep. Raises ConfigurationError for one that was never run, ProtocolError for a damaged one."""
     try:
         return path.read_bytes()
     except OSError as error:
+        if not path.parent.exists():
+            message = f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes it"
+            raise ConfigurationError(message) from error
         raise ProtocolError(f"cannot read {path}: {error.strerror}: the sweep is damaged") from error
 
 

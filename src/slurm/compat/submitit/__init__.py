@@ -13,20 +13,12 @@ TYPE_CHECKING = False  # as in the package itself
 
 if TYPE_CHECKING:
     from slurm.compat.submitit import helpers as helpers
-    from slurm.compat.submitit.base import Executor
-    from slurm.compat.submitit.debug import DebugExecutor, DebugJob
-    from slurm.compat.submitit.executors import AutoExecutor, LocalExecutor, SlurmExecutor
-    from slurm.compat.submitit.job import Job
+    from slurm.compat.submitit.executors import AutoExecutor, DebugExecutor, Executor, LocalExecutor, SlurmExecutor
+    from slurm.compat.submitit.job import DebugJob, Job
     from slurm.compat.submitit.job_environment import JobEnvironment
 
-_HOMES = {
-    "debug": ("DebugExecutor", "DebugJob"),
-    "base": ("Executor",),
-    "executors": ("AutoExecutor", "LocalExecutor", "SlurmExecutor"),
-    "job": ("Job",),
-    "job_environment": ("JobEnvironment",),
-}
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_HOMES = {"Job": "job", "DebugJob": "job", "JobEnvironment": "job_environment"}
+"""The modules of names; other names are in `executors`."""
 
 __all__ = [
     "AutoExecutor",
@@ -44,10 +36,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name in {"core", "helpers"}:
         return importlib.import_module(f"{__name__}.{name}")
-    if name not in _HOME:
+    if name not in __all__:
         known = ", ".join(__all__)
         message = f"slurm.compat.submitit has no {name!r}: it has {known}. Plug-ins of submitit do not work with it"
         raise AttributeError(message)
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'executors')}"), name)
+    return globals()[name]

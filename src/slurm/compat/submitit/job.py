@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from slurm.compat.submitit.core.utils import FailedJobError, UncompletedJobError
+from slurm.compat.submitit.job_environment import debugged
 from slurm.errors import JobError, ProtocolError, TaskExited, TaskFailed, TransportError
 from slurm.protocol import SCRIPT, stderr_log
 
@@ -195,6 +197,87 @@ class Job(Generic[R]):
             self._native.cancel()
 
 
+class DebugJob(Job[R]):
+    """A call of this process. Its output goes to that of the program. An exception opens pdb on a terminal."""
+
+    __module__ = "slurm.compat.submitit"
+
+    def __init__(self, submission: DelayedSubmission) -> None:
+        super().__init__()
+        self._submission = submission
+        self.cancelled = False
+
+    @property
+    def native(self) -> NoReturn:
+        """Raises AttributeError."""
+        raise AttributeError("a job of the debug executor runs in this process: it has no files and no logs")
+
+    @property
+    def job_id(self) -> str:
+        """An id of its own."""
+        return f"DEBUG_{id(self._submission)}"
+
+    def submission(self) -> DelayedSubmission:
+        """Return the call."""
+        return self._submission
+
+    def results(self) -> list[R]:
+        """Make the call, if it has not been made; return its result. Raises what the function raises."""
+        if self.cancelled:
+            raise UncompletedJobError(f"{self!r} was cancelled")
+        debugged.append(self.job_id)
+        try:
+            return [self._submission.result()]
+        except Exception:  # the user's function
+            if sys.stdin.isatty():
+                import pdb  # noqa: PLC0415, T100 - it is what this executor is for
+
+                pdb.post_mortem()
+            raise
+        finally:
+            debugged.pop()
+
+    def exception(self) -> BaseException | None:  # type: ignore[override]
+        """Make the call; return what the function raises, unchanged."""
+        try:
+            self.results()
+        except UncompletedJobError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's function
+            return error
+        return None
+
+    def wait(self) -> None:
+        """Make the call."""
+        self.results()
+
+    def done(self, force_check: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002 - as in submitit
+        """Make the call, because the program waits for it."""
+        self.results()
+        return True
+
+    @property
+    def state(self) -> str:
+        """DONE, CANCELLED or QUEUED."""
+        return "DONE" if self._submission.done() else "CANCELLED" if self.cancelled else "QUEUED"
+
+    def get_info(self, mode: str = "force") -> dict[str, str]:  # noqa: ARG002 - as in submitit
+        """Return its state."""
+        return {"State": self.state}
+
+    def cancel(self, check: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - as in submitit
+        """Make a later `results()` raise UncompletedJobError."""
+        self.cancelled = True
+
+    def stdout(self) -> None:
+        """None: the output goes to that of the program."""
+
+    stderr = stdout
+
+    def __repr__(self) -> str:
+        return f"DebugJob<job_id={self.job_id}, state={self.state}>"
+
+
 class AsyncJobProxy(Generic[R]):
     """A job for asyncio. Results arrive when they are there; `poll_interval` has no effect."""
 
@@ -205,13 +288,8 @@ class AsyncJobProxy(Generic[R]):
         """Wait for the end."""
         import asyncio  # noqa: PLC0415 - it is slow to import
 
-        finished = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        undo = self.job.native.when_finished(lambda: loop.call_soon_threadsafe(finished.set))
-        try:
-            await finished.wait()
-        finally:
-            undo()
+        if hasattr(self.job, "native"):  # a job of the debug executor runs when its result is asked for
+            await asyncio.gather(self.job.native, return_exceptions=True)
 
     async def result(self, poll_interval: float = 1) -> R:
         """Wait for the result."""

@@ -19,9 +19,19 @@ class JobEnvironment:
     """The ids, ranks and nodes of the current job. Raises RuntimeError outside of a job."""
 
     def __init__(self) -> None:
-        self._context = JobContext(root="", key="", index=0, job_id=debugged[-1]) if debugged else current_job()
+        context = JobContext(root="", key="", index=0, job_id=debugged[-1]) if debugged else current_job()
         on_slurm = "SLURM_CLUSTER_NAME" in os.environ or "SLURMD_NODENAME" in os.environ
         self.cluster = "debug" if debugged else "slurm" if on_slurm else "local"
+        self.job_id = context.job_id or ""  # such as "1234_7"
+        array, _, element = self.job_id.partition("_")
+        self.array_job_id = array if element.isdigit() else None
+        self.array_task_id = element if element.isdigit() else None
+        self.raw_job_id = os.environ.get("SLURM_JOB_ID") or array
+        self.hostname = socket.gethostname()
+        self.hostnames = [host for host in context.hosts if host] or [self.hostname]
+        self.num_nodes, self.num_tasks = len(self.hostnames), context.world_size
+        self.node, self.local_rank, self.global_rank = context.node_rank, context.local_rank, context.rank
+        self._context = context
 
     @staticmethod
     def activated() -> bool:
@@ -30,63 +40,6 @@ class JobEnvironment:
             return bool(debugged or current_job())
         except RuntimeError:
             return False
-
-    @property
-    def job_id(self) -> str:
-        """The scheduler's id, such as "1234_7"."""
-        return self._context.job_id or ""
-
-    @property
-    def raw_job_id(self) -> str:
-        """The id without the number of the element; in an array, SLURM_JOB_ID."""
-        return os.environ.get("SLURM_JOB_ID") or self.job_id.partition("_")[0]
-
-    @property
-    def array_job_id(self) -> str | None:
-        """The id of the array. Each job is an element of one."""
-        array, _, element = self.job_id.partition("_")
-        return array if element.isdigit() else None
-
-    @property
-    def array_task_id(self) -> str | None:
-        """The number of the element in its array."""
-        element = self.job_id.partition("_")[2]
-        return element if element.isdigit() else None
-
-    @property
-    def hostname(self) -> str:
-        """The name of this machine."""
-        return socket.gethostname()
-
-    @property
-    def hostnames(self) -> list[str]:
-        """The names of the job's nodes."""
-        return [host for host in self._context.hosts if host] or [self.hostname]
-
-    @property
-    def num_tasks(self) -> int:
-        """The number of processes that run the call."""
-        return self._context.world_size
-
-    @property
-    def num_nodes(self) -> int:
-        """The number of nodes."""
-        return len(self.hostnames)
-
-    @property
-    def node(self) -> int:
-        """The number of this node."""
-        return self._context.node_rank
-
-    @property
-    def global_rank(self) -> int:
-        """The number of this process."""
-        return self._context.rank
-
-    @property
-    def local_rank(self) -> int:
-        """The number of this process on its node."""
-        return self._context.local_rank
 
     @property
     def folder(self) -> Path:

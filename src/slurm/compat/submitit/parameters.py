@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import OptionError
@@ -31,7 +30,6 @@ _OTHER = {
     "additional_parameters": None,
     "array_parallelism": 256,
     "dependency": None,
-    "num_gpus": None,
     "signal_delay_s": 90,
     "srun_args": None,
     "stderr_to_stdout": False,
@@ -95,20 +93,16 @@ def _unknown(parameter: str, prefix: str) -> str:
     )
 
 
-def checked(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of an executor in its own words. Raises OptionError for an unknown or invalid one."""
+def check(name: str, given: Mapping[str, Any]) -> None:
+    """Raise OptionError for a parameter that an executor does not have."""
     if wrong := sorted(set(given) - VALID[name]):
         raise OptionError(f"Unavailable parameter(s): {wrong}. Valid parameters are {', '.join(sorted(VALID[name]))}")
-    return dict(given)
 
 
 def of_slurm(given: Mapping[str, Any]) -> Translated:
     """Translate parameters of Slurm's executor. Raises OptionError."""
     words = {"time": 5, "nodes": 1, **_OTHER, **given}
     options = {name: words[name] for name in _SAME if words.get(name) is not None}
-    if words["num_gpus"] is not None:
-        warnings.warn("num_gpus is deprecated: use gpus_per_node", stacklevel=2)
-        options["gpus_per_node"] = words["num_gpus"]
     options |= {"max_concurrent": words["array_parallelism"], "separate_stderr": not words["stderr_to_stdout"]}
     tasks = int(options["nodes"]) * int(options.get("ntasks_per_node", 1))
     if not words["use_srun"]:
@@ -130,23 +124,14 @@ def of_local(given: Mapping[str, Any]) -> Translated:
     """Translate parameters of the local executor, which ignores memory and CPUs. Raises OptionError."""
     if given.get("nodes", 1) > 1:
         raise OptionError("LocalExecutor can use only one node. Use nodes=1")
-    tasks = given.get("tasks_per_node", 1)
-    visible = given.get("visible_gpus")
-    gpus = (range(given.get("gpus_per_node", 0)) if visible is None else visible)[: given.get("gpus_per_node", 0)]
-    if len(gpus) < given.get("gpus_per_node", 0):
-        raise OptionError(f"{given['gpus_per_node']} GPUs requested, but visible_gpus has {list(gpus)}")
-    options: dict[str, Any] = {
-        "time": given.get("timeout_min", 2),
-        "separate_stderr": not given.get("stderr_to_stdout"),
-    }
-    options["env"] = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}
-    if tasks > 1:
-        options |= {"ntasks_per_node": tasks, "nodes": 1, "gather": True}
-    if given.get("setup"):
-        options["setup"] = given["setup"]
-    if given.get("name"):
-        options["job_name"] = given["name"]
-    return Translated(options, signal_lead=int(given.get("signal_delay_s", 30)), tasks=tasks)
+    count, visible = given.get("gpus_per_node", 0), given.get("visible_gpus")
+    gpus = (range(count) if visible is None else visible)[:count]
+    if len(gpus) < count:
+        raise OptionError(f"{count} GPUs requested, but visible_gpus has {list(gpus)}")
+    ignored = {"mem_gb", "cpus_per_task", "gpus_per_node", "visible_gpus"}
+    words = {SHARED.get(name, (name,))[0]: value for name, value in given.items() if name not in ignored}
+    found = of_slurm({"time": 2, "signal_delay_s": 30, "array_parallelism": None, **words})
+    return found._replace(options=found.options | {"env": {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))}})
 
 
 def _srun(words: Iterable[str]) -> dict[str, Any]:

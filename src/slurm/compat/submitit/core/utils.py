@@ -8,7 +8,7 @@ from contextlib import contextmanager
 TYPE_CHECKING = False  # a node imports this module
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
     from typing import Any
 
@@ -46,24 +46,6 @@ class DelayedSubmission:
         """Whether the function has returned."""
         return self._done
 
-    def dump(self, filepath: str | Path) -> None:
-        """Pickle this call into a file."""
-        import cloudpickle  # noqa: PLC0415 - few programs use it
-
-        with open(filepath, "wb") as file:
-            cloudpickle.dump(self, file)
-
-    @classmethod
-    def load(cls, filepath: str | Path) -> DelayedSubmission:
-        """Return the call that `dump` has written. Raises TypeError for a file with another object."""
-        import pickle  # noqa: PLC0415 - as above
-
-        with open(filepath, "rb") as file:
-            found = pickle.load(file)  # noqa: S301 - the user's own file
-        if not isinstance(found, cls):
-            raise TypeError(f"{filepath} holds {type(found)}, not a DelayedSubmission")
-        return found
-
 
 class CommandFunction:
     """A command as a function: returns its standard output, stripped. Arguments are appended to the command.
@@ -89,42 +71,31 @@ class CommandFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> str:
         """Run the command and return its standard output."""
         import subprocess  # noqa: PLC0415 - it is slow to import
+        import sys  # noqa: PLC0415
+        from threading import Thread  # noqa: PLC0415
 
         words = [*self.command, *map(str, args), *(f"--{name}={value}" for name, value in kwargs.items())]
         if self.verbose:
             print(f"The command is: {words}", flush=True)
-        with subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.cwd, env=self.env
-        ) as process:
-            output, errors = _read(process, echo=self.verbose)
+        pipe: Any = subprocess.PIPE
+        with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=self.cwd, env=self.env) as process:
+            errors: list[str] = []
+            reader = Thread(target=self._read, args=(process.stderr, errors, sys.stderr))
+            reader.start()
+            output = self._read(process.stdout, [], sys.stdout)
+            reader.join()
         if process.returncode:
-            error = subprocess.CalledProcessError(process.returncode, words, output, errors)
-            raise FailedJobError(errors.strip() or str(error)) from error
-        return output.strip()
+            error = subprocess.CalledProcessError(process.returncode, words, "".join(output), "".join(errors))
+            raise FailedJobError("".join(errors).strip() or str(error)) from error
+        return "".join(output).strip()
 
-
-def _read(process: Any, *, echo: bool) -> Sequence[str]:
-    """Read both streams of a process to their ends, and print their lines as they come if asked."""
-    import sys  # noqa: PLC0415 - as above
-    from threading import Thread  # noqa: PLC0415
-
-    texts: list[list[str]] = [[], []]
-
-    def read(stream: Any, lines: list[str], target: Any) -> None:
+    def _read(self, stream: Any, lines: list[str], target: Any) -> list[str]:
+        """Read a stream to its end, and print its lines as they come if asked."""
         for line in stream:
             lines.append(line)
-            if echo:
+            if self.verbose:
                 print(line, end="", file=target, flush=True)
-
-    readers = [
-        Thread(target=read, args=arguments)
-        for arguments in zip((process.stdout, process.stderr), texts, (sys.stdout, sys.stderr), strict=True)
-    ]
-    for reader in readers:
-        reader.start()
-    for reader in readers:
-        reader.join()
-    return ["".join(lines) for lines in texts]
+        return lines
 
 
 @contextmanager
