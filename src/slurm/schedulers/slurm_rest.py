@@ -71,7 +71,8 @@ class SlurmRestScheduler(SlurmScheduler):
 
     def is_transient(self, message: str) -> bool:
         """Recognize a daemon that is away."""
-        return connection.UNREACHABLE in message or connection.UNANSWERED in message or super().is_transient(message)
+        away = (connection.UNREACHABLE, connection.UNANSWERED, commands.VAGUE)
+        return any(text in message for text in away) or super().is_transient(message)
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """GET job/ID for each id, or jobs."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from slurm.protocol.ranges import numbers
 from slurm.schedulers.marks import has_tag
 from slurm.schedulers.rest import versions
-from slurm.schedulers.rest.connection import REJECTED, TOKEN, Connection, RestError, has_no_accounting
+from slurm.schedulers.rest.connection import ADVICE, REJECTED, TOKEN, Connection, RestError, has_no_accounting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,11 @@ NO_ACCOUNTING = "slurmrestd offers no accounting storage"
 _UNKNOWN_JOB = 2017
 _UNKNOWN_JOB_WORDS = ("Invalid job id specified", "unknown job")
 _ENDED_WORDS = ("already completing or completed", "already finished")
-_UNEXPLAINED, _UNAUTHENTICATED = -1, 1007
+_UNEXPLAINED, _NO_BYTES = -1, "Zero Bytes were transmitted or received"
+_NEVER = "DependencyNeverSatisfied"
+_NO_JOB = 0xFFFFFFF0
+"""An id above all that Slurm assigns."""
+VAGUE = "slurmctld is away, or does not accept the token"
 _SEPARATOR = "\x1f"
 _HEADER = ("ARRAY_JOB_ID", "ARRAY_TASK_ID", "STATE", "NODELIST", "UID", "SUBMIT START", "REASON", "COMMAND", "COMMENT")
 _COLUMNS = ("JobID", "State", "ExitCode", "NodeList", "Reason", "UID", "Submit", "Comment")
@@ -59,23 +63,27 @@ def _submit(rest: Connection, arguments: Sequence[str]) -> None:
         ),
     )
     id_ = answer.json.get("job_id") or (answer.json.get("result") or {}).get("job_id")
-    if answer.errors or not id_:
+    if not id_:
         _explain_refusal(rest, answer)
-    if message := answer.json.get("job_submit_user_msg"):
+    # With an id, an error is a remark, such as that the job is held.
+    if message := answer.json.get("job_submit_user_msg") or answer.words:
         print(message, file=sys.stderr)
     print(id_)
 
 
 def _explain_refusal(rest: Connection, answer: Answer) -> None:
-    """Raise RestError in sbatch's words. Up to v0.0.38, a refused token looks like a plugin that gives no reason."""
-    if _UNEXPLAINED in answer.numbers and len(answer.errors) == 1:
-        ping = rest.call("GET", "ping/")
-        if _UNEXPLAINED in ping.numbers:
-            raise RestError(f"{REJECTED}: slurmctld is away, or does not accept the token: {answer.words}")
+    """Raise RestError in sbatch's words."""
     words = str(answer.errors[0].get("error") or answer.words) if len(answer.errors) == 1 else ""
+    if rest.version < versions.STRUCTURED and _is_vague(answer) and _is_vague(rest.call("DELETE", f"job/{_NO_JOB}")):
+        raise RestError(f"{REJECTED}: slurmctld does not accept the token: {words}. {ADVICE}")
     if words:
         raise RestError(f"slurmrestd v0.0.{rest.version}: Batch job submission failed: {words}")
     raise RestError(f"{REJECTED}: v0.0.{rest.version}: {answer.words or 'no id in the answer'}")
+
+
+def _is_vague(answer: Answer) -> bool:
+    """Whether it is that of a token that slurmctld refuses, up to v0.0.38; also of a connection that is lost."""
+    return _UNEXPLAINED in answer.numbers or _NO_BYTES in answer.words
 
 
 def _environment(options: Mapping[str, str]) -> dict[str, str]:
@@ -102,14 +110,18 @@ def _is_text(text: str) -> bool:
 
 def _query(rest: Connection, ids: Sequence[str]) -> None:
     """Print jobs as squeue does. Arguments: ids; without them, all jobs of the user."""
-    rows = []
-    cluster = ""
+    rows, cluster = [], ""
     for job in _own(rest) if not ids else (job for id_ in ids for job in _jobs(rest, id_)):
         cluster = str(job.get("cluster") or cluster)
         id_, tasks = versions.tasks(job)
         submitted, start = (versions.number(job.get(name)) or 0 for name in ("submit_time", "start_time"))
+        state = versions.state(job.get("job_state"))
+        if rest.version < versions.FIRST_WITH_ELEMENTS and _field(job, "state_reason") == _NEVER and state == "PENDING":
+            # This version cannot ask slurmctld to cancel it.
+            rest.call("DELETE", f"job/{job['job_id']}")
+            state = "CANCELLED"
         rows.append([
-            id_, tasks or "N/A", versions.state(job.get("job_state")), _field(job, "nodes"), str(job.get("user_id")),
+            id_, tasks or "N/A", state, _field(job, "nodes"), str(job.get("user_id")),
             f"{submitted} {start}", _field(job, "state_reason") or "None", _field(job, "command") or "(null)",
             _field(job, "comment"),
         ])  # fmt: skip
@@ -215,7 +227,7 @@ def _is_unknown(answer: Answer) -> bool:
 def _raise_for(rest: Connection, answer: Answer) -> None:
     """Raise RestError for a query that failed. It can be repeated: only words tell that slurmctld was away."""
     if answer.errors:
-        why = " (slurmctld is away, or does not accept the token)" if _UNEXPLAINED in answer.numbers else ""
+        why = f" ({VAGUE})" if _UNEXPLAINED in answer.numbers else ""
         raise RestError(f"slurmrestd v0.0.{rest.version}: {answer.words}{why}")
 
 

@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"[\w.+/=-]+", re.ASCII)
 _OFFERED = re.compile(r'"?/slurm/v0\.0\.(\d+)/')
 _CONNECT_SECONDS, _ANSWER_SECONDS = 10.0, 180.0
 _NOT_AUTHENTICATED, _PROTOCOL_AUTHENTICATION = (401, 511), 1007
-_ADVICE = "Get a new one, for example by `scontrol token lifespan=86400`"
+ADVICE = "Get a new one, for example by `scontrol token lifespan=86400`"
 
 
 class RestError(Exception):
@@ -80,7 +80,7 @@ class Connection:
         self._token = _token()
         if not self._token and not isinstance(self._http, _UnixConnection):
             raise RestError(
-                f"{REJECTED}: slurmrestd at {self.address} needs a token. {_ADVICE}, and write it to a file that only "
+                f"{REJECTED}: slurmrestd at {self.address} needs a token. {ADVICE}, and write it to a file that only "
                 f"you can read; name the file in {TOKEN_FILE}, or by `token_file = …` in {_file()}"
             )
         self.version = 0
@@ -110,7 +110,7 @@ class Connection:
         """Raise RestError if the token was refused. Up to v0.0.38, slurmrestd does not tell a refusal by slurmctld."""
         if answer.status in _NOT_AUTHENTICATED or _PROTOCOL_AUTHENTICATION in answer.numbers:
             given = f"the token in {_setting(TOKEN_FILE, 'token_file') or TOKEN}"
-            whose, advice = (given, _ADVICE) if self._token else ("you without a token", f"Set {TOKEN_FILE} or {TOKEN}")
+            whose, advice = (given, ADVICE) if self._token else ("you without a token", f"Set {TOKEN_FILE} or {TOKEN}")
             raise RestError(f"{REJECTED}: slurmrestd at {self.address} does not accept {whose}. {advice}")
 
     def _send(self, method: str, path: str, data: str | None) -> tuple[int, str]:
@@ -187,11 +187,11 @@ def _token() -> str:
         text = os.environ.get(TOKEN, "").strip()
     text = text.partition("SLURM_JWT=")[2] or text  # as `scontrol token` prints it
     if text and not _TOKEN.fullmatch(text):
-        raise RestError(f"{REJECTED}: {path or TOKEN} does not contain a token: it has other characters. {_ADVICE}")
+        raise RestError(f"{REJECTED}: {path or TOKEN} does not contain a token: it has other characters. {ADVICE}")
     expires = _claims(text).get("exp")
     if isinstance(expires, (int, float)) and expires < time.time():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires))
-        raise RestError(f"{REJECTED}: the token in {path or TOKEN} expired on {when}. {_ADVICE}")
+        raise RestError(f"{REJECTED}: the token in {path or TOKEN} expired on {when}. {ADVICE}")
     return text
 
 
@@ -237,7 +237,8 @@ def survey() -> None:
     print("versions=" + " ".join(f"v0.0.{number}" for number in connection.offered()))
     print(f"version=v0.0.{connection.version}")
     print("release=" + str((meta.get("Slurm") or meta.get("slurm") or {}).get("release", "")))
-    up = any(each.get("ping") == "UP" or each.get("pinged") == "UP" for each in ping.json.get("pings") or [])
+    pings = ping.json.get("pings") or []
+    up = any("UP" in (each.get("ping"), each.get("pinged")) or each.get("responding") is True for each in pings)
     print(f"slurmctld={'up' if up else ping.words or 'down'}")
     accounting = connection.call("GET", "job/1", of="slurmdb")
     print(f"accounting={'no' if has_no_accounting(accounting) else 'yes'}")

@@ -5,7 +5,10 @@ print, and their answers, tests/data/slurmrestd; for v0.0.39, which needs 23.02,
 
 - Up to v0.0.38, fields have the values of sbatch's options: numbers, text, true. v0.0.39 replaced many of them by
   structures, such as {"set": true, "infinite": false, "number": 5}, and lists.
-- slurmrestd of 22.05 dies of the field `argv`, so the script itself has its arguments.
+- slurmrestd of 22.05 dies of the fields `argv` and `batch_features`, so they are not sent before v0.0.39; the script
+  that is sent has the arguments. It reads no signal for the batch script alone,
+  takes `"requeue": false` for true, and forgets the least number of `nodes` in a list. `no_requeue` and text do it.
+- slurmrestd of 20.11 does not know the field `kill_on_invalid_dependency` that its specification has.
 - v0.0.36 has no elements of arrays in URLs, and its DELETE of an array ends only its pending elements.
 """
 
@@ -111,12 +114,8 @@ def _gres(value: str, version: int) -> Any:
 def _shared(value: str, version: int) -> Any:
     """`exclusive`; "none" is an allocation that shares its nodes with no job."""
     if version < STRUCTURED:
-        return value or "true"
+        return value or "exclusive"
     return [value.lower() or "none"]
-
-
-def _nodes(value: str, version: int) -> Any:
-    return [int(number) for number in value.split("-")] if version < STRUCTURED else value
 
 
 def _append(value: str, version: int) -> Any:
@@ -138,7 +137,6 @@ _COMMON: Mapping[str, tuple[str, Shape]] = {
     **_same("account", "array", "comment", "dependency", "distribution", "licenses", "partition", "qos", "reservation"),
     **_same("mail-user", "wckey", "mcs-label"),
     **_same("cpus-per-task", "nice", "sockets-per-node", "threads-per-core", shape=_number),
-    "batch": ("batch_features", _text),
     "bb": ("burst_buffer", _text),
     "begin": ("begin_time", _begin),
     "chdir": ("current_working_directory", _text),
@@ -151,8 +149,7 @@ _COMMON: Mapping[str, tuple[str, Shape]] = {
     "mem": ("memory_per_node", _memory),
     "mem-per-cpu": ("memory_per_cpu", _memory),
     "mincpus": ("minimum_cpus_per_node", _number),
-    "no-requeue": ("requeue", _false),
-    "nodes": ("nodes", _nodes),
+    "nodes": ("nodes", _text),
     "ntasks": ("tasks", _number),
     "ntasks-per-core": ("tasks_per_core", _number),
     "ntasks-per-node": ("tasks_per_node", _number),
@@ -166,13 +163,15 @@ _COMMON: Mapping[str, tuple[str, Shape]] = {
 }
 _OLD = {
     **_COMMON,
-    **_same("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres"),
+    **_same("gpus", "gpus-per-node", "gpus-per-socket", "gpus-per-task", "gres", "signal"),
     "exclusive": ("exclusive", _shared),
+    "no-requeue": ("no_requeue", _true),
 }
 _NEW = {
     **_COMMON,
     **_same("contiguous", "overcommit", "reboot", shape=_true),
     **_same("network", "prefer"),
+    "batch": ("batch_features", _text),
     "cpus-per-gpu": ("cpus_per_tres", _tres),
     "exclude": ("excluded_nodes", _listed),
     "exclusive": ("shared", _shared),
@@ -180,12 +179,14 @@ _NEW = {
     "gpus-per-node": ("tres_per_node", _tres),
     "gpus-per-socket": ("tres_per_socket", _tres),
     "gpus-per-task": ("tres_per_task", _tres),
+    "signal": ("signal", _text),
     "gres": ("tres_per_node", _gres),
     "mem-per-gpu": ("memory_per_tres", _tres),
+    "no-requeue": ("requeue", _false),
     "nodelist": ("required_nodes", _listed),
     "tmp": ("temporary_disk_per_node", lambda value, _: math.ceil(megabytes(value))),
 }
-EXPRESSIBLE = frozenset({*_OLD, *_NEW, "signal"})
+EXPRESSIBLE = frozenset({*_OLD, *_NEW})
 """The options of sbatch that a version has. Others are refused before a request is sent."""
 
 
@@ -199,19 +200,18 @@ def submission(
     fields = _OLD if version < STRUCTURED else _NEW
     job: dict[str, Any] = {}
     for name, value in options.items():
-        if name not in fields and (name != "signal" or version < STRUCTURED):
+        if name not in fields or (version < STRUCTURED and (name, value[:2]) == ("signal", "B:")):
             raise RestError(f"{REJECTED}: v0.0.{version} of slurmrestd has no field for the option --{name}={value}")
-        if name in fields:
-            field, shape = fields[name]
-            job[field] = f"{job[field]},{shape(value, version)}" if field in job else shape(value, version)
+        field, shape = fields[name]
+        job[field] = f"{job[field]},{shape(value, version)}" if field in job else shape(value, version)
     if version < STRUCTURED:
-        if "standard_output" in job and version < FIRST_WITH_ELEMENTS:
+        if version < FIRST_WITH_ELEMENTS:
             job["standard_out"] = job.pop("standard_output")
-        if "dependency" in job:
+        elif "dependency" in job:
             job["kill_on_invalid_dependency"] = True
         return {"script": script, "job": {**job, "environment": dict(environment)}}
-    if "signal" in options:
-        job.update(_warning(options["signal"], version))
+    if "signal" in job:
+        job.update(_warning(job.pop("signal"), version))
     if "dependency" in job:
         job["flags"] = ["KILL_INVALID_DEPENDENCY"]
     variables = [f"{name}={value}" for name, value in environment.items()]
