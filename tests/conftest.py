@@ -160,6 +160,8 @@ def wide_local(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]
 
 GRID_ENGINE = "SLURMTASKS_TEST_GRID_ENGINE"
 """With 1, tests of a `cluster` run on a real Grid Engine only; `nox -s grid_engine` sets it."""
+SLURMREST = "SLURMTASKS_TEST_SLURMREST"
+"""With 1, tests of a `cluster` run by a real slurmrestd only; `nox -s slurmrest` sets it."""
 HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
 ON_EVERY_URL = ("test_calls", "test_errors")
 """The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, on three."""
@@ -170,6 +172,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cluster" in metafunc.fixturenames:
         urls = [*HERE, *(FAR if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_URL else FAR[1:2])]
         urls = ["sge"] if os.environ.get(GRID_ENGINE) == "1" else urls
+        urls = ["slurmrest"] if os.environ.get(SLURMREST) == "1" else urls
         marks = {True: [pytest.mark.slurm], False: []}
         params = [pytest.param(url, marks=marks[url.startswith("slurm")]) for url in urls]
         metafunc.parametrize("cluster", params, indirect=True)
@@ -178,7 +181,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
     """The active cluster of a test that runs on every URL."""
-    if request.param.startswith("slurm"):
+    if request.param == "slurmrest":
+        request.getfixturevalue("slurmrest")
+    elif request.param.startswith("slurm"):
         request.getfixturevalue("slurm_env")
     if request.param == "sge":
         request.getfixturevalue("grid_engine")

@@ -24,6 +24,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "pbs": "slurm.schedulers.pbs:PBSScheduler",
         "sge": "slurm.schedulers.grid_engine:GridEngineScheduler",
         "slurm": "slurm.schedulers.slurm:SlurmScheduler",
+        "slurmrest": "slurm.schedulers.slurm_rest:SlurmRestScheduler",
     },
     "environments": {
         "conda": "slurm.environments.modules:Conda",

@@ -56,7 +56,7 @@ class ClusterURL(NamedTuple):
             )
         if parts["port"] and not 0 < int(parts["port"]) < 1 << 16:
             raise ClusterURLError(f"{text!r}: the port must be a number from 1 to 65535")
-        if bool(parts["transport"]) != bool(parts["host"]):
+        if bool(parts["transport"]) != bool(parts["host"]) and parts["transport"] != "local":
             raise ClusterURLError(f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'")
         scheduler = parts["scheduler"]
         if scheduler == "auto":

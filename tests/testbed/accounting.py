@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,10 @@ class Accounting:
     new_daemon takes a daemon's name, its program, its options and, as `env`, variables of its own.
     """
 
-    def __init__(self, directory: Path, port: int, new_daemon: Callable[..., Daemon]) -> None:
+    def __init__(
+        self, directory: Path, port: int, new_daemon: Callable[..., Daemon], settings: Mapping[str, str]
+    ) -> None:
+        self._settings = dict(settings)
         self._directory = directory
         self._port = port
         self._defaults = f"--defaults-file={directory}/mariadb.cnf"
@@ -82,7 +85,7 @@ innodb-flush-log-at-trx-commit=0
 """
 
     def _slurmdbd_conf(self) -> str:
-        plugins = "".join(f"{key}={value}\n" for key, value in plugin_settings().items())
+        plugins = "".join(f"{key}={value}\n" for key, value in {**plugin_settings(), **self._settings}.items())
         return f"""\
 {plugins}AuthType=auth/none
 CommunicationParameters=NoInAddrAny

@@ -32,6 +32,7 @@ from testbed.programs import (
     without_slurm,
 )
 from testbed.slurm import SlurmTestbed
+from testbed.slurmrest import SlurmRestTestbed, missing_slurmrestd
 from testbed.sshd import SSHTestbed, missing_ssh, without_shell
 
 SAME_IDS = {"FirstJobId": "1"}
@@ -87,6 +88,28 @@ def grid_engine(grid_engine_testbed: GridEngineTestbed, monkeypatch: pytest.Monk
         monkeypatch.setenv(name, value)
     yield grid_engine_testbed
     grid_engine_testbed.cancel_all()
+
+
+@pytest.fixture(scope="session")
+def slurmrest_testbed() -> Iterator[SlurmRestTestbed]:
+    """Give the slurmrestd, and its cluster with accounting, that the whole session shares."""
+    if os.geteuid() != 0:
+        pytest.skip("slurmrestd refuses SlurmUser: only root may run it as another user")
+    _require(missing() or missing_accounting() or missing_slurmrestd())
+    with SlurmRestTestbed(accounting=True) as testbed:
+        yield testbed
+
+
+@pytest.fixture
+def slurmrest(slurmrest_testbed: SlurmRestTestbed, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlurmRestTestbed]:
+    """Point this process at the shared slurmrestd for one test; jobs that it leaves behind are cancelled."""
+    for name in os.environ.keys() - without_slurm(os.environ).keys():
+        monkeypatch.delenv(name)
+    for name, value in slurmrest_testbed.env.items():
+        if name.startswith("SLURMTASKS_"):
+            monkeypatch.setenv(name, value)
+    yield slurmrest_testbed
+    slurmrest_testbed.slurm.cancel_all()
 
 
 @pytest.fixture(params=["openpbs", "torque"])

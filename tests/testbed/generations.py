@@ -24,9 +24,9 @@ from testbed.programs import PLUGINS, slurm_release
 VARIABLE = "SLURMTASKS_TEST_SLURM"
 """Names the release that the tests of a pytest session run on."""
 
-_RECIPE = 1  # count up when _make changes, so that directories made by an earlier version are not used
+_RECIPE = 2  # count up when _make changes, so that directories made by an earlier version are not used
 _INSTALL = "sudo apt-get install --no-install-recommends apt dpkg patchelf debian-archive-keyring"
-_PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurm-wlm-basic-plugins")
+_PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurmrestd", "slurm-wlm-basic-plugins")
 _UNPACKED = ("slurm", "lib", "gcc-", "zlib1g")
 
 
@@ -35,7 +35,7 @@ class Generation:
     """Where Debian has a release of Slurm: the suite, and its packages besides those of every suite."""
 
     suite: str
-    packages: tuple[str, ...] = ("slurm-wlm-mysql-plugin",)
+    packages: tuple[str, ...] = ("slurm-wlm-mysql-plugin", "slurm-wlm-jwt-plugin")
 
 
 GENERATIONS = {

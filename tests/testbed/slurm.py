@@ -56,6 +56,7 @@ class SlurmTestbed:
     the clock of a node's slurmd is wrong.
 
     With accounting sacct answers, by a slurmdbd and a MariaDB of this cluster's own; its clock can't be faster then.
+    database_settings are further lines of slurmdbd.conf.
     name is its ClusterName, node_prefix the letter of its nodes. A second cluster under one slurmdbd is started with
     `beside`, a running testbed that has accounting, and stopped before it: see second_cluster().
     node_command runs another command on the nodes, in a namespace of theirs.
@@ -94,6 +95,7 @@ class SlurmTestbed:
         speedup: float = 1,
         skew: Mapping[str, int] | None = None,
         accounting: bool = False,
+        database_settings: Mapping[str, str] | None = None,
         beside: SlurmTestbed | None = None,
         memory_limits: bool = False,
         node_command: Sequence[str] = (),
@@ -119,6 +121,7 @@ class SlurmTestbed:
         self._speedup = speedup
         self._skew = dict(skew or {})
         self._with_accounting = accounting
+        self._database_settings = dict(database_settings or {})
         self._beside = beside
         self._memory_limits = memory_limits
         self._node_command = tuple(node_command)
@@ -236,12 +239,12 @@ class SlurmTestbed:
         self.conf = self.directory / "slurm.conf"
         self.env = {"SLURM_CONF": str(self.conf), "PATH": search_path()}
         if self._with_accounting:
-            self._accounting = Accounting(self.directory, ports[-1], self._daemon)
+            self._accounting = Accounting(self.directory, ports[-1], self.daemon, self._database_settings)
             self.mariadbd, self.slurmdbd = self._accounting.mariadbd, self._accounting.slurmdbd
         self._write_files()
-        self.slurmctld = self._daemon("slurmctld", "slurmctld", "-D", env=self._clock())
+        self.slurmctld = self.daemon("slurmctld", "slurmctld", "-D", env=self._clock())
         self.slurmd = {
-            name: self._daemon(
+            name: self.daemon(
                 f"slurmd-{name}", "slurmd", "-D", "-N", name, env=self.skewed(name), command=self._node_command
             )
             for name in self._node_names
@@ -318,7 +321,7 @@ class SlurmTestbed:
         assert self._guardian is not None
         self._guardian.ask("own", cgroup=str(cgroup))
 
-    def _daemon(
+    def daemon(
         self,
         name: str,
         program: str,
@@ -326,6 +329,7 @@ class SlurmTestbed:
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
     ) -> Daemon:
+        """Return a daemon, not started, that ends with the cluster."""
         assert self._guardian is not None
         return Daemon(
             name,

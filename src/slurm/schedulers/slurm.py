@@ -67,7 +67,7 @@ class SlurmScheduler(SlurmJobs):
     # Override the defaults of site and user for steps: variables of the setup are exported, and ranks may outlive the
     # first one without a limit.
     launcher = ("srun", "--kill-on-bad-exit=1", "--wait=0", "--export=ALL")
-    needs = ("env", "sbatch", "squeue", "scancel", "scontrol")
+    needs: Sequence[str] = ("env", "sbatch", "squeue", "scancel", "scontrol")
     id_form = "[0-9]+(;[A-Za-z0-9_.-]+)?"  # `sbatch --parsable` prints "12;other" for a job on another cluster
     cluster_suffix = ";*"
     accounting_timeout = 8.0  # sacct hangs for minutes when slurmdbd does

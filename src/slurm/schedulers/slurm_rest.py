@@ -1,0 +1,166 @@
+"""SlurmRestScheduler: Slurm by requests to slurmrestd, where its commands are not installed or not allowed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from slurm.errors import OptionError
+from slurm.protocol import Origin
+from slurm.protocol.boot import BOOT
+from slurm.schedulers import directives
+from slurm.schedulers.base import Failure, ranges
+from slurm.schedulers.rest import commands, connection, versions
+from slurm.schedulers.slurm import SlurmScheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from slurm.options import Options
+    from slurm.protocol import Block
+    from slurm.schedulers.base import Request, Site, Target
+    from slurm.schedulers.survey import Survey
+
+_CLUSTER = re.compile(r"^CLUSTER: ([\w.-]+)$", re.MULTILINE)
+_MAX_ARRAY_SIZE = "SLURMTASKS_SLURMRESTD_MAX_ARRAY_SIZE"
+
+
+class SlurmRestScheduler(SlurmScheduler):
+    """Submits to Slurm and queries it by a program that speaks to slurmrestd; reads its output as that of Slurm."""
+
+    name = "slurmrest"
+    needs = ()
+    id_form = "[0-9]+"
+    cluster_suffix = ""
+    away = (connection.UNREACHABLE,)
+    rejections = (connection.REJECTED,)
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self._program = (site.python, "-c", BOOT, site.runner, commands.__name__)
+
+    def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
+        """None: slurmrestd does not read #SBATCH lines, so the request has all options."""
+        del options, tag, log, block
+        return ()
+
+    def submit_command(self, request: Request) -> Sequence[str]:
+        """Send the options as fields of JSON. Raises OptionError for an option without a field."""
+        words = [
+            *directives.arguments(request.options, tag=request.comment),
+            *directives.array(request.block, request.options),
+        ]
+        given = {"output": request.log, "open-mode": "append"}
+        for name, equals, value in (word.removeprefix("--").partition("=") for word in words):
+            if name not in versions.EXPRESSIBLE:
+                raise OptionError(f"--{name}{equals}{value}: slurmrestd has no field for this option. Remove it")
+            given[name] = value
+        terms = [":".join((kind, *ids)) for kind, ids, _ in request.dependencies]
+        text = {"script": request.script, "arguments": request.arguments, "options": given}
+        return [*self._program, "submit", json.dumps(text), ",".join(terms)]
+
+    def parse_failure(self, message: str) -> Failure:
+        """Classify messages of the program, which quotes slurmctld as sbatch does."""
+        if any(text in message for text in self.away):
+            return Failure.LATER
+        return Failure.REFUSED if any(text in message for text in self.rejections) else super().parse_failure(message)
+
+    def is_transient(self, message: str) -> bool:
+        """Recognize a daemon that is away."""
+        away = (connection.UNREACHABLE, connection.UNANSWERED, commands.VAGUE)
+        return any(text in message for text in away) or super().is_transient(message)
+
+    def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """GET job/ID for each id, or jobs."""
+        return [*self._program, "query", *ids]
+
+    def parse_origin(self, output: str) -> Origin | None:
+        """Read the cluster in the answers."""
+        name = _CLUSTER.search(output)
+        return Origin(cluster=name[1]) if name else None
+
+    def find_command(self, clusters: str) -> Sequence[str]:
+        """GET jobs."""
+        return [*self._program, "find"]
+
+    def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """GET slurmdb's job/ID for each id."""
+        return [*self._program, "history", *ids]
+
+    def accounting_missing(self, message: str) -> bool:
+        """Recognize the program's message."""
+        return commands.NO_ACCOUNTING in message
+
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """DELETE job/ID."""
+        return [*self._program, "cancel", *ids]
+
+    def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
+        """Let `cancel` compare the keys."""
+        names = [f"{id_}{'' if tasks is None else f'_{ranges(tasks)}'}={key}" for id_, tasks, key in targets]
+        return shlex.join(self.cancel_command(names))
+
+    def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
+        """None: from v0.0.40 on, slurmrestd changes arrays only as a whole."""
+        return ()
+
+    def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
+        """None, as `hold_command`."""
+        return ""
+
+    def requeue_command(self, id_: str) -> Sequence[str]:
+        """None: the API has no such request."""
+        return ()
+
+    def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
+        """None: only srun starts a step."""
+        return ()
+
+    def limits_command(self) -> Sequence[str]:
+        """Print the size of arrays from a variable: the API does not tell MaxArraySize."""
+        return ["sh", "-c", f'echo "MaxArraySize=${{{_MAX_ARRAY_SIZE}:-}}"']
+
+    def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
+        """None: a slurmrestd has one cluster."""
+        return ()
+
+    def submit_limits_command(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def queued_command(self) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
+        """None."""
+        return ()
+
+    def line_command(self, *, cluster: str = "") -> Sequence[str]:
+        """None."""
+        return ()
+
+    def survey_script(self) -> str:
+        """Run the part of the program that needs nothing else of this package."""
+        return shlex.join([self.site.python, "-c", _source()])
+
+    def parse_survey(self, output: str) -> Survey:
+        """Parse lines "name=value"."""
+        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+
+        facts = dict(line.split("=", 1) for line in output.splitlines() if "=" in line)
+        if facts.get("slurmctld") != "up":
+            return Survey(version="", trouble=facts.get("slurmctld") or output.strip() or "no answer")
+        via = f"slurmrestd {facts['version']} at {facts['address']}, which offers {facts['versions']}"
+        return Survey(version=f"{facts['release']} by {via}", accounting=facts.get("accounting") == "yes")
+
+
+def _source() -> str:
+    """The text of the module `connection`, as a program."""
+    loader = sys.modules[connection.__name__].__loader__
+    data: bytes = loader.get_data(os.path.abspath(connection.__file__))  # type: ignore[union-attr]
+    return data.decode()
