@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pickle
 import sys
@@ -136,6 +137,7 @@ def test_the_debug_executor_calls_here_when_it_is_asked(tmp_path: Path) -> None:
     with executor.batch():
         later = [executor.submit(pow, 2, 3)]
     assert [job.result() for job in submitit.helpers.as_completed([*later, job])] == [8, None]
+    assert asyncio.run(executor.submit(pow, 2, 4).awaitable().result()) == 16
     failed, cancelled = executor.map_array(int, ["x", "1"])
     assert isinstance(failed.exception(), ValueError)
     cancelled.cancel()
