@@ -288,7 +288,7 @@ class AsyncJobProxy(Generic[R]):
         """Wait for the end."""
         import asyncio  # noqa: PLC0415 - it is slow to import
 
-        if hasattr(self.job, "native"):  # a job of the debug executor runs when its result is asked for
+        if not isinstance(self.job, DebugJob):  # a job of the debug executor runs when its result is asked for
             await asyncio.gather(self.job.native, return_exceptions=True)
 
     async def result(self, poll_interval: float = 1) -> R:
