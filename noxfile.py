@@ -141,6 +141,16 @@ def generations(session: nox.Session) -> None:
         )
 
 
+@nox.session
+def everywhere(session: nox.Session) -> None:
+    """All tests on each release of Slurm that Debian has, or the tests that the arguments name."""
+    session.install("-e", ".[test,examples]")
+    for release in ("20.11", "22.05", "24.11", "26.05"):
+        session.log(f"Slurm {release}")
+        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
+        session.run("pytest", *session.posargs, env=env)
+
+
 TESTS_ON_GRID_ENGINE = (
     "tests/grid_engine",
     *_of(

@@ -14,6 +14,7 @@ from slurm.schedulers.local import LocalScheduler
 from slurm.schedulers.local_queue import wire
 from slurm.schedulers.pbs import PBSScheduler
 from slurm.schedulers.slurm import SlurmScheduler
+from slurm.schedulers.slurm_rest import SlurmRestScheduler
 from slurm.storage.runner_zip import bundle
 from slurm.testing.contracts import KEY, RunningSchedulerContract, SchedulerCommandsContract, SchedulerSamples
 from slurm.transports.local import LocalTransport
@@ -127,6 +128,19 @@ class TestSlurmCommands(SchedulerCommandsContract):
         unknown_state_output=_SQUEUE.replace("RUNNING", "PONDERING"),
         refusal="sbatch: error: Batch job submission failed: Invalid partition name specified\n",
         unknown_id_message="slurm_load_jobs error: Invalid job id specified\n",
+    )
+
+
+class TestSlurmRestCommands(SchedulerCommandsContract):
+    scheduler_class = SlurmRestScheduler
+    samples = SchedulerSamples(
+        id="42",
+        submit_output="42\n",
+        status_output=_SQUEUE,
+        states=_STATES,
+        unknown_state_output=_SQUEUE.replace("RUNNING", "PONDERING"),
+        refusal="slurmrestd v0.0.38: Batch job submission failed: Invalid partition name specified\n",
+        unknown_id_message="",
     )
 
 

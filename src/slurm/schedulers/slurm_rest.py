@@ -13,7 +13,7 @@ from slurm.errors import OptionError
 from slurm.protocol import Origin
 from slurm.protocol.boot import BOOT
 from slurm.schedulers import directives
-from slurm.schedulers.base import Failure, ranges
+from slurm.schedulers.base import Failure, Scheduler, ranges
 from slurm.schedulers.rest import commands, connection, versions
 from slurm.schedulers.slurm import SlurmScheduler
 
@@ -38,6 +38,13 @@ class SlurmRestScheduler(SlurmScheduler):
     cluster_suffix = ""
     away = (connection.UNREACHABLE,)
     rejections = (connection.REJECTED,)
+
+    # The API has no such requests; from v0.0.40 on, it changes arrays only as a whole. A slurmrestd has one cluster.
+    hold_command, hold_script = Scheduler.hold_command, Scheduler.hold_script
+    requeue_command, inside_command = Scheduler.requeue_command, Scheduler.inside_command
+    submit_limits_command, queued_command = Scheduler.submit_limits_command, Scheduler.queued_command
+    offers_command, line_command = Scheduler.offers_command, Scheduler.line_command
+    parse_clusters = Scheduler.parse_clusters
 
     def __init__(self, site: Site) -> None:
         super().__init__(site)
@@ -104,45 +111,9 @@ class SlurmRestScheduler(SlurmScheduler):
         names = [f"{id_}{'' if tasks is None else f'_{ranges(tasks)}'}={key}" for id_, tasks, key in targets]
         return shlex.join(self.cancel_command(names))
 
-    def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
-        """None: from v0.0.40 on, slurmrestd changes arrays only as a whole."""
-        return ()
-
-    def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
-        """None, as `hold_command`."""
-        return ""
-
-    def requeue_command(self, id_: str) -> Sequence[str]:
-        """None: the API has no such request."""
-        return ()
-
-    def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
-        """None: only srun starts a step."""
-        return ()
-
     def limits_command(self) -> Sequence[str]:
         """Print the size of arrays from a variable: the API does not tell MaxArraySize."""
         return ["sh", "-c", f'echo "MaxArraySize=${{{_MAX_ARRAY_SIZE}:-}}"']
-
-    def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
-        """None: a slurmrestd has one cluster."""
-        return ()
-
-    def submit_limits_command(self) -> Sequence[str]:
-        """None."""
-        return ()
-
-    def queued_command(self) -> Sequence[str]:
-        """None."""
-        return ()
-
-    def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
-        """None."""
-        return ()
-
-    def line_command(self, *, cluster: str = "") -> Sequence[str]:
-        """None."""
-        return ()
 
     def survey_script(self) -> str:
         """Run the part of the program that needs nothing else of this package."""

@@ -59,8 +59,14 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
     *(f"{package.partition('.')[2].replace('.', '/')}/" for package in PACKAGES),
-    *("cli/", "doctor/", "pools/", "server/"),
-    *("clusters/chain.py", "clusters/environment_cleanup.py", "clusters/list_environments.sh", "clusters/pool.py"),
+    *("cli/", "doctor/", "pools/", "server/", "schedulers/survey.", "options/types.py"),
+    *(
+        "clusters/chain.py",
+        "clusters/environment_cleanup.py",
+        "clusters/list_environments.sh",
+        "clusters/list_space.sh",
+        "clusters/pool.py",
+    ),
     *("clusters/remove_", "views/notebook.py"),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
     *("clusters/joblib_backend.py", "jobs/replay.py", "jobs/selection.py", "transports/stream.py"),

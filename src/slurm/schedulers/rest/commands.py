@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NO_ACCOUNTING = "slurmrestd offers no accounting storage"
 _UNKNOWN_JOB = 2017
-_UNKNOWN_JOB_WORDS = ("Invalid job id specified", "unknown job")
+_UNKNOWN_JOB_WORDS = ("Invalid job id specified", "unknown job", "Nothing found")
 _ENDED_WORDS = ("already completing or completed", "already finished")
 _UNEXPLAINED, _NO_BYTES = -1, "Zero Bytes were transmitted or received"
 _NEVER = "DependencyNeverSatisfied"
@@ -148,6 +148,8 @@ def _history(rest: Connection, ids: Sequence[str]) -> None:
     rows = []
     for id_ in ids:
         answer = rest.call("GET", f"job/{id_}", of="slurmdb")
+        if rest.version < versions.FIRST_WITH_ELEMENTS:
+            raise RestError(f"{NO_ACCOUNTING} that tells states: v0.0.{rest.version} has reasons in their place")
         if has_no_accounting(answer):
             raise RestError(f"{NO_ACCOUNTING}: {answer.words}")
         if answer.errors and not answer.json.get("jobs"):

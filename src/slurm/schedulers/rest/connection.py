@@ -150,7 +150,7 @@ class _UnixConnection(http.client.HTTPConnection):
         try:
             self.sock.settimeout(self.timeout)
             self.sock.connect(self._path)
-        except BaseException:
+        except OSError:
             self.close()
             raise
 

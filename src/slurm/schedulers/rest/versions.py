@@ -8,7 +8,8 @@ print, and their answers, tests/data/slurmrestd; for v0.0.39, which needs 23.02,
 - slurmrestd of 22.05 dies of the fields `argv` and `batch_features`, so they are not sent before v0.0.39; the script
   that is sent has the arguments. It reads no signal for the batch script alone,
   takes `"requeue": false` for true, and forgets the least number of `nodes` in a list. `no_requeue` and text do it.
-- slurmrestd of 20.11 does not know the field `kill_on_invalid_dependency` that its specification has.
+- slurmrestd of 20.11 has a reason where the state of a job of the accounting belongs, and does not know the
+  field `kill_on_invalid_dependency` that its specification has.
 - v0.0.36 has no elements of arrays in URLs, and its DELETE of an array ends only its pending elements.
 """
 
@@ -32,40 +33,21 @@ STRUCTURED, FIRST_WITH_ELEMENTS = 39, 37
 _SLASHES = 40
 """The first version whose Slurm has "gres/gpu:1" in place of "gres:gpu:1"."""
 _INFINITE = 0xFFFFFFFF
-_UNITS = {"": 1, "second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
-_MAIL = {
-    "INVALID_DEPEND": "INVALID_DEPENDENCY",
-    "TIME_LIMIT": "TIME=100%",
-    "TIME_LIMIT_90": "TIME=90%",
-    "TIME_LIMIT_80": "TIME=80%",
-    "TIME_LIMIT_50": "TIME=50%",
-}
+_UNITS = {"": 1, "minute": 60, "hour": 3600, "day": 86400}
+_MAIL = {"INVALID_DEPEND": "INVALID_DEPENDENCY", "TIME_LIMIT": "TIME=100%"}
 _ALL_MAIL = ("BEGIN", "END", "FAIL", "REQUEUE", "STAGE_OUT", "INVALID_DEPENDENCY")
 
 
-def _text(value: str, version: int) -> Any:
-    del version
+def _text(value: str, _: int) -> Any:
     return value
 
 
-def _number(value: str, version: int) -> Any:
-    del version
+def _number(value: str, _: int) -> Any:
     return int(value)
 
 
-def _true(value: str, version: int) -> Any:
-    del value, version
+def _true(*_: object) -> Any:
     return True
-
-
-def _false(value: str, version: int) -> Any:
-    del value, version
-    return False
-
-
-def _listed(value: str, version: int) -> Any:
-    del version
-    return value.split(",")
 
 
 def _structured(number: int | None, version: int) -> Any:
@@ -88,7 +70,7 @@ def _moment(value: str, version: int) -> Any:
     """A time in the zone of this machine. Up to v0.0.38, Slurm reads the text."""
     if version < STRUCTURED:
         return value
-    relative = re.fullmatch(r"now(?:\+(\d+)(second|minute|hour|day|week|)s?)?", value)
+    relative = re.fullmatch(r"now(?:\+(\d+)(minute|hour|day|)s?)?", value)
     if relative:
         return int(time.time()) + int(relative[1] or 0) * _UNITS[relative[2] or ""]
     try:
@@ -102,13 +84,13 @@ def _begin(value: str, version: int) -> Any:
     return moment if version <= STRUCTURED else _structured(moment, version)
 
 
-def _tres(value: str, version: int) -> Any:
-    """GPUs, such as "2" or "a100:2", as trackable resources."""
-    return f"gres{'/' if version >= _SLASHES else ':'}gpu:{value}"
-
-
 def _gres(value: str, version: int) -> Any:
     return ",".join(f"gres{'/' if version >= _SLASHES else ':'}{each}" for each in value.split(","))
+
+
+def _tres(value: str, version: int) -> Any:
+    """GPUs, such as "2" or "a100:2", as trackable resources."""
+    return _gres(f"gpu:{value}", version)
 
 
 def _shared(value: str, version: int) -> Any:
@@ -126,7 +108,11 @@ def _mail(value: str, version: int) -> Any:
     if version < STRUCTURED:
         return value
     words = [word for word in value.upper().split(",") if word != "NONE"]
-    return [each for word in words for each in (_ALL_MAIL if word == "ALL" else (_MAIL.get(word, word),))]
+    return [
+        each
+        for word in words
+        for each in (_ALL_MAIL if word == "ALL" else (_MAIL.get(word, re.sub(r"TIME_LIMIT_(\d+)", r"TIME=\1%", word)),))
+    ]
 
 
 def _same(*names: str, shape: Shape = _text) -> dict[str, tuple[str, Shape]]:
@@ -173,7 +159,7 @@ _NEW = {
     **_same("network", "prefer"),
     "batch": ("batch_features", _text),
     "cpus-per-gpu": ("cpus_per_tres", _tres),
-    "exclude": ("excluded_nodes", _listed),
+    "exclude": ("excluded_nodes", lambda value, _: value.split(",")),
     "exclusive": ("shared", _shared),
     "gpus": ("tres_per_job", _tres),
     "gpus-per-node": ("tres_per_node", _tres),
@@ -182,8 +168,8 @@ _NEW = {
     "signal": ("signal", _text),
     "gres": ("tres_per_node", _gres),
     "mem-per-gpu": ("memory_per_tres", _tres),
-    "no-requeue": ("requeue", _false),
-    "nodelist": ("required_nodes", _listed),
+    "no-requeue": ("requeue", lambda *_: False),
+    "nodelist": ("required_nodes", lambda value, _: value.split(",")),
     "tmp": ("temporary_disk_per_node", lambda value, _: math.ceil(megabytes(value))),
 }
 EXPRESSIBLE = frozenset({*_OLD, *_NEW})
