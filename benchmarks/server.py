@@ -16,11 +16,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+import noop_task
 from common import judged, unmeasured
 
+from browser import CHROMIUM, browser
 from slurm import Cluster
 from slurm.procedures import Script, ScriptExecutionService
 from slurm.protocol.procedures import PROCEDURES, Plan, ProcedureRecord
+from slurm.testing import InlineCluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from common import Row, Settings
 
 FEW, MANY, REQUESTS, MESSAGES, STARTS = 1000, 10_000, 200, 30, 9
-_CPU, _MEGABYTES, _SHOW, _LIST, _POST, _READY, _TAKEN, _SENT = 250, 60, 5, 50, 100, 1000, 200, 300
+_CPU, _MEGABYTES, _SHOW, _LIST, _POST, _READY, _TAKEN, _SENT, _PAINT = 250, 60, 5, 50, 100, 1000, 200, 300, 300
 """The budgets: MB, and milliseconds."""
 _STATES = ("IDLE", "LOADING", "IDLE", "READY", "RUNNING", "READY", "COMPLETE")
 _LISTENS = """
@@ -59,6 +62,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         client.wait()
         what = f"GET of the newest 100 of {MANY:,} procedures that have ended"
         yield _timed(client, "/procedures?limit=100", what, _LIST)
+    yield _of_page()
 
 
 def _of_start(root: Path) -> Row:
@@ -114,6 +118,28 @@ def _of_life(client: _Client) -> Iterator[Row]:
     yield _judged(f"POST of a message, until the script has it: the median of {MESSAGES}", median(taken), _TAKEN)
     sent = median(there - told for told, there in list(arrived.values())[:MESSAGES])
     yield _judged("an event, until a client of its stream has it: the same", sent, _SENT)
+
+
+def _of_page() -> Row:
+    what, budget = f"the page's first paint, with {FEW:,} submissions: the median of {STARTS}", f"≤ {_PAINT} ms"
+    if CHROMIUM is None:
+        return unmeasured(what, "there is no Chromium", budget)
+    from served import TOKEN, served  # noqa: PLC0415 - the extra is installed
+
+    with InlineCluster() as cluster, cluster.queue.held():
+        jobs = [noop_task.nothing() for _ in range(FEW)]
+        with served(cluster) as client, browser() as page:
+            client.get("/overview")
+            times = []
+            for _ in range(STARTS):
+                page.open("about:blank")
+                page.open(f"{client.url}/#{TOKEN}")
+                page.until("document.querySelectorAll('.row').length >= 100")
+                page.until("performance.getEntriesByName('first-contentful-paint').length")
+                times.append(page.run("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
+        for job in jobs:
+            job.cancel()
+    return _judged(what, median(times) / 1000, _PAINT)
 
 
 def _timed(client: _Client, path: str, what: str, budget: int) -> Row:
