@@ -15,6 +15,7 @@ import pytest
 
 from slurm import Cluster, JobArray, JobState, task
 from slurm.errors import PoolEnded, PoolError
+from slurm.views.status import progress, statuses
 from waiting import until
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def test_a_pool_grows_from_nothing_shrinks_and_grows_again(place: Cluster, tmp_p
         until(pool.jobs.done)
         before = len(pool.jobs)
         assert sum(pool.jobs.results()) == 5005
+        part = pool.jobs.part
+        assert sum(event.done for event in progress(part, statuses([part])[0], ended=True).values()) == 5005
         assert square.on(pool)(4).result(SOON) == 16
         assert len(pool.jobs) == before + 1
         other = Cluster(str(place.url)).job(pool.key)

@@ -154,10 +154,10 @@ class _Report:
         self._job = job
         self._at, self._made, self._last = 0.0, 0, (-1, (0, 0), 0)
 
-    def update(self, *, made: int, workers: tuple[int, int], written: int) -> None:
-        """Report it, if it has changed, and not too often."""
+    def update(self, *, made: int, workers: tuple[int, int], written: int, at_end: bool = False) -> None:
+        """Report it, if it has changed, and not too often but at the end."""
         now, facts = time.monotonic(), (made, workers, written)
-        if facts == self._last or now - self._at < _REPORT_SECONDS:
+        if facts == self._last or (now - self._at < _REPORT_SECONDS and not at_end):
             return
         rate = (made - self._made) / (now - self._at) if self._at else 0.0
         self._at, self._made, self._last = now, made, facts
@@ -208,8 +208,12 @@ class _Element:
             for client, frame in self._workers.answers(pause):
                 self._clients[client].answer(frame)
                 pause = shortest
-            written = sum(client.written for client in self._clients)
-            self._report.update(made=self._workers.made, workers=self._workers.counts, written=written)
+            self._tell()
+        self._tell(at_end=True)
+
+    def _tell(self, *, at_end: bool = False) -> None:
+        written = sum(client.written for client in self._clients)
+        self._report.update(made=self._workers.made, workers=self._workers.counts, written=written, at_end=at_end)
 
     def _write(self) -> bool:
         return sum(client.write() for client in self._clients) == len(self._clients)
