@@ -61,6 +61,13 @@ def mark(place: Path, number: int, seconds: float = 0.2) -> int:
 
 
 @task
+def wait_for(number: int, until_there: Path) -> int:
+    while not until_there.exists():
+        time.sleep(0.02)
+    return number
+
+
+@task
 def negative(number: int) -> int:
     return -number
 
@@ -78,6 +85,21 @@ def test_map_over_the_submit_limit_is_queued_as_room_frees(
     assert array[19].logs() == ""
     assert after.results(200) == [-number for number in range(20)]
     assert slurm.command_counts()["limits"] <= 2
+
+
+def test_a_pool_tells_why_it_cannot_grow_and_goes_on_with_what_it_has(
+    slurm: Cluster, limited: SlurmTestbed, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with slurm.pool(workers=(MOST, MOST + 4), time="10:00", mem="1M") as pool:
+        assert len(pool.jobs) == MOST
+        calls = wait_for.on(pool).map(range(MOST + 4), until_there=tmp_path / "end")
+        until(lambda: "of the pool cannot be queued: " in caplog.text)
+        assert "AssocMaxSubmitJobLimit" in caplog.text
+        assert "AssocMaxSubmitJobLimit" in str(calls[-1].status().reason)
+        assert len(pool.jobs) == MOST
+        (tmp_path / "end").touch()
+        assert calls.results(200) == list(range(MOST + 4))
+    until(pool.jobs.done)
 
 
 def test_deferred_elements_are_queued_without_a_client(

@@ -26,7 +26,9 @@ def answered(directory: Path, element: int, *numbers: int) -> Path:
 
 def answers_in(directory: Path, elements: int) -> Answers:
     """The answers of so many elements in a client's directory."""
-    return Answers(LocalTransport(), PoolFiles(), directory=str(directory), elements=elements, wake=lambda: None)
+    answers = Answers(LocalTransport(), PoolFiles(), directory=str(directory), wake=lambda: None)
+    answers.add_elements(range(elements))
+    return answers
 
 
 @pytest.mark.parametrize("missing", [True, False])

@@ -13,6 +13,7 @@ from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.facts import all_facts_of, pool_text
+from slurm.pools.at_rest import at_rest
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
 from slurm.views.status import statuses
@@ -32,7 +33,9 @@ _FAILURES = 5
 @json_option
 def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
-    facts = all_facts_of(job_of(key, cluster))
+    job = job_of(key, cluster)
+    facts = all_facts_of(job)
+    facts |= {"pool": pool} if "pool" not in facts and (pool := at_rest(job.part.place, job.part.state)) else {}
     if as_json:
         show_json(facts)
     else:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slurm.callbacks.base import Callback
     from slurm.clusters.batch import Batch
     from slurm.clusters.chain import Chain
-    from slurm.clusters.pool import Duration, Pool
+    from slurm.clusters.pool import Duration, Pool, Workers
     from slurm.environments.base import Environment
     from slurm.jobs.executor import ClusterExecutor
     from slurm.jobs.job import Job, JobArray
@@ -279,11 +279,12 @@ class Cluster(KnownAttributes):
 
     @ends_at_the_caller
     def pool(
-        self, key: str | None = None, *, nodes: int = 1, workers: int = 1, idle: Duration = "5:00", **options: Any
+        self, key: str | None = None, *, nodes: int = 1, workers: Workers = 1, idle: Duration = "5:00", **options: Any
     ) -> Pool:
         """Start `nodes` elements of `workers` processes for `task.on(pool)(3)`, or join the pool with this key.
 
-        An element ends after `idle` without a call. The options are those of a task. Experimental. Raises PoolError.
+        With `workers=(0, 64)`, the least and the most, elements are added while calls wait. An element ends after
+        `idle` without a call. The options are those of a task. Experimental. Raises OptionError and PoolError.
         """
         from slurm.clusters.pool import pool
 

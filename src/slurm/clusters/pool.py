@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar, Union
 
 from slurm.callbacks.base import NODE_HOOKS, SUBMISSION_HOOKS, merge, overrides
 from slurm.clusters.opening import open_call
@@ -20,10 +20,12 @@ from slurm.notifications.pool_subscriptions import PoolSubscriptions
 from slurm.options import values
 from slurm.options.retry import of_options
 from slurm.pools.client_files import ClientFiles
+from slurm.pools.growth import create_elastic, growth_of
 from slurm.pools.held_calls import jobs_among
 from slurm.pools.pool_calls import PoolCalls
 from slurm.pools.relayed_files import files_of
-from slurm.protocol.pools import POOL, client_key
+from slurm.protocol import CLIENTS
+from slurm.protocol.pools import MOST, POOL, client_key, is_elastic
 from slurm.runner.pools import element
 from slurm.runner.pools.worker import WorkerSettings
 from slurm.sanitize.numbers import whole
@@ -55,6 +57,9 @@ if TYPE_CHECKING:
 Duration = Union[float, str, "timedelta"]
 """Seconds, Slurm's text for a time, or a timedelta."""
 
+Workers = Union[int, tuple[int, int]]
+"""The number of workers of each element of a pool; or, for an elastic one, the least and the most of all elements."""
+
 _LEAD, _LEAD_SHARE = 30.0, 0.1
 """An element takes no more calls so many seconds before its time limit, or this share of it if that is less."""
 
@@ -85,7 +90,11 @@ class Pool:
     ) -> None:
         self._place, self._state, self._files, self._environment = place, state, files, submission.environment
         self._options, self._callbacks = submission.options, callbacks
-        self._workers = int((submission.pool or {})["workers"]) * state.elements
+        record = submission.pool or {}
+        self._growth = growth_of(place, state)
+        self._workers = int(record["workers"]) * int(record.get(MOST, state.elements))
+        if self._growth is not None:
+            self._growth.active = True
         self._calls = PoolCalls(place, client_key(state.key, files.number), state, files)
         self._calls.state.opener = open_call
         self._lock, self._pid, self._closed = threading.Lock(), os.getpid(), False
@@ -97,7 +106,12 @@ class Pool:
 
     @property
     def jobs(self) -> JobArray[int]:
-        """Its elements. The result of each is the number of calls that it has claimed."""
+        """Its elements, of an elastic pool those that were added so far.
+
+        The result of each is the number of calls that it has claimed.
+        """
+        if self._growth is not None:
+            self._growth.look()
         return JobArray(self._place, self._state, range(self._state.count))
 
     def __enter__(self) -> Self:
@@ -126,8 +140,18 @@ class Pool:
                 ends_by_itself = self._calls.unanswered or self._calls.none_left
             except PoolError:  # the elements cannot be told
                 ends_by_itself = False
-        if not ends_by_itself:
+        if self._growth is not None and ends_by_itself:
+            self._growth.grow_for_the_rest()
+        elif not ends_by_itself and not self._has_others:
             self.jobs.cancel()
+
+    @property
+    def _has_others(self) -> bool:
+        """Whether an elastic pool has had other clients, for which its elements may go on."""
+        if self._growth is None:
+            return False
+        clients = f"{self._place.store.directory(self._state.key)}/{CLIENTS}"
+        return self._files.number > 0 or any(self._files.files.exist([f"{clients}/1"]))
 
     def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
         """Write bound calls of a task for the workers, as `task.on(pool)(…)` and `.map(…)` do."""
@@ -251,31 +275,62 @@ class Pool:
 
 
 def pool(
-    cluster: Cluster, key: str | None, *, nodes: int, workers: int, idle: Duration, options: Mapping[str, Any]
+    cluster: Cluster,
+    key: str | None,
+    *,
+    nodes: int,
+    workers: Workers,
+    idle: Duration,
+    options: Mapping[str, Any],
 ) -> Pool:
     """Submit the elements of a pool, or join the one with this key.
 
     Raises PoolError where no workers can run beside this program.
     """
-    nodes, workers = whole(nodes, "nodes", least=1), whole(workers, "workers", least=1)
+    size = size_of(nodes, workers)
     pool_files = files_of(cluster.place)
     if key is None:
-        return _make(cluster, pool_files, nodes=nodes, workers=workers, idle=idle, options=options)
+        return _make(cluster, pool_files, size, idle=idle, options=options)
     if options or (nodes, workers) != (1, 1):
         raise OptionError(f"cluster.pool({key!r}) joins a pool that has its options: leave out all but the key")
     return _join(cluster, pool_files, key)
 
 
+class PoolSize(NamedTuple):
+    """The least and the largest number of elements of a pool, and the workers of each."""
+
+    least: int
+    most: int
+    workers: int
+
+
+def size_of(nodes: int, workers: Workers) -> PoolSize:
+    """The size of a pool. Of two numbers of workers, each is that of all elements. Raises OptionError."""
+    given = whole(nodes, "nodes", least=1)
+    if not isinstance(workers, (tuple, list)):
+        return PoolSize(given, given, whole(workers, "workers", least=1))
+    if len(workers) != 2:
+        raise OptionError(f"workers={workers!r}: write one number, or the least and the most, such as (0, 64)")
+    least, most = whole(workers[0], "workers[0]"), whole(workers[1], "workers[1]", least=1)
+    if least > most:
+        raise OptionError(f"workers={workers!r}: the first number is the least, and is larger than the second")
+    if least < most and given == 1:
+        given = most
+    if most % given:
+        raise OptionError(f"workers={workers!r} on nodes={given}: each node has as many, so {most} must be a multiple")
+    each = most // given
+    return PoolSize(given if least == most else -(-least // each), given, each)
+
+
 def _make(
     cluster: Cluster,
     pool_files: PoolFiles | RelayedFiles,
+    size: PoolSize,
     *,
-    nodes: int,
-    workers: int,
     idle: Duration,
     options: Mapping[str, Any],
 ) -> Pool:
-    place, options = cluster.place, dict(options)
+    place, options, (least, nodes, workers) = cluster.place, dict(options), size
     most = whole(options.pop("max_calls_per_worker", 0), "max_calls_per_worker")
     each = WorkerSettings(most, options.pop("initializer", None), tuple(options.pop("initargs", ())))
     try:
@@ -294,12 +349,16 @@ def _make(
     end = None if limit is None else limit - min(_LEAD, _LEAD_SHARE * limit)
     key = new_key(POOL)
     directory = place.store.directory(key)
+    numbers: Iterable[int | None] = range(nodes) if least == nodes else (None,)
+    calls: list[Arguments] = [((number, nodes, workers, seconds, end, each), {}) for number in numbers]
     try:
-        files = ClientFiles.create(pool_files, directory, nodes)
-        calls: list[Arguments] = [((number, nodes, workers, seconds, end, each), {}) for number in range(nodes)]
+        files = ClientFiles.create(pool_files, directory, nodes if least == nodes else 0)
         draft = describe(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
-        submission = draft.submission.replace(pool={"workers": workers})
-        state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)
+        if least == nodes:
+            submission = draft.submission.replace(pool={"workers": workers})
+            state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)
+        else:
+            submission, state = create_elastic(place, draft, least=least, most=nodes, workers=workers)
     except (SlurmError, OSError):
         with contextlib.suppress(OSError, SlurmError):
             pool_files.remove(directory)
@@ -318,7 +377,8 @@ def _join(cluster: Cluster, pool_files: PoolFiles | RelayedFiles, key: str) -> P
         raise PoolError(f"{key} is no pool: pass the key of one, which is pool.key")
     state = place.registry.add(*records)
     try:
-        files = ClientFiles.create(pool_files, place.store.directory(key), submission.elements)
+        elements = 0 if is_elastic(submission.pool) else submission.elements
+        files = ClientFiles.create(pool_files, place.store.directory(key), elements)
     except OSError as error:
         raise PoolError(f"the pool {key} cannot be joined: {error}") from error
     return Pool(place, state, files, submission=submission, callbacks=cluster.settings.callbacks)

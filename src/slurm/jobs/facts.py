@@ -49,7 +49,7 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
     running = progress(job.part, found.calls) if found.calls else {}
     reported = {f"{index}": progress_text(event) for index, event in running.items()}
     facts = facts_of(job, found) | {"progress": reported, "seconds": summary.seconds, "memory": summary.peak_memory}
-    facts |= {"pool": pool} if (pool := pool_of(running)) else {}
+    facts |= {"pool": pool} if (pool := _pool_of(job.part, found.calls, running)) else {}
     if job.is_array:
         facts["failures"] = {f"{i}": error_of(status) or status.state.value for i, status in failures.items()}
         of = job.part.state.functions
@@ -68,13 +68,14 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
     return facts
 
 
-def pool_of(running: Mapping[int, ProgressEvent]) -> dict[str, float]:
+def _pool_of(part: Part, found: Sequence[JobStatus], running: Mapping[int, ProgressEvent]) -> dict[str, float]:
     """What the elements of a pool do that run, from their progress; empty for other jobs."""
     each = [event.metrics for event in running.values()]
     if not each or not all(metrics.keys() >= _OF_A_POOL for metrics in each):
         return {}
     workers, busy, rate = (sum(metrics[name] for metrics in each) for name in ("workers", "busy", "rate"))
-    made = sum(event.done for event in running.values())
+    before = progress(part, found, ended=True) if is_pool(part.state.key) else {}
+    made = sum(event.done for event in (*running.values(), *before.values()))
     waiting = max(0, max(metrics["written"] for metrics in each) - made - busy)
     return {"workers": workers, "busy": busy, "made": made, "waiting": waiting, "rate": round(rate, 1)}
 
@@ -82,7 +83,7 @@ def pool_of(running: Mapping[int, ProgressEvent]) -> dict[str, float]:
 def pool_now(part: Part, found: Sequence[JobStatus]) -> dict[str, float]:
     """What a pool does, by one command; empty for other jobs, and if its files cannot be read now."""
     try:
-        return pool_of(progress(part, found)) if is_pool(part.state.key) else {}
+        return _pool_of(part, found, progress(part, found)) if is_pool(part.state.key) else {}
     except TransportError:
         return {}
 
@@ -91,5 +92,7 @@ def pool_text(pool: Mapping[str, float]) -> str:
     """The same as text."""
     if not pool:
         return ""
+    if "joined" in pool:
+        return f"no workers; {pool['waiting']:,} calls wait until a program that has joined the pool adds some"
     calls = f"{pool['made']:,} calls made, {pool['waiting']:,} wait, {pool['rate']:,} a second"
     return f"{pool['busy']} of {pool['workers']} workers busy; {calls}"

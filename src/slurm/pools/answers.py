@@ -19,7 +19,7 @@ from slurm.storage.job_store import Outcomes
 from slurm.storage.results import FetchedResults
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from slurm.pools.pool_files import PoolFiles
     from slurm.pools.relayed_files import RelayedFiles, RelayedReader
@@ -64,17 +64,16 @@ class Answers:
         transport: Transport,
         files: PoolFiles | RelayedFiles,
         directory: str,
-        elements: int,
         wake: Callable[[], object],
     ) -> None:
         self._transport, self._files, self._directory, self._wake = transport, files, directory, wake
         self._outboxes: list[_Outbox] = []
+        self._left: set[int] = set()
+        """The outboxes that nothing is added to any more."""
         self.attempts: dict[int, int] = {}
         """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
         self.when_begun: Callable[[int, str], object] = lambda *_: None
         """Called with the number of a call that takes long, and its host."""
-        for element in range(elements):
-            self._add_outbox(element, 1)
         self._places: dict[int, _Place] = {}
         self._begun: dict[int, tuple[int, Head]] = {}  # with their outboxes; long calls that have no answer
         self._attempts: dict[int, int] = {}  # of calls that were written more than once, the last
@@ -87,9 +86,24 @@ class Answers:
         self._outboxes.append(_Outbox(element, attempt, self._files.reader(path, self._wake)))
         self.attempts[element] = attempt
 
+    def add_elements(self, elements: Iterable[int]) -> None:
+        """Read the answers of more elements, too."""
+        for element in elements:
+            self._add_outbox(element, 1)
+
+    def add_present(self, elements: Sequence[int]) -> None:
+        """Read the answers of those elements that have an outbox. Raises OSError and SlurmError."""
+        paths = [f"{self._directory}/{OUT}/{outbox_name(element)}" for element in elements]
+        self.add_elements(e for e, exists in zip(elements, self._files.exist(paths), strict=True) if exists)
+
+    def leave(self, elements: Collection[int]) -> None:
+        """Read no more answers of elements. Those that were read remain."""
+        self._left |= {at for at, outbox in enumerate(self._outboxes) if outbox.element in elements}
+
     def look_for_attempts(self) -> None:
         """Find the outboxes of elements that the scheduler has requeued."""
-        following = [(element, attempt + 1) for element, attempt in self.attempts.items()]
+        left = {self._outboxes[at].element for at in self._left}
+        following = [(element, attempt + 1) for element, attempt in self.attempts.items() if element not in left]
         exist = self._files.exist([f"{self._directory}/{OUT}/{outbox_name(*each)}" for each in following])
         for (element, attempt), exists in zip(following, exist, strict=True):
             if exists:
@@ -105,7 +119,7 @@ class Answers:
         Raises the OSError or SlurmError of an outbox that cannot be read, after the others have been read.
         """
         trouble: OSError | SlurmError | None = None
-        for outbox in range(len(self._outboxes)):
+        for outbox in [at for at in range(len(self._outboxes)) if at not in self._left]:
             try:
                 found.update(self._read_outbox(outbox))
             except (OSError, SlurmError) as error:
@@ -157,8 +171,9 @@ class Answers:
         """The element that makes or has made a call, as far as is known, and its worker; else zeros."""
         if place := self._places.get(number):
             return self._outboxes[place.outbox].element, place.worker
-        outbox, head = self._begun.get(number, (0, None))
-        return self._outboxes[outbox].element, head.worker if head else 0
+        if begun := self._begun.get(number):
+            return self._outboxes[begun[0]].element, begun[1].worker
+        return 0, 0
 
     def output(self, number: int) -> Output | None:
         """Where the output of a call is; None before it is known to have begun. Raises SlurmError."""
@@ -168,6 +183,11 @@ class Answers:
             return Output(element, worker, head.first, head.first + head.calls)
         begun = self._begun.get(number)
         return Output(element, worker, begun[1].first, None) if begun else None
+
+    @property
+    def begun(self) -> set[int]:
+        """The elements that are known to have begun."""
+        return {self._outboxes[outbox].element for outbox in list(self._hosts)}
 
     def host(self, element: int) -> str:
         """The host of an element; empty before it has begun to serve."""

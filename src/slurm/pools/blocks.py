@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
 class Block:
     """A block, and its calls that have not ended."""
 
-    __slots__ = ("attempt", "bytes", "left", "number", "offset", "retry")
+    __slots__ = ("attempt", "bytes", "left", "number", "offset", "retry", "since")
 
     def __init__(self, number: int, calls: range, offset: int, size: int, retry: Retry | None, attempt: int) -> None:
         self.number, self.left, self.offset, self.bytes = number, set(calls), offset, size
-        self.retry, self.attempt = retry, attempt
+        self.retry, self.attempt, self.since = retry, attempt, time.monotonic()
 
 
 class Blocks:
@@ -67,6 +68,11 @@ class Blocks:
         """The blocks."""
         with self._changed:
             return list(self._blocks.values())
+
+    def last(self, most: int) -> list[Block]:
+        """At most so many of the blocks: those that were written last."""
+        with self._changed:
+            return [block for block, _ in zip(reversed(self._blocks.values()), range(most), strict=False)]
 
     def wait_for_room(self) -> None:
         """Wait until more calls may be written."""

@@ -35,6 +35,8 @@ class ClientFiles:
         self.next_block = 0
         self.offset = 0
         """At which the next frame will be in `calls`."""
+        self.elements = 0
+        """Of an elastic pool, the number of its elements, which the next block tells them."""
         self._functions: set[bytes] = set()
         self._interrupted = False
         self._sent: deque[Written | None] = deque()
@@ -66,7 +68,7 @@ class ClientFiles:
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
         with self.lock:
-            head = Head(BLOCK, self.next_block, first=first, calls=len(calls), attempt=attempt)
+            head = Head(BLOCK, self.next_block, first=first, calls=len(calls), attempt=attempt, worker=self.elements)
             self._write(encode(head, pack(digest, calls, places)))
             self.next_block += 1
 

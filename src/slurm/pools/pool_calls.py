@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.errors import PoolError, SlurmError, TransportError
+from slurm.errors import PoolError, SlurmError
 from slurm.pools.answers import Answers
 from slurm.pools.blocks import Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
+from slurm.pools.growing_calls import GrowingCalls
+from slurm.pools.growth import growth_of
 from slurm.pools.held_calls import Held, HeldCalls, places
 from slurm.pools.relayed_files import files_of
 from slurm.pools.verdicts import Verdicts, cancelled, requeued
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from slurm.pools.client_files import ClientFiles
     from slurm.protocol.outcomes import Outcome
     from slurm.serialization.pickling import Reference
-    from slurm.storage.job_store import Outcomes
-    from slurm.storage.results import FetchedResults
     from slurm.submission.submission_state import SubmissionState
 
 _log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ _CANCELLED, _ENDED = "cancelled", "ended"
 """The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
 
 
-class PoolCalls:
+class PoolCalls(GrowingCalls):
     """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission.
 
     Without `files`, those of another process, which writes them.
@@ -64,18 +63,19 @@ class PoolCalls:
         self._pool_files = files.files if files else files_of(place)
         self._heads_until = 0
         self._changed, self._reading = threading.Condition(), threading.RLock()
-        self._answers = Answers(place.transport, self._pool_files, self._directory, pool.elements, self._wake)
+        self._growth = growth_of(place, pool)
+        self._answers = Answers(place.transport, self._pool_files, self._directory, self._wake)
         self.state = CallsState(key, pool, self._answers.worker_of)
         self.state.server, self._answers.when_begun = self, self.state.note_begun
         self._verdicts = Verdicts(place, pool)
-        self._ended: set[int] = set()  # elements
+        self._known, self._ended = 0, set()
+        self._gone: set[int] = set()  # of an elastic pool, those whose calls have all ended
         self.held = HeldCalls(place, self._state_of, self.follow)
         self._blocks = Blocks(self._changed)
         self._thread: threading.Thread | None = None
         self._news = False
         self._concluded_at = self._added_at = self._warned_at = 0.0
-        for element in range(pool.elements):
-            place.tracker.when_finished(pool, element, partial(self._element_ended, element))
+        self.learn_elements() if self._growth is None else self._growth.add_client(self)
         place.outcomes.add(key, self)
 
     def submit(
@@ -160,14 +160,21 @@ class PoolCalls:
 
     @property
     def none_left(self) -> bool:
-        """Whether all elements of the pool have ended."""
-        return len(self._ended) == self._pool.elements
+        """Whether all elements of the pool have ended, and none can be added."""
+        return not self._others(self._ended)
+
+    def _others(self, ended: Collection[int]) -> bool:
+        """Whether there are elements that have not ended, or can be."""
+        return len(ended) < self._known or (self._growth is not None and not self._growth.why_over)
 
     @property
     def why_ended(self) -> str:
         """Why no element is left. Reads outcomes."""
-        outcome = self._verdicts.pool_ended(self._ended)
+        outcome = self._pool_ended(self._ended)
         return outcome.error.message if outcome.error else ""
+
+    def _pool_ended(self, ended: Collection[int]) -> Outcome:
+        return self._verdicts.pool_ended(ended, self._growth.why_over if self._growth else "")
 
     # The Server.
 
@@ -179,6 +186,8 @@ class PoolCalls:
             if self._busy and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="slurm-pool", daemon=True)
                 self._thread.start()
+        if self._growth is not None and self._blocks:
+            self._growth.follow()
 
     def query(self) -> None:
         """Report which unfinished calls have been claimed: they run, or will run soon."""
@@ -186,7 +195,8 @@ class PoolCalls:
         for block, name in self._claimed(self._blocks.all()):
             state = JobState.RUNNING if name else JobState.PENDING
             host = self._answers.host(element_of(name)[0]) if name and name not in (_CANCELLED, _ENDED) else ""
-            report = Report(self.state.job_id(0) or "", None, state, state.value, host, "")
+            why = self._growth.why_not if self._growth and not name else ""
+            report = Report(self.state.job_id(0) or "", None, state, state.value, host, why)
             reports.update(dict.fromkeys(block.left.copy(), report))
         waits = Report("", None, JobState.PENDING, JobState.PENDING.value, "", "it waits for other calls")
         reports.update(dict.fromkeys(self.held.numbers, waits))
@@ -207,17 +217,6 @@ class PoolCalls:
         for calls in ranges(left):
             self._own_files.cancel(calls)
         self.follow()
-
-    def output(self, index: int, begin: int = 0) -> bytes:
-        """Read what a call has printed so far, from a byte on. Raises TransportError."""
-        where = self._answers.output(index)
-        if where is None:
-            return b""
-        path = f"{self._place.store.directory(self._pool.key)}/{self._pool.log(where.element, where.worker)}"
-        try:
-            return self._pool_files.log(path, where.begin + begin, where.end)
-        except OSError as error:
-            raise TransportError(f"{path} cannot be read: {error}") from error
 
     # The thread.
 
@@ -251,7 +250,7 @@ class PoolCalls:
                 shortest = max(
                     _PAUSE_OF_MANY if len(self._blocks) > _MANY else _SHORTEST_PAUSE,
                     20 * took,
-                    0.001 * self._pool.elements,
+                    0.001 * (self._known - len(self._gone)),
                 )
                 eager = _EAGERNESS * (now - max(last, self._added_at))
                 if self._busy and not self._news:
@@ -269,11 +268,15 @@ class PoolCalls:
         """Read new answers, and conclude the calls that get none; return whether there are any."""
         ended, attempts = frozenset(self._ended), self._answers.attempts.copy()
         found = self._read()  # after these: all that ended elements and attempts have answered is there
-        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if ended else _RARE_SECONDS):
+        new = ended - self._gone or not self._others(ended)
+        if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if new else _RARE_SECONDS):
             self._concluded_at = time.monotonic()
-            more = ended or any(attempt > 1 for attempt in attempts.values())
+            more = new or any(attempt > 1 for attempt in attempts.values())
             for block, name in self._claimed(self._blocks.all()[: None if more else _FEW]):
                 self._conclude_if_over(block, name, ended, attempts)
+            if self._growth is not None:
+                self._gone |= ended
+                self._answers.leave(ended)
             self._answers.look_for_attempts()
         return bool(found)
 
@@ -293,25 +296,21 @@ class PoolCalls:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
 
-    def _claimed(self, blocks: Sequence[Block]) -> Iterable[tuple[Block, str | None]]:
-        """Blocks, and who has claimed each. Raises OSError and SlurmError."""
-        return zip(blocks, self._pool_files.claimants(self._directory, [each.number for each in blocks]), strict=True)
-
     def _conclude_if_over(
         self, block: Block, name: str | None, ended: frozenset[int], attempts: Mapping[int, int]
     ) -> None:
         """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
-        others = len(ended) < self._pool.elements
+        others = self._others(ended)
         if name is None and not others and self._pool_files.claim(self._directory, _ENDED, [block.number])[0]:
             name = _ENDED
         if name == _CANCELLED:
             self._conclude(block.left, cancelled())
         elif name == _ENDED:
             if not others:
-                self._conclude(block.left, self._verdicts.pool_ended(ended))
+                self._conclude(block.left, self._pool_ended(ended))
         elif name:
             element, attempt = element_of(name)
-            if attempt < attempts[element]:
+            if attempt < attempts.get(element, 1):
                 self._conclude_or_write_again(block, requeued(), others=True)
             elif element in ended:
                 self._conclude_or_write_again(block, self._verdicts.of_element(element), others=others)
@@ -357,7 +356,7 @@ class PoolCalls:
                     self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
                     self._own_files.flush()
         if self.none_left and self.held:
-            self._conclude(self.held.take(), self._verdicts.pool_ended(self._ended))
+            self._conclude(self.held.take(), self._pool_ended(self._ended))
 
     def _place_of(self, key: str, index: int) -> tuple[str, int] | None:
         source = self._place.outcomes.own(key)
@@ -371,29 +370,3 @@ class PoolCalls:
     def _busy(self) -> bool:
         """Whether there is anything to do for the thread."""
         return bool(self._blocks) or self.held.any_ready or bool(self.held and self.none_left)
-
-    # The OutcomeSource.
-
-    def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
-        """Read new answers; return the calls that they end."""
-        try:
-            return dict.fromkeys(keys, self._read())
-        except OSError as error:
-            return dict.fromkeys(keys, TransportError(str(error)))
-
-    def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
-        """Read the outcomes of the calls that have ended. Raises SlurmError if one cannot be read."""
-        del key, chunk
-        found = self._answers.outcomes(indices)
-        for error in found.unreadable.values():
-            raise error
-        return found.read
-
-    def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
-        """Read the outcomes of the calls that have ended."""
-        return {key: self._answers.outcomes(indices) for key, indices in wanted.items()}
-
-    def read_results(self, key: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
-        """Read results, and the outcomes of calls that have failed."""
-        del key, chunk
-        return self._answers.results(indices)

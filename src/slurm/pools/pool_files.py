@@ -68,6 +68,12 @@ class PoolFiles:
             else:
                 return number
 
+    def add_outboxes(self, pool: str, elements: Sequence[int], client: int | None) -> None:
+        """Make the outboxes of elements that were added to a pool, for one client or for each that it has."""
+        for name in os.listdir(f"{pool}/{CLIENTS}") if client is None else [f"{client}"]:
+            for element in elements if name.isdecimal() else ():
+                write_at(f"{pool}/{CLIENTS}/{name}/{OUT}/{outbox_name(element)}", 0, b"")
+
     def remove(self, directory: str) -> None:
         """Remove the directory of a pool that was not submitted."""
         shutil.rmtree(directory, ignore_errors=True)
@@ -138,6 +144,7 @@ class PoolFiles:
 
 OPERATIONS = (
     "create_client",
+    "add_outboxes",
     "remove",
     "add_function",
     "write",

@@ -121,6 +121,10 @@ class RelayedFiles:
         """Make the directory of another client of a pool; return its number."""
         return int(self._request("create_client", pool, elements, token))
 
+    def add_outboxes(self, pool: str, elements: Sequence[int], client: int | None) -> None:
+        """Make the outboxes of elements that were added to a pool, for one client or for each that it has."""
+        self._request("add_outboxes", pool, list(elements), client)
+
     def remove(self, directory: str) -> None:
         """Remove the directory of a pool that was not submitted."""
         self._request("remove", directory)

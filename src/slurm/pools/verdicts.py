@@ -31,8 +31,13 @@ class Verdicts:
             self._known[element] = self._of_element(element)
         return self._known[element]
 
-    def pool_ended(self, elements: Collection[int]) -> Outcome:
-        """The outcome of a call that nobody had claimed when the last of the elements ended."""
+    def pool_ended(self, elements: Collection[int], why: str = "") -> Outcome:
+        """The outcome of a call that nobody had claimed when the last of the elements ended.
+
+        `why` says why an elastic pool gets no more of them.
+        """
+        if why:
+            return _ended(f"no element of its pool is left, and none can be added: {why}")
         outcome = self.of_element(max(elements))
         why = outcome.error.message if outcome.error else outcome.state or f"status {outcome.exit_code}"
         return _ended(f"no element of its pool is left; the last one ended: {why}")

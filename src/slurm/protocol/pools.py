@@ -16,12 +16,17 @@ from slurm.protocol import CLIENTS, LOGS, log_name
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 BLOCKS, OUT, FUNCTIONS, RETRY = "calls", "out", "functions", "retry"
 
 POOL = "pool"
 """The name of the task that the elements of pools run."""
+MOST = "most"
+"""The field of a pool's record with the largest number of its elements at a time, if it is elastic."""
+ENDED = "ended"
+"""The name in `attempts/` of a file that says that an elastic pool gets no more elements."""
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""
 _DIGEST_BYTES = 32
@@ -32,6 +37,11 @@ _COUNT_BYTES = 4
 def is_pool(key: str) -> bool:
     """Whether a key is that of a pool, or else of a task with that name."""
     return key.partition("/")[0] == POOL and CLIENTS not in key.split("/")
+
+
+def is_elastic(pool: Mapping[str, Any] | None) -> bool:
+    """Whether the record of a pool is that of one to which elements are added."""
+    return pool is not None and MOST in pool
 
 
 def client_key(pool: str, number: int) -> str:

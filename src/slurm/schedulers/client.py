@@ -46,6 +46,8 @@ class SchedulerClient(JobControl):
     def __init__(self, scheduler: Scheduler, transport: Transport) -> None:
         super().__init__(scheduler, transport)
         self._submit_limits: str | None = None
+        self.full = ""
+        """What the scheduler said when the queue was last full."""
 
     def submit(
         self,
@@ -79,6 +81,7 @@ class SchedulerClient(JobControl):
                 break
             failure = self._failure(done)
             if failure is Failure.FULL:
+                self.full = done.words
                 return self._record(record, blocks, queued)
             if failure is Failure.UNEXPLAINED or (failure is Failure.UNKNOWN and patience):
                 return self._recovered(record, key, requests, done, queued, known=failure is Failure.UNEXPLAINED)

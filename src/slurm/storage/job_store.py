@@ -34,6 +34,7 @@ from slurm.protocol.summary import Summary
 from slurm.serialization.calls import Calls, packed, unpacked
 from slurm.storage import log_tails
 from slurm.storage.commit import commit, commit_same
+from slurm.storage.grown_pools import grown
 from slurm.storage.keys import of_task, task_directory_name
 from slurm.storage.results import read_results
 from slurm.transports.base import ListingFailed
@@ -221,6 +222,7 @@ class JobStore:
                         raise ProtocolError(message)
                     submitted = Submitted.loads(_read(files[accepted]), where=accepted) if accepted in files else None
                     refused = Refused.loads(_read(files[rejected]), where=rejected) if rejected in files else None
+                    submission, submitted = grown(self, submission, submitted)
                     found[key] = Records(submission, submitted, refused, _summary(files, summary, submission))
                 except (ProtocolError, TransportError) as error:
                     found[key] = error

@@ -15,6 +15,7 @@ from slurm.protocol import (
     RESULTS,
     SUBMISSION,
 )
+from slurm.protocol.pools import is_elastic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,8 @@ class NewSubmission(NamedTuple):
     @property
     def subdirectories(self) -> tuple[str, ...]:
         """The directories to make in it; "" is itself."""
-        return ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if self.submission.continues else ()))
+        attempts = self.submission.continues or is_elastic(self.submission.pool)
+        return ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if attempts else ()))
 
     @property
     def files(self) -> dict[str, bytes]:

@@ -6,6 +6,8 @@ import threading
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from slurm.protocol.pools import is_elastic
+from slurm.submission.growing_state import GrowingState
 from slurm.submission.submission_state import SubmissionState
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class SubmissionRegistry:
         with self._lock:
             state = self._states.get(submission.key)
             if state is None:
-                state = SubmissionState(
+                state = (GrowingState if is_elastic(submission.pool) else SubmissionState)(
                     submission.key,
                     submission.count,
                     submitted,

@@ -101,13 +101,16 @@ def _unfinished(parts: Iterable[Part]) -> list[SubmissionState]:
     return list({p.state: None for p in parts if not all(map(p.state.finished, p.indices))})
 
 
-def progress(part: Part, found: Sequence[JobStatus]) -> dict[int, ProgressEvent]:
+def progress(part: Part, found: Sequence[JobStatus], *, ended: bool = False) -> dict[int, ProgressEvent]:
     """The last reported progress of the first running calls, or of all elements of a pool, by index.
+
+    With `ended`, that of those that have ended.
 
     Calls that share an element are left out, because it is not known which of them runs. One command, if any runs.
     """
     place, state, indices = part
-    running = [i for i, status in zip(indices, found, strict=True) if status.state is JobState.RUNNING]
+    states = zip(indices, (status.state for status in found), strict=True)
+    running = [i for i, known in states if (known.final if ended else known is JobState.RUNNING)]
     if not running or state.chunk > 1:
         return {}
     directory = f"{place.store.directory(state.key)}/{EVENTS}"

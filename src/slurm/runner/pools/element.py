@@ -39,9 +39,16 @@ class _Seen(NamedTuple):
 
 
 def pool(
-    element: int, elements: int, workers: int, idle: float, seconds: float | None, settings: WorkerSettings = _DEFAULTS
+    element: int | None,
+    elements: int,
+    workers: int,
+    idle: float,
+    seconds: float | None,
+    settings: WorkerSettings = _DEFAULTS,
 ) -> int:
     """Serve as element `element` of a pool; return the number of calls made.
+
+    For an elastic pool, `element` is None: others come and go, and there are at most `elements` at a time.
 
     Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
     """
@@ -65,6 +72,8 @@ class _Client:
         self._warned_at = 0.0
         self._unsynced = False
         self.seen: deque[_Seen] = deque()
+        self.elements = 0
+        """How many elements an elastic pool had when the last block was written."""
         self.cancelled: list[range] = []
         """Calls that are new to be cancelled."""
 
@@ -76,19 +85,24 @@ class _Client:
                 self.closed = self.closed or head.kind == CLOSED
                 if head.kind == BLOCK:
                     self.seen.append(_Seen(head, offset, now))
-                    self.written = max(self.written, head.first + head.calls)
+                    self.written, self.elements = max(self.written, head.first + head.calls), head.worker
                 elif head.kind == CANCEL:
                     self.cancelled.append(range(head.first, head.first + head.calls))
         except OSError as error:
             self._warn(f"calls cannot be read, trying again: {error}\n")
         return self._calls.offset > before
 
-    def claim(self, element: int, elements: int) -> _Seen | None:
-        """Claim one of the blocks: its own share at once, others after a while."""
+    def claim(self, element: int, elements: int, *, elastic: bool) -> _Seen | None:
+        """Claim one of the blocks: its own share at once, others after a while.
+
+        In an elastic pool there are no shares: elements try different blocks of those that wait.
+        """
         now = time.monotonic()
         for _ in range(len(self.seen)):
-            block = self.seen.popleft()
-            if block.head.number % elements != element and now - block.since < _FOREIGN_SECONDS:
+            at = element % min(elements, len(self.seen)) if elastic else 0
+            block = self.seen[at]
+            del self.seen[at]
+            if not elastic and block.head.number % elements != element and now - block.since < _FOREIGN_SECONDS:
                 self.seen.append(block)
             else:
                 try:
@@ -140,10 +154,10 @@ class _Report:
         self._job = job
         self._at, self._made, self._last = 0.0, 0, (-1, (0, 0), 0)
 
-    def update(self, *, made: int, workers: tuple[int, int], written: int) -> None:
-        """Report it, if it has changed, and not too often."""
+    def update(self, *, made: int, workers: tuple[int, int], written: int, at_end: bool = False) -> None:
+        """Report it, if it has changed, and not too often but at the end."""
         now, facts = time.monotonic(), (made, workers, written)
-        if facts == self._last or now - self._at < _REPORT_SECONDS:
+        if facts == self._last or (now - self._at < _REPORT_SECONDS and not at_end):
             return
         rate = (made - self._made) / (now - self._at) if self._at else 0.0
         self._at, self._made, self._last = now, made, facts
@@ -155,9 +169,17 @@ class _Report:
 
 class _Element:
     def __init__(
-        self, job: JobContext, element: int, elements: int, workers: Workers, *, idle: float, seconds: float | None
+        self,
+        job: JobContext,
+        element: int | None,
+        elements: int,
+        workers: Workers,
+        *,
+        idle: float,
+        seconds: float | None,
     ) -> None:
-        self._job, self._element, self._elements, self._workers = job, element, elements, workers
+        self._job, self._elements, self._workers, self._elastic = job, elements, workers, element is None
+        self._element = job.index if element is None else element
         self._idle, self._end = idle, None if seconds is None else time.monotonic() + seconds
         self._clients: list[_Client] = []
         self._claimed_at, self._clients_at, self._looked_at, self._calls = time.monotonic(), 0.0, 0.0, 0
@@ -179,15 +201,19 @@ class _Element:
             begin = time.monotonic()
             found = self._look()
             took = 0.0 if found else min(time.monotonic() - begin, 0.005)
-            shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._elements)
+            shortest = max(_SHORTEST_PAUSE, 20 * took, 0.001 * self._living)
             claimed = writable and self._claim()
             waiting = any(client.seen for client in self._clients) and self._workers.idle
             pause = shortest if found or claimed or waiting else min(2 * pause, _LONGEST_PAUSE)
             for client, frame in self._workers.answers(pause):
                 self._clients[client].answer(frame)
                 pause = shortest
-            written = sum(client.written for client in self._clients)
-            self._report.update(made=self._workers.made, workers=self._workers.counts, written=written)
+            self._tell()
+        self._tell(at_end=True)
+
+    def _tell(self, *, at_end: bool = False) -> None:
+        written = sum(client.written for client in self._clients)
+        self._report.update(made=self._workers.made, workers=self._workers.counts, written=written, at_end=at_end)
 
     def _write(self) -> bool:
         return sum(client.write() for client in self._clients) == len(self._clients)
@@ -214,7 +240,9 @@ class _Element:
         while more:
             more = False
             for client in self._clients:
-                if self._workers.idle and (block := client.claim(self._element, self._elements)):
+                if not self._workers.idle:
+                    break
+                if block := client.claim(self._element, self._elements, elastic=self._elastic):
                     first, count = block.head.first, block.head.calls
                     self._workers.give(Piece(client.number, block.offset, first, first + count))
                     self._calls += block.head.calls
@@ -222,6 +250,11 @@ class _Element:
         if claimed:
             self._claimed_at = time.monotonic()
         return claimed
+
+    @property
+    def _living(self) -> int:
+        """The number of elements that live, as far as is known."""
+        return max((client.elements for client in self._clients), default=1) if self._elastic else self._elements
 
     @property
     def _takes_calls(self) -> bool:

@@ -1,0 +1,308 @@
+"""Growth: adds elements to an elastic pool while its calls wait.
+
+Each growth is one more block of the pool's submission, queued as those of `slurm.tracking.deferred` are: the client
+that first writes the claim `attempts/<first element>.0.next.json` queues it. So no two clients add the same elements,
+and each knows of all others' before it adds its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet, WeakValueDictionary
+
+from slurm.errors import SlurmError, SubmissionError, SubmissionRefused
+from slurm.options import Options
+from slurm.pools.relayed_files import files_of
+from slurm.pools.scaling import Demand, elements_to_add
+from slurm.protocol import ATTEMPTS, SCRIPT, SUBMITTED, Block, Submitted
+from slurm.protocol.pools import ENDED, MOST
+from slurm.protocol.states import JobState
+from slurm.serialization.calls import packed, unpacked
+from slurm.storage.grown_pools import grown_blocks
+from slurm.storage.new_submission import NewSubmission
+from slurm.submission.growing_state import GrowingState
+from slurm.tracking import attempts
+from slurm.tracking.attempts import Claim
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from slurm.jobs.plan import Draft
+    from slurm.places.place import Place
+    from slurm.protocol import Submission
+    from slurm.submission.submission_state import SubmissionState
+
+_log = logging.getLogger(__name__)
+
+ELEMENTS = 10_000
+"""The most elements that a pool can ever have had."""
+_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_START_SECONDS, _LONGEST_START = 2.0, 30.0
+"""How long an element takes to start, before that is known, and the longest time that calls wait for it."""
+_REFUSED_SECONDS, _LONGEST_REFUSED = 5.0, 60.0
+"""After a refusal, it is tried again after so long a time, which doubles."""
+_TELL_SECONDS = 10.0
+"""Why elements wait in the queue is told after this time."""
+_SAMPLE = 256
+"""The most blocks of which it is looked whether they were claimed."""
+
+
+class Waiting(Protocol):
+    """The calls of a client, as they are followed in this process."""
+
+    @property
+    def follows(self) -> bool:
+        """Whether any call has not ended."""
+
+    def waiting(self, most: int) -> Sequence[float]:
+        """For how many seconds each of the last blocks waits that nobody has claimed. Raises OSError, SlurmError."""
+
+    def begun(self) -> Collection[int]:
+        """The elements that are known to have begun."""
+
+    def learn_elements(self) -> None:
+        """Take over the elements that were added to the pool."""
+
+
+class Growth:
+    """The growth of one pool in this process. It adds elements only if `active`: if the process has joined the pool."""
+
+    def __init__(self, place: Place, state: GrowingState, submission: Submission) -> None:
+        self._place, self._state, self._submission = place, state, submission
+        pool = submission.pool or {}
+        self._least, self._most, self._workers = int(pool["least"]), int(pool[MOST]), int(pool["workers"])
+        self._files, self._directory = files_of(place), place.store.directory(state.key)
+        self.active = False
+        self.why_over = ""
+        """Why the pool does not grow any more, if it does not."""
+        self._why_refused = self._why_queued = ""
+        self._clients: WeakSet[Waiting] = WeakSet()
+        self._lock, self._changed = threading.RLock(), threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._grown_at, self._start, self._again_at, self._pause = -_LONGEST_START, _START_SECONDS, 0.0, 0.0
+        self._first_of_last = 0
+        self._told: set[str] = set()
+
+    def add_client(self, calls: Waiting) -> None:
+        """Tell a client the elements of the pool, now and when there are more. Raises OSError and SlurmError."""
+        with self._lock:
+            self._clients.add(calls)
+            calls.learn_elements()
+
+    def follow(self) -> None:
+        """Look after the calls of all clients, as long as any of them waits."""
+        with self._changed:
+            if not self._state.unfinished:  # or it is looked soon
+                self._changed.notify_all()
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="slurm-pool-growth", daemon=True)
+                self._thread.start()
+
+    def look(self) -> Claim | None:
+        """Learn of the elements that others have added; return the claim of one who adds some. Raises SlurmError."""
+        with self._lock:
+            store, key, before = self._place.store, self._state.key, self._state.elements
+            names = store.attempts(key)
+            if ENDED in names:
+                self.why_over = "the pool was cancelled or closed"
+            self._state.queued(grown_blocks(store, key, names))
+            if self._state.elements > before:
+                for calls in list(self._clients):
+                    calls.learn_elements()
+            which = self._state.elements, 0
+            return attempts.AttemptRecords(store, key, [which[0]]).claims.get(which) if self._claim in names else None
+
+    def tick(self) -> None:
+        """Add elements, if calls have waited for long. Raises OSError and SlurmError."""
+        with self._lock:
+            next_claim, ended = (f"{self._directory}/{ATTEMPTS}/{name}" for name in (self._claim, ENDED))
+            claim = self.look() if any(self._files.exist([next_claim, ended])) else None
+            if not self.active or self.why_over or time.monotonic() < self._again_at:
+                return
+            if claim is not None:
+                if self._state.seconds_claimed(claim.group) > self._place.timings.abandoned_claim:
+                    self._queue(claim, own=False)
+                return
+            demand = self._demand()
+            self._tell_why_queued(demand)
+            if count := elements_to_add(demand):
+                self.add(count)
+
+    def grow_for_the_rest(self) -> None:
+        """Add elements if calls wait and there are none: nobody may look after them from now on. Raises nothing."""
+        try:
+            if not self._state.unfinished:
+                self.tick()
+        except (OSError, SlurmError) as error:
+            self._tell(f"no element makes the calls that wait: {error}")
+
+    def add(self, count: int) -> None:
+        """Queue elements now, or as many as there is room for. Raises SlurmError."""
+        queue, first = self._place.queue, self._state.elements
+        options = Options.parse(self._submission.options)
+        room = queue.client.room(options)
+        count = min(count, max(1, queue.max_array_size), ELEMENTS - first, *(() if room is None else (max(1, room),)))
+        if count < 1:
+            self.why_over = f"it has had {ELEMENTS} elements"
+            return
+        claim = Claim(
+            group=attempts.new_group(first, 0),
+            options=self._submission.options,
+            retries=0,
+            reason="calls wait",
+            count=count,
+        )
+        if attempts.write_claims(self._place.store, self._state.key, {(first, 0): claim}):
+            self._queue(claim, own=True)
+
+    def _queue(self, claim: Claim, *, own: bool) -> None:
+        """Queue the elements of a claim. If there is no room, or they are refused, others may claim them."""
+        place, state, first = self._place, self._state, self._state.elements
+        array = None if place.queue.has_arrays else False
+        block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=place.queue.origin)
+        self._files.add_outboxes(self._directory, block.elements, None)
+        client = place.queue.client
+        request = place.requests.block(self._submission, block, Options.parse(self._submission.options), ())
+        client.full = ""
+        try:
+            queued = attempts.submit_claimed(
+                place.store,
+                state.key,
+                claim.group,
+                [(first, 0)],
+                submit=client.submit_now if own else client.submit_once,
+                request=request,
+                retry_job=None,
+            )
+        except SubmissionRefused as error:
+            self._refused(claim.count, str(error))
+            if not self._state.unfinished:
+                self.why_over = str(error)
+            raise
+        if not queued:
+            self._refused(claim.count, client.full or "the queue has no room")
+            if claim.count > 1:
+                self.add(claim.count // 2)
+            return
+        self._pause, self._why_refused, self._grown_at, self._first_of_last = 0.0, "", time.monotonic(), first
+        state.queued(queued)
+        for calls in list(self._clients):
+            calls.learn_elements()
+
+    def _refused(self, count: int, why: str) -> None:
+        self._pause = min(max(_REFUSED_SECONDS, 2 * self._pause), _LONGEST_REFUSED)
+        self._again_at = time.monotonic() + self._pause
+        words = "; ".join(why.strip().splitlines())
+        self._why_refused = f"{count} more element{'s' * (count != 1)} of the pool cannot be queued: {words}"
+        self._tell(self._why_refused)
+
+    @property
+    def why_not(self) -> str:
+        """Why the pool has no more elements now, if more are wanted."""
+        return self._why_refused or self._why_queued
+
+    def _tell(self, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            _log.warning("%s: %s", self._state.key, why)
+
+    def _tell_why_queued(self, demand: Demand) -> None:
+        """Tell the reason of the scheduler, if elements wait in the queue for long."""
+        if not demand.queued:
+            self._why_queued = ""
+        elif demand.since > _TELL_SECONDS:
+            reports = (self._state.report(element) for element in self._state.open)
+            waiting = (report for report in reports if report and report.state is JobState.PENDING)
+            if reason := next((each.explanation or each.reason for each in waiting if each.reason), ""):
+                self._why_queued = f"{demand.queued} of its elements wait in the queue: {reason}"
+                self._tell(self._why_queued)
+
+    @property
+    def _claim(self) -> str:
+        """The name of the claim of the elements that are added next."""
+        return attempts.claim_name(self._state.elements, 0)
+
+    def _demand(self) -> Demand:
+        clients = list(self._clients)
+        left, begun = set(self._state.open), set[int]().union(*(calls.begun() for calls in clients))
+        now = time.monotonic()
+        if self._first_of_last in begun:
+            self._start, self._first_of_last = min(max(0.5, now - self._grown_at), _LONGEST_START), -1
+        most = min(_SAMPLE, 2 * self._most * self._workers)
+        waiting = [each for calls in clients for each in calls.waiting(most)]
+        return Demand(
+            least=self._least,
+            most=self._most,
+            workers=self._workers,
+            begun=len(left & begun),
+            queued=len(left - begun),
+            waiting=len(waiting),
+            longest=max(waiting, default=0.0),
+            start=self._start,
+            since=now - self._grown_at,
+        )
+
+    def _run(self) -> None:
+        pause = _PAUSE
+        while True:
+            with self._changed:
+                if not any(calls.follows for calls in list(self._clients)):
+                    self._thread = None
+                    return
+            begin, before = time.monotonic(), self._state.elements
+            try:
+                self.tick()
+            except SubmissionError:
+                pass  # it was told
+            except (OSError, SlurmError) as error:
+                self._tell(f"it cannot be seen whether the pool needs more elements, trying again: {error}")
+            except Exception:  # noqa: BLE001 - this loop must live, or calls wait for ever
+                _log.exception("%s cannot grow, trying again", self._state.key)
+            took = time.monotonic() - begin
+            pause = _PAUSE if self._state.elements > before else min(1.5 * pause, max(_LONGEST_PAUSE / 4, 5 * took))
+            with self._changed:
+                self._changed.wait(max(pause, took))
+
+
+def create_elastic(
+    place: Place, draft: Draft, *, least: int, most: int, workers: int
+) -> tuple[Submission, SubmissionState]:
+    """Write the submission of an elastic pool, and queue the least number of elements. Raises as `submit_draft`.
+
+    All elements have the arguments of the one call of the draft.
+    """
+    submission = draft.submission.replace(count=0, pool={"workers": workers, "least": least, MOST: most})
+    head, call, end = unpacked(draft.calls.offsets)
+    calls = draft.calls._replace(offsets=packed([head, *[call] * ELEMENTS, end]))
+    place.blobs.send(draft.uploads)
+    submitted = Submitted(scheduler=place.scheduler.name, blocks=())
+    scripts = {
+        SCRIPT: place.requests.script(submission.replace(count=1), draft.options),
+        SUBMITTED: submitted.dumps().decode(),
+    }
+    place.create(NewSubmission(submission, calls, scripts))
+    state = place.registry.add(submission, submitted)
+    state.queued_here = ("",)
+    growth = growth_of(place, state)
+    if least and growth is not None:
+        growth.add(least)
+    return submission, state
+
+
+_known: WeakValueDictionary[tuple[int, str], Growth] = WeakValueDictionary()
+_known_lock = threading.Lock()
+
+
+def growth_of(place: Place, state: SubmissionState) -> Growth | None:
+    """The growth of a pool in this process; None if the pool is not elastic. Raises SlurmError."""
+    if not isinstance(state, GrowingState):
+        return None
+    with _known_lock:
+        found = _known.get((id(place), state.key))
+        if found is None:
+            found = Growth(place, state, place.store.records(state.key).submission)
+            _known[id(place), state.key] = found
+        return found
