@@ -56,10 +56,12 @@ CLIENT_ONLY = (
     *("slurm/cli/", "slurm/doctor/", "slurm/testing/", "slurm/tools/"),
     *(
         "slurm/clusters/list_environments.sh",
+        "slurm/clusters/list_space.sh",
         "slurm/clusters/remove_blobs.sh",
         "slurm/clusters/remove_environments.sh",
         "slurm/clusters/remove_jobs.sh",
         "slurm/clusters/remove_wheels.sh",
+        "slurm/schedulers/survey.sh",
     ),
 )
 

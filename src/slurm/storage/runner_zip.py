@@ -59,7 +59,7 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
     *(f"{package.partition('.')[2].replace('.', '/')}/" for package in PACKAGES),
-    *("cli/", "doctor/", "pools/", "server/", "schedulers/survey.", "options/types.py"),
+    *("cli/", "doctor/", "pools/", "server/", "schedulers/survey.", "slurmfile/draft.py", "options/types.py"),
     *(
         "clusters/chain.py",
         "clusters/environment_cleanup.py",
@@ -87,6 +87,7 @@ _LOADED_AT_START = (
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
 _LOADED_SELDOM = (
     *("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_"),
+    *("slurm/runner/contained.py", "slurm/runner/debugger.py", "slurm/runner/resumed.py"),
     *("slurm/runner/metrics.py", "slurm/runner/sent_modules.py"),
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),
@@ -104,7 +105,7 @@ _LOADED_SELDOM = (
     ),
     *("slurm/runner/procedures/", "slurm/protocol/procedures.py"),
 )
-"""Prefixes of those among them that few tasks load: workflows, ranks, workers, special functions, child processes,
+"""Prefixes of those among them that few tasks load: debuggers, workflows, ranks, workers, special functions, child processes,
 commands."""
 
 
