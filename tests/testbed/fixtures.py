@@ -32,7 +32,7 @@ from testbed.programs import (
     without_slurm,
 )
 from testbed.slurm import SlurmTestbed
-from testbed.slurmrest import SlurmRestTestbed, missing_slurmrestd
+from testbed.slurmrest import SlurmRestTestbed, hidden_slurmrestd, missing_slurmrestd
 from testbed.sshd import SSHTestbed, missing_ssh, without_shell
 
 SAME_IDS = {"FirstJobId": "1"}
@@ -96,6 +96,8 @@ def slurmrest_testbed() -> Iterator[SlurmRestTestbed]:
     if os.geteuid() != 0:
         pytest.skip("slurmrestd refuses SlurmUser: only root may run it as another user")
     _require(missing() or missing_accounting() or missing_slurmrestd())
+    if reason := hidden_slurmrestd():
+        pytest.skip(reason)
     with SlurmRestTestbed(accounting=True) as testbed:
         yield testbed
 

@@ -14,7 +14,7 @@ from typing import final
 from testbed.config import LOOPBACK, free_ports, is_listening
 from testbed.daemons import Daemon
 from testbed.errors import SlurmTestbedError
-from testbed.programs import find_program
+from testbed.programs import find_program, plugin_directory, slurm_release
 from testbed.slurm import SlurmTestbed
 
 USER = "daemon"
@@ -28,6 +28,14 @@ def missing_slurmrestd() -> str | None:
     if find_program("slurmrestd") is None:
         return f"slurmrestd is not installed; get it with: {_INSTALL}"
     return None
+
+
+def hidden_slurmrestd() -> str | None:
+    """Return why another user cannot run it, or None: 20.11 asks the kernel whether that user may read its plugins."""
+    plugins = plugin_directory()
+    if plugins is None or slurm_release() >= (21, 8) or all(path.stat().st_mode & 0o001 for path in plugins.parents):
+        return None
+    return f"slurmrestd of 20.11 needs plugins that other users can read: not {plugins}. Set XDG_CACHE_HOME"
 
 
 @final
