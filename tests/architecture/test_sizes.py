@@ -52,7 +52,7 @@ CATCH_ALLS = {
     "runner/main.py": 2,
     "runner/metrics.py": 2,
     "runner/placeholder_resolver.py": 1,
-    "runner/pool.py": 1,
+    "runner/parallel_calls.py": 1,
     "runner/pools/workers.py": 1,
     "pools/answers.py": 1,
     "pools/growth.py": 1,

@@ -7,8 +7,8 @@ import xml.etree.ElementTree as ET
 from itertools import combinations
 
 from slurm.protocol.states import JobState
-from slurm.views.drawing import Edge, Node
 from slurm.views.graph import Graph
+from slurm.views.graph_text import Edge, Node
 
 DONE, FAILED, RUNNING, PENDING = JobState.COMPLETED, JobState.FAILED, JobState.RUNNING, JobState.PENDING
 

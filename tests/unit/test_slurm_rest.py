@@ -17,7 +17,7 @@ from slurm.errors import OptionError
 from slurm.options import NONE, Options
 from slurm.protocol import Block
 from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site
-from slurm.schedulers.rest import connection, versions
+from slurm.schedulers.rest import connection, job_fields
 from slurm.schedulers.rest.commands import _is_unknown
 from slurm.schedulers.rest.connection import Answer, Connection, RestError
 from slurm.schedulers.slurm_rest import SlurmRestScheduler
@@ -38,7 +38,7 @@ def scheduler() -> SlurmRestScheduler:
 
 def fields(version: int, **options: str) -> dict[str, Any]:
     given = {name.replace("_", "-"): value for name, value in {"output": "/l", **options}.items()}
-    job: dict[str, Any] = versions.submission(version, given, {"A": "b=c"}, "#!/bin/sh\n", "/r/script.sh")["job"]
+    job: dict[str, Any] = job_fields.submission(version, given, {"A": "b=c"}, "#!/bin/sh\n", "/r/script.sh")["job"]
     return job
 
 
@@ -46,18 +46,21 @@ def fields(version: int, **options: str) -> dict[str, Any]:
 def test_an_array_is_reported_by_its_parts(version: int) -> None:
     jobs = recorded(version, "job")["jobs"]
     id_ = str(recorded(version, "submit")["job_id"])
-    found = {versions.tasks(job): versions.state(job["job_state"]) for job in jobs}
+    found = {job_fields.tasks(job): job_fields.state(job["job_state"]) for job in jobs}
     assert found == {(id_, "2-4%2"): "PENDING", (id_, "0"): "RUNNING", (id_, "1"): "RUNNING"}
-    assert {versions.number(job["submit_time"]) is not None for job in jobs} == {True}
+    assert {job_fields.number(job["submit_time"]) is not None for job in jobs} == {True}
 
 
 @pytest.mark.parametrize("version", RECORDED[1:])
 def test_the_accounting_has_exit_codes_and_signals(version: int) -> None:
-    codes = [versions.finished(job)[1] for job in recorded(version, "db")["jobs"]]
-    (signal,) = [versions.finished(job)[1] for job in recorded(version, "dbsignal")["jobs"]]
-    assert codes == (["3:0", "3:0"] if version >= versions.STRUCTURED else ["", ""])
+    codes = [job_fields.finished(job)[1] for job in recorded(version, "db")["jobs"]]
+    (signal,) = [job_fields.finished(job)[1] for job in recorded(version, "dbsignal")["jobs"]]
+    assert codes == (["3:0", "3:0"] if version >= job_fields.STRUCTURED else ["", ""])
     assert signal == "0:9"
-    assert sorted(versions.finished(job)[0].partition("_")[2] for job in recorded(version, "db")["jobs"]) == ["0", "1"]
+    assert sorted(job_fields.finished(job)[0].partition("_")[2] for job in recorded(version, "db")["jobs"]) == [
+        "0",
+        "1",
+    ]
 
 
 @pytest.mark.parametrize("version", RECORDED)
@@ -70,9 +73,9 @@ def test_errors_are_in_the_words_of_slurm(version: int) -> None:
 
 
 def test_a_state_with_a_flag_is_the_flag() -> None:
-    assert versions.state(["CANCELLED", "COMPLETING"]) == "COMPLETING"
-    assert versions.state(["CANCELLED"]) == versions.state("CANCELLED") == "CANCELLED"
-    assert versions.state([]) == "UNKNOWN"
+    assert job_fields.state(["CANCELLED", "COMPLETING"]) == "COMPLETING"
+    assert job_fields.state(["CANCELLED"]) == job_fields.state("CANCELLED") == "CANCELLED"
+    assert job_fields.state([]) == "UNKNOWN"
 
 
 def test_options_have_the_forms_of_the_version() -> None:

@@ -112,7 +112,7 @@ def memory(value: Any) -> str:
     if not isinstance(value, bool) and _digits(number):
         return given
     if isinstance(value, str):
-        from slurm.options.amounts import memory  # noqa: PLC0415 - most values are Slurm's forms
+        from slurm.options.units import memory  # noqa: PLC0415 - most values are Slurm's forms
 
         converted = memory(given)
         if converted is not None:
@@ -145,7 +145,7 @@ def clock_text(text: str) -> str:
 
 
 def _with_units(given: str) -> str:
-    from slurm.options.amounts import time  # noqa: PLC0415 - most values are Slurm's forms
+    from slurm.options.units import time  # noqa: PLC0415 - most values are Slurm's forms
 
     found = time(given)
     if found is None:

@@ -114,7 +114,7 @@ def _run_serial(calls: Iterable[tuple[int, Load]], resolver: PlaceholderResolver
 def _run_parallel(
     calls: Iterable[tuple[int, Load]], resolver: PlaceholderResolver, job: JobContext, workers: int
 ) -> Results:
-    from slurm.runner.pool import run_parallel  # noqa: PLC0415 - most elements have no workers
+    from slurm.runner.parallel_calls import run_parallel  # noqa: PLC0415 - most elements have no workers
 
     loads = dict(calls)
     return run_parallel(lambda position: run_call(loads[position], resolver, job, position), list(loads), workers)

@@ -14,7 +14,7 @@ from slurm.protocol import Origin
 from slurm.protocol.boot import BOOT
 from slurm.schedulers import directives
 from slurm.schedulers.base import Failure, Scheduler, ranges
-from slurm.schedulers.rest import commands, connection, versions
+from slurm.schedulers.rest import commands, connection, job_fields
 from slurm.schedulers.slurm import SlurmScheduler
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SlurmRestScheduler(SlurmScheduler):
         ]
         given = {"output": request.log, "open-mode": "append"}
         for name, equals, value in (word.removeprefix("--").partition("=") for word in words):
-            if name not in versions.EXPRESSIBLE:
+            if name not in job_fields.EXPRESSIBLE:
                 raise OptionError(f"--{name}{equals}{value}: slurmrestd has no field for this option. Remove it")
             given[name] = value
         terms = [":".join((kind, *ids)) for kind, ids, _ in request.dependencies]

@@ -95,9 +95,15 @@ _LOADED_SELDOM = (
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
     *("slurm/protocol/claims.py", "slurm/protocol/frames.py", "slurm/protocol/pools.py", "slurm/runner/checkpoint.py"),
     *("slurm/protocol/checking.py", "slurm/protocol/client_only.py", "slurm/protocol/ranges.py"),
-    *("slurm/runner/initializer.py", "slurm/runner/pool", "slurm/tasks/context_parameter.py"),
+    *(
+        "slurm/runner/initializer.py",
+        "slurm/runner/parallel_calls.py",
+        "slurm/runner/pools/",
+        "slurm/tasks/context_parameter.py",
+    ),
     *("slurm/runner/child.py", "slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py"),
     *("slurm/runner/inbox.py", "slurm/runner/procedures/", "slurm/protocol/procedures.py"),
+    *("slurm/tasks/context_parameter.py",),
 )
 """Prefixes of those among them that few tasks load: debuggers, workflows, ranks, workers, special functions, child
 processes, commands."""

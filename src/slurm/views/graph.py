@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.protocol.states import JobState
 from slurm.tracking.workflow_journal import several_children
-from slurm.views.drawing import CHILD, Edge, Node, dot, mermaid, text
+from slurm.views.graph_svg import svg
+from slurm.views.graph_text import CHILD, Edge, Node, dot, mermaid, text
 from slurm.views.overview import overviews
-from slurm.views.picture import svg
 from slurm.views.status import Part
 
 if TYPE_CHECKING:

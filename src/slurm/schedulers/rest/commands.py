@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.protocol.ranges import numbers
 from slurm.schedulers.marks import has_tag
-from slurm.schedulers.rest import versions
+from slurm.schedulers.rest import job_fields
 from slurm.schedulers.rest.connection import ADVICE, REJECTED, TOKEN, Connection, RestError, has_no_accounting
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _submit(rest: Connection, arguments: Sequence[str]) -> None:
     answer = rest.call(
         "POST",
         "job/submit",
-        lambda version: versions.submission(
+        lambda version: job_fields.submission(
             version, options, _environment(options), f"#!/bin/bash\n{command}\n", request["script"]
         ),
     )
@@ -74,7 +74,7 @@ def _submit(rest: Connection, arguments: Sequence[str]) -> None:
 def _explain_refusal(rest: Connection, answer: Answer) -> None:
     """Raise RestError in sbatch's words."""
     words = str(answer.errors[0].get("error") or answer.words) if len(answer.errors) == 1 else ""
-    if rest.version < versions.STRUCTURED and _is_vague(answer) and _is_vague(rest.call("DELETE", f"job/{_NO_JOB}")):
+    if rest.version < job_fields.STRUCTURED and _is_vague(answer) and _is_vague(rest.call("DELETE", f"job/{_NO_JOB}")):
         raise RestError(f"{REJECTED}: slurmctld does not accept the token: {words}. {ADVICE}")
     if words:
         raise RestError(f"slurmrestd v0.0.{rest.version}: Batch job submission failed: {words}")
@@ -113,10 +113,14 @@ def _query(rest: Connection, ids: Sequence[str]) -> None:
     rows, cluster = [], ""
     for job in _own(rest) if not ids else (job for id_ in ids for job in _jobs(rest, id_)):
         cluster = str(job.get("cluster") or cluster)
-        id_, tasks = versions.tasks(job)
-        submitted, start = (versions.number(job.get(name)) or 0 for name in ("submit_time", "start_time"))
-        state = versions.state(job.get("job_state"))
-        if rest.version < versions.FIRST_WITH_ELEMENTS and _field(job, "state_reason") == _NEVER and state == "PENDING":
+        id_, tasks = job_fields.tasks(job)
+        submitted, start = (job_fields.number(job.get(name)) or 0 for name in ("submit_time", "start_time"))
+        state = job_fields.state(job.get("job_state"))
+        if (
+            rest.version < job_fields.FIRST_WITH_ELEMENTS
+            and _field(job, "state_reason") == _NEVER
+            and state == "PENDING"
+        ):
             # This version cannot ask slurmctld to cancel it.
             rest.call("DELETE", f"job/{job['job_id']}")
             state = "CANCELLED"
@@ -140,7 +144,7 @@ def _find(rest: Connection, _: Sequence[str]) -> None:
     """Print ids, comments and commands of the user's jobs."""
     print("ARRAY_JOB_ID|COMMENT|COMMAND")
     for job in _own(rest):
-        print(f"{versions.tasks(job)[0]}|{_field(job, 'comment')}|{job.get('command') or '(null)'}")
+        print(f"{job_fields.tasks(job)[0]}|{_field(job, 'comment')}|{job.get('command') or '(null)'}")
 
 
 def _history(rest: Connection, ids: Sequence[str]) -> None:
@@ -148,7 +152,7 @@ def _history(rest: Connection, ids: Sequence[str]) -> None:
     rows = []
     for id_ in ids:
         answer = rest.call("GET", f"job/{id_}", of="slurmdb")
-        if rest.version < versions.FIRST_WITH_ELEMENTS:
+        if rest.version < job_fields.FIRST_WITH_ELEMENTS:
             raise RestError(f"{NO_ACCOUNTING} that tells states: v0.0.{rest.version} has reasons in their place")
         if has_no_accounting(answer):
             raise RestError(f"{NO_ACCOUNTING}: {answer.words}")
@@ -157,10 +161,10 @@ def _history(rest: Connection, ids: Sequence[str]) -> None:
                 continue
             raise RestError(f"the accounting did not answer: {answer.words}")
         for job in answer.json.get("jobs") or []:
-            name, code = versions.finished(job)
+            name, code = job_fields.finished(job)
             about, comment = job.get("state") or {}, job.get("comment") or {}
             rows.append([
-                name, versions.state(about.get("current")), code, str(job.get("nodes") or ""),
+                name, job_fields.state(about.get("current")), code, str(job.get("nodes") or ""),
                 str(about.get("reason") or "None"), "", str((job.get("time") or {}).get("submission") or ""),
                 " ".join(str(comment.get("job") if isinstance(comment, dict) else comment).splitlines()),
             ])  # fmt: skip
@@ -191,10 +195,10 @@ def _delete(rest: Connection, id_: str, jobs: Sequence[Mapping[str, Any]], wante
     """Delete a job, or some elements of an array, and return the errors."""
     paths = [id_] if wanted is None else [f"{id_}_{task}" for task in sorted(wanted)]
     problems = []
-    if rest.version < versions.FIRST_WITH_ELEMENTS:
+    if rest.version < job_fields.FIRST_WITH_ELEMENTS:
         paths = []
         for job in jobs:
-            tasks = set(numbers(text)) if (text := versions.tasks(job)[1]) else {0}
+            tasks = set(numbers(text)) if (text := job_fields.tasks(job)[1]) else {0}
             if wanted is None or tasks <= wanted:
                 paths.append(str(job["job_id"]))
             elif tasks & wanted:

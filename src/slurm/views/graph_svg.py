@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.views.displays import escape
-from slurm.views.drawing import CHILD, FAILURE, colour, simplified
+from slurm.views.graph_text import CHILD, FAILURE, colour, simplified
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from slurm.views.drawing import Edge, Node
+    from slurm.views.graph_text import Edge, Node
 
 _CHARACTER, _PADDING, _HEIGHT, _GAP, _BETWEEN, _MARGIN = 7.2, 22.0, 44.0, 24.0, 44.0, 8.0
 _SWEEPS = 8

@@ -1,4 +1,4 @@
-"""Versions: what differs between v0.0.36 and v0.0.45 of the API of slurmrestd, and the form that this package uses.
+"""Job fields: the fields of a job in v0.0.36 to v0.0.45 of the API of slurmrestd, where alone these differ.
 
 Sources: the specifications that slurmrestd of 20.11 (v0.0.36), 22.05 (36 to 38), 24.11 (40 to 42) and 26.05 (42 to 45)
 print, and their answers, tests/data/slurmrestd; for v0.0.39, which needs 23.02, the specification alone.
@@ -6,8 +6,8 @@ print, and their answers, tests/data/slurmrestd; for v0.0.39, which needs 23.02,
 - Up to v0.0.38, fields have the values of sbatch's options: numbers, text, true. v0.0.39 replaced many of them by
   structures, such as {"set": true, "infinite": false, "number": 5}, and lists.
 - slurmrestd of 22.05 dies of the fields `argv` and `batch_features`, so they are not sent before v0.0.39; the script
-  that is sent has the arguments. It reads no signal for the batch script alone,
-  takes `"requeue": false` for true, and forgets the least number of `nodes` in a list. `no_requeue` and text do it.
+  that is sent has the arguments. It reads no signal for the batch script alone, takes `"requeue": false` for true, and
+  forgets the least number of `nodes` in a list. So `no_requeue` and text are sent.
 - slurmrestd of 20.11 has a reason where the state of a job of the accounting belongs, and does not know the
   field `kill_on_invalid_dependency` that its specification has.
 - v0.0.36 has no elements of arrays in URLs, and its DELETE of an array ends only its pending elements.

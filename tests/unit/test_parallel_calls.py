@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from slurm.protocol import PROCESS, RUN
 from slurm.protocol.outcomes import CallFailure
-from slurm.runner import child, journal, pool
+from slurm.runner import child, journal, parallel_calls
 from slurm.runner.job_context import JobContext
 from slurm.runner.journal import Journal
-from slurm.runner.pool import run_parallel
+from slurm.runner.parallel_calls import run_parallel
 from waiting import until
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def test_workers_that_die_before_any_call_fail_the_remaining_calls(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # This fault cannot be provoked: a worker runs no user code between its fork and its first call.
-    monkeypatch.setattr(pool._WorkerPool, "_make_calls", lambda *_: os._exit(9))
+    monkeypatch.setattr(parallel_calls._WorkerPool, "_make_calls", lambda *_: os._exit(9))
     found = dict(run_parallel(lambda _: b"", range(3), 2))
     assert found == {place: CallFailure(call=place, phase=PROCESS, exit_code=9) for place in range(3)}
 
