@@ -19,6 +19,7 @@ from slurm.jobs.submit import Wanted, describe, head_of, submit_draft
 from slurm.notifications.pool_subscriptions import PoolSubscriptions
 from slurm.options import values
 from slurm.options.retry import of_options
+from slurm.pools.blocks import calls_of_a_block
 from slurm.pools.client_files import ClientFiles
 from slurm.pools.growth import create_elastic, growth_of
 from slurm.pools.held_calls import jobs_among
@@ -67,10 +68,6 @@ _THREADS = "OMP_NUM_THREADS"
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_BLOCKS_OF_A_WORKER = 16
-_MOST_CALLS = 512
-"""A map has 16 blocks for each worker of the pool, of at most 512 calls each."""
 
 
 class Pool:
@@ -174,7 +171,7 @@ class Pool:
                 digest = self._files.add_function(data[: bounds[0]], head, str(text or ""))
             except OSError as error:
                 raise PoolError(f"{of.name} cannot be written for the workers of the pool: {error}") from error
-            size = max(1, min(_MOST_CALLS, len(calls_data) // (_BLOCKS_OF_A_WORKER * self._workers)))
+            size = calls_of_a_block(len(calls_data), self._workers)
             indices = self._calls.submit(digest, calls_data, needs=needs, after=after, retry=retry, size=size)
             if indices and (self._callbacks or of.terms.callbacks):
                 self._report(of, indices, mapped=mapped)

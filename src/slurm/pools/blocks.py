@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
     from slurm.options.retry import Retry
 
+BLOCK_BYTES = 1 << 20
+"""A block of several calls has no more bytes."""
+_BLOCKS_OF_A_WORKER, _MOST_CALLS = 16, 512
+
+
+def calls_of_a_block(calls: int, workers: int) -> int:
+    """The number of calls in each block of a map: it has 16 blocks for each worker, of at most 512 calls each."""
+    return max(1, min(_MOST_CALLS, calls // (_BLOCKS_OF_A_WORKER * workers)))
+
 
 class Block:
     """A block, and its calls that have not ended."""

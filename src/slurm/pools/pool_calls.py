@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError, SlurmError
 from slurm.pools.answers import Answers
-from slurm.pools.blocks import Block, Blocks, ranges
+from slurm.pools.blocks import BLOCK_BYTES, Block, Blocks, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.growing_calls import GrowingCalls
 from slurm.pools.growth import growth_of
@@ -45,8 +45,6 @@ _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
 _RARE_SECONDS, _FEW = 5.0, 64
 """So often, it is looked for elements that were requeued, and whether another process has cancelled the oldest blocks;
 and for how many of these."""
-_BLOCK_BYTES = 1 << 20
-"""A block of several calls has no more bytes."""
 _CANCELLED, _ENDED = "cancelled", "ended"
 """The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
 
@@ -101,7 +99,7 @@ class PoolCalls(GrowingCalls):
             if waits[at]:
                 self.held.add(Held(numbers[at], digest, calls[at], retry, needs[at], after))
             else:
-                while end < min(at + size, len(calls)) and not waits[end] and written + len(calls[end]) <= _BLOCK_BYTES:
+                while end < min(at + size, len(calls)) and not waits[end] and written + len(calls[end]) <= BLOCK_BYTES:
                     written += len(calls[end])
                     end += 1
                 if not self._blocks.has_room:
