@@ -6,8 +6,10 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from slurm.errors import PoolError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from threading import Condition
 
     from slurm.options.retry import Retry
@@ -15,11 +17,22 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 1 << 20
 """A block of several calls has no more bytes."""
 _BLOCKS_OF_A_WORKER, _MOST_CALLS = 16, 512
+_CALL_BYTES = (1 << 32) - 1
+"""A block has lengths of 4 bytes."""
 
 
 def calls_of_a_block(calls: int, workers: int) -> int:
     """The number of calls in each block of a map: it has 16 blocks for each worker, of at most 512 calls each."""
     return max(1, min(_MOST_CALLS, calls // (_BLOCKS_OF_A_WORKER * workers)))
+
+
+def check_sizes(calls: Sequence[bytes]) -> None:
+    """Raise PoolError for a call whose arguments are too large for a block."""
+    if largest := max((len(call) for call in calls if len(call) > _CALL_BYTES), default=0):
+        raise PoolError(
+            f"the arguments of a call have {largest:,} bytes, and a pool takes {_CALL_BYTES:,}: "
+            "pass the name of a file, or what cluster.put(…) returns"
+        )
 
 
 class Block:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError, SlurmError
 from slurm.pools.answers import Answers
-from slurm.pools.blocks import BLOCK_BYTES, Block, Blocks, ranges
+from slurm.pools.blocks import BLOCK_BYTES, Block, Blocks, check_sizes, ranges
 from slurm.pools.calls_state import CallsState
 from slurm.pools.growing_calls import GrowingCalls
 from slurm.pools.growth import growth_of
@@ -90,6 +90,7 @@ class PoolCalls(GrowingCalls):
 
         Waits while too many have no answer. Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
         """
+        check_sizes(calls)
         waits = [bool(some) or bool(after) for some in needs]
         for key in {each.key for each in (*frozenset().union(*needs), *(each for each, _ in after))}:
             self._state_of(key)
