@@ -69,10 +69,11 @@ PAGES = {
     "how-to/parameter-spaces.md": Page(files={"sweep.yaml": "sweep:\n  grid:\n    lr: [0.1, 0.2]\n"}),
     "how-to/pbs.md": Page(omitted={0: "needs PBS"}),
     "how-to/pools.md": Page(
+        omitted={1: "needs 8 CPUs: test_elastic_pools.py runs such a pool"},
         before={
-            1: "cluster = Cluster().activate()\npool = cluster.pool(workers=1, time='10:00')\n"
+            2: "cluster = Cluster().activate()\npool = cluster.pool(workers=1, time='10:00')\n"
             "square.on(pool).map(range(6)).results()\nkey = pool.key"
-        }
+        },
     ),
     "how-to/procedures.md": Page(
         files={
@@ -84,6 +85,7 @@ PAGES = {
     ),
     "how-to/reuse.md": Page(slurm=True),
     "how-to/run-on-slurm.md": Page(slurm=True),
+    "how-to/slurmrestd.md": Page(omitted={0: "needs slurmrestd: `nox -s slurmrest`"}),
     "how-to/survive-failures.md": Page(before={2: "class Model:\n    def fit(self): ..."}),
     "how-to/sweeps.md": Page(files={"Slurmfile": "default: cpu\nclusters:\n  cpu: {url: local}\n"}),
     "how-to/test-your-code.md": Page(argv=("-m", "pytest", "-q", "-p", "no:cacheprovider", "program.py")),

@@ -463,7 +463,7 @@ def test_jobs_are_arguments_of_calls_of_a_pool_and_the_other_way_round(local: Cl
 def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "_CALL_BYTES", 2000)  # in place of 4 GB
     with local.pool(workers=1, time="10:00") as pool:
-        with pytest.raises(PoolError, match="have 3,[0-9]{3} bytes, and a pool takes 2,000: pass the name of a file"):
+        with pytest.raises(PoolError, match=r"have 3,[0-9]{3} bytes, and a pool takes 2,000: pass the name of a file"):
             task(len).on(pool).map([b"short", b"x" * 3000])
         with pytest.raises(PoolError, match="workflow"):
             chain.on(pool)()
