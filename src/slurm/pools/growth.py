@@ -216,9 +216,9 @@ class Growth:
         elif demand.since > _TELL_SECONDS:
             reports = (self._state.report(element) for element in self._state.open)
             waiting = (report for report in reports if report and report.state is JobState.PENDING)
-            if reason := next((each.explanation or each.reason for each in waiting if each.reason), ""):
-                self._why_queued = f"{demand.queued} of its elements wait in the queue: {reason}"
-                self._tell(self._why_queued)
+            reason = next((each.explanation or each.reason for each in waiting if each.reason), "")
+            self._why_queued = f"{demand.queued} of its elements wait in the queue" + (f": {reason}" if reason else "")
+            self._tell(self._why_queued)
 
     @property
     def _claim(self) -> str:
