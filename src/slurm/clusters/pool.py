@@ -58,7 +58,7 @@ Duration = Union[float, str, "timedelta"]
 """Seconds, Slurm's text for a time, or a timedelta."""
 
 Workers = Union[int, tuple[int, int]]
-"""The number of workers of each element of a pool; or, for an elastic one, the least and the most of all elements."""
+"""The workers of each element of a pool; for an elastic pool, the least and the most workers in all elements."""
 
 _LEAD, _LEAD_SHARE = 30.0, 0.1
 """An element takes no more calls so many seconds before its time limit, or this share of it if that is less."""
@@ -106,7 +106,7 @@ class Pool:
 
     @property
     def jobs(self) -> JobArray[int]:
-        """Its elements, of an elastic pool those that were added so far.
+        """The elements of the pool; for an elastic pool, those that were added so far.
 
         The result of each is the number of calls that it has claimed.
         """
@@ -147,7 +147,7 @@ class Pool:
 
     @property
     def _has_others(self) -> bool:
-        """Whether an elastic pool has had other clients, for which its elements may go on."""
+        """Whether an elastic pool has had other clients, which may still need its elements."""
         if self._growth is None:
             return False
         clients = f"{self._place.store.directory(self._state.key)}/{CLIENTS}"
@@ -305,7 +305,7 @@ class PoolSize(NamedTuple):
 
 
 def size_of(nodes: int, workers: Workers) -> PoolSize:
-    """The size of a pool. Of two numbers of workers, each is that of all elements. Raises OptionError."""
+    """Return the size of a pool. A pair of workers counts those of all elements together. Raises OptionError."""
     given = whole(nodes, "nodes", least=1)
     if not isinstance(workers, (tuple, list)):
         return PoolSize(given, given, whole(workers, "workers", least=1))

@@ -99,7 +99,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/child.py", "slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py"),
     *("slurm/runner/inbox.py", "slurm/runner/procedures/", "slurm/protocol/procedures.py"),
 )
-"""Prefixes of those among them that few tasks load: debuggers, workflows, ranks, workers, special functions, child
+"""Prefixes of modules that only few tasks load: debuggers, workflows, ranks, workers, special functions, child
 processes, commands."""
 
 

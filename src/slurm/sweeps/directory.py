@@ -49,7 +49,7 @@ def write_once(path: Path, data: bytes) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file of a sweep. Raises ConfigurationError for one that was never run, ProtocolError for a damaged one."""
+    """Read a file of a sweep. Raises ConfigurationError if it was never run, ProtocolError if the file is damaged."""
     try:
         return path.read_bytes()
     except OSError as error:
