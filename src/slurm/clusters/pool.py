@@ -310,14 +310,16 @@ def size_of(nodes: int, workers: Workers) -> PoolSize:
     if not isinstance(workers, (tuple, list)):
         return PoolSize(given, given, whole(workers, "workers", least=1))
     if len(workers) != 2:
-        raise OptionError(f"workers={workers!r}: write one number, or the least and the most, such as (0, 64)")
+        raise OptionError(f"workers={workers!r}: write one number, or the least and the most in all, such as (0, 64)")
     least, most = whole(workers[0], "workers[0]"), whole(workers[1], "workers[1]", least=1)
     if least > most:
-        raise OptionError(f"workers={workers!r}: the first number is the least, and is larger than the second")
+        raise OptionError(f"workers={workers!r}: the first number (the least) must not be larger than the second")
     if least < most and given == 1:
         given = most
     if most % given:
-        raise OptionError(f"workers={workers!r} on nodes={given}: each node has as many, so {most} must be a multiple")
+        raise OptionError(
+            f"workers={workers!r} on nodes={given}: each has as many, so {most} must be a multiple of {given}"
+        )
     each = most // given
     return PoolSize(given if least == most else -(-least // each), given, each)
 

@@ -140,7 +140,7 @@ class Growth:
             if not self._state.unfinished:
                 self.tick()
         except (OSError, SlurmError) as error:
-            self._tell(f"no element makes the calls that wait: {error}")
+            self._tell(f"calls wait, and no element could be added for them: {error}")
 
     def add(self, count: int) -> None:
         """Queue elements now, or as many as there is room for. Raises SlurmError."""
@@ -149,7 +149,7 @@ class Growth:
         room = queue.client.room(options)
         count = min(count, max(1, queue.max_array_size), ELEMENTS - first, *(() if room is None else (max(1, room),)))
         if count < 1:
-            self.why_over = f"it has had {ELEMENTS} elements"
+            self.why_over = f"the pool has had {ELEMENTS} elements, the largest number that is possible"
             return
         claim = Claim(
             group=attempts.new_group(first, 0),
@@ -264,8 +264,8 @@ class Growth:
             except SubmissionError:
                 pass  # _refused has logged it
             except (OSError, SlurmError) as error:
-                self._tell(f"it cannot be seen whether the pool needs more elements, trying again: {error}")
-            except Exception:  # noqa: BLE001 - this loop must live, or calls wait for ever
+                self._tell(f"cannot check whether the pool needs more elements, trying again: {error}")
+            except Exception:  # noqa: BLE001 - without this loop, calls wait forever
                 _log.exception("%s cannot grow, trying again", self._state.key)
             took = time.monotonic() - begin
             pause = _PAUSE if self._state.elements > before else min(1.5 * pause, max(_LONGEST_PAUSE / 4, 5 * took))

@@ -51,5 +51,5 @@ def grown_blocks(store: AttemptFiles, key: str, names: Iterable[str]) -> list[Bl
                 raise data
             found += Submitted.loads(data, where=f"{key}: {name}").blocks
         except ProtocolError as error:
-            _log.warning("skipping elements of a pool: %s", error)
+            _log.warning("ignoring elements of a pool, because their record is damaged: %s", error)
     return sorted(found, key=lambda block: block.first)

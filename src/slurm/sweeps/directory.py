@@ -54,7 +54,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         if not path.parent.exists():
-            message = f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes it"
+            message = f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes them"
             raise ConfigurationError(message) from error
         raise ProtocolError(f"cannot read {path}: {error.strerror}: the sweep is damaged") from error
 

@@ -29,7 +29,7 @@ _UNEXPLAINED, _NO_BYTES = -1, "Zero Bytes were transmitted or received"
 _NEVER = "DependencyNeverSatisfied"
 _NO_JOB = 0xFFFFFFF0
 """An id above all that Slurm assigns."""
-VAGUE = "slurmctld is away, or does not accept the token"
+VAGUE = "slurmctld does not answer, or does not accept the token"
 _SEPARATOR = "\x1f"
 _HEADER = ("ARRAY_JOB_ID", "ARRAY_TASK_ID", "STATE", "NODELIST", "UID", "SUBMIT START", "REASON", "COMMAND", "COMMENT")
 _COLUMNS = ("JobID", "State", "ExitCode", "NodeList", "Reason", "UID", "Submit", "Comment")
@@ -149,7 +149,7 @@ def _history(rest: Connection, ids: Sequence[str]) -> None:
     for id_ in ids:
         answer = rest.call("GET", f"job/{id_}", of="slurmdb")
         if rest.version < versions.FIRST_WITH_ELEMENTS:
-            raise RestError(f"{NO_ACCOUNTING} that tells states: v0.0.{rest.version} has reasons in their place")
+            raise RestError(f"{NO_ACCOUNTING} with states: v0.0.{rest.version} reports reasons instead of states")
         if has_no_accounting(answer):
             raise RestError(f"{NO_ACCOUNTING}: {answer.words}")
         if answer.errors and not answer.json.get("jobs"):
@@ -198,7 +198,7 @@ def _delete(rest: Connection, id_: str, jobs: Sequence[Mapping[str, Any]], wante
             if wanted is None or tasks <= wanted:
                 paths.append(str(job["job_id"]))
             elif tasks & wanted:
-                problems.append(f"v0.0.{rest.version} of slurmrestd cannot cancel single elements of {id_} that wait")
+                problems.append(f"v0.0.{rest.version} of slurmrestd cannot cancel single waiting elements of {id_}")
     for path in paths:
         answer = rest.call("DELETE", f"job/{path}")
         if answer.errors and not _is_unknown(answer) and not any(words in answer.words for words in _ENDED_WORDS):

@@ -110,7 +110,9 @@ class Connection:
         """Raise RestError if the token was rejected. Up to v0.0.38, a rejection by slurmctld is not reported."""
         if answer.status in _NOT_AUTHENTICATED or _PROTOCOL_AUTHENTICATION in answer.numbers:
             given = f"the token in {_setting(TOKEN_FILE, 'token_file') or TOKEN}"
-            whose, advice = (given, ADVICE) if self._token else ("you without a token", f"Set {TOKEN_FILE} or {TOKEN}")
+            whose, advice = (
+                (given, ADVICE) if self._token else ("requests without a token", f"Set {TOKEN_FILE} or {TOKEN}")
+            )
             raise RestError(f"{REJECTED}: slurmrestd at {self.address} does not accept {whose}. {advice}")
 
     def _send(self, method: str, path: str, data: str | None) -> tuple[int, str]:
@@ -187,7 +189,7 @@ def _token() -> str:
         text = os.environ.get(TOKEN, "").strip()
     text = text.partition("SLURM_JWT=")[2] or text  # as `scontrol token` prints it
     if text and not _TOKEN.fullmatch(text):
-        raise RestError(f"{REJECTED}: {path or TOKEN} does not contain a token: it has other characters. {ADVICE}")
+        raise RestError(f"{REJECTED}: {path or TOKEN} does not contain a token: it has wrong characters. {ADVICE}")
     expires = _claims(text).get("exp")
     if isinstance(expires, (int, float)) and expires < time.time():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires))
