@@ -143,7 +143,7 @@ def generations(session: nox.Session) -> None:
 
 @nox.session
 def everywhere(session: nox.Session) -> None:
-    """All tests on each release of Slurm that Debian has, or the tests that the arguments name."""
+    """Run all tests, or those that the arguments name, on each release of Slurm that Debian has."""
     session.install("-e", ".[test,examples]")
     for release in ("20.11", "22.05", "24.11", "26.05"):
         session.log(f"Slurm {release}")
@@ -212,12 +212,12 @@ TESTS_BY_SLURMRESTD = (
         "test_the_tasks_own_exception_is_raised_with_the_remote_traceback",
     ),
 )
-"""The contract of a running scheduler, and calls, by a real slurmrestd: two minutes."""
+"""The contract suite for schedulers, and tests of calls, through a real slurmrestd. They take two minutes."""
 
 
 @nox.session
 def slurmrest(session: nox.Session) -> None:
-    """Those tests by slurmrestd, which needs root. Arguments are tests instead."""
+    """Run these tests, or those that the arguments name, through slurmrestd. Needs root."""
     session.install("-e", ".[test]")
     env = {"SLURMTASKS_TEST_SLURMREST": "1", "SLURMTASKS_REQUIRE_SLURM": "1"}
     session.run("pytest", "-n", "2", *(session.posargs or TESTS_BY_SLURMRESTD), env=env)
@@ -278,7 +278,7 @@ def libraries(session: nox.Session) -> None:
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """A client of the server that is not ours: schemathesis, on each route of /openapi.json. Two minutes."""
+    """Check each route of /openapi.json with schemathesis, a client that others wrote. Takes two minutes."""
     session.install("-e", ".[test]", "schemathesis>=4.32")
     session.run("pytest", "-n", "0", "tests/clients", *session.posargs)
 
@@ -307,7 +307,7 @@ MEASURED_PEERS = {
         "snakemake>=9",
         "submitit>=1.5",
     ),
-    "slurm-sdk": ("slurm-sdk>=0.4.6", "paramiko<4"),  # its module has the name of ours; it fails with Paramiko 5
+    "slurm-sdk": ("slurm-sdk>=0.4.6", "paramiko<4"),  # its module is also named slurm; it fails with Paramiko 5
 }
 """What docs/benchmarks.md compares with, in two environments: the option of benchmarks/run.py, and the packages."""
 
@@ -320,7 +320,7 @@ def benchmarks(session: nox.Session) -> None:
     for name, packages in MEASURED_PEERS.items():
         python = Path(".nox", f"benchmarks-{name}", "bin", "python").absolute()
         session.run("python", "-m", "venv", str(python.parents[1]), silent=True)
-        for package in packages:  # one by one: a tool that cannot be installed becomes a row that says so
+        for package in packages:  # one by one: if a tool cannot be installed, its row says so
             install = (str(python), "-m", "pip", "install", "--quiet", package)
             session.run(*install, external=True, success_codes=[0, 1])
         options += [f"--{name}-python", str(python)]
@@ -328,7 +328,7 @@ def benchmarks(session: nox.Session) -> None:
 
 
 MOST_BYTES = {"*.whl": 1_300_000, "*.tar.gz": 3_500_000}
-"""Limits of the release's files. docs/explanation/dependencies.md says what the wheel holds."""
+"""The largest sizes of the release's files. docs/explanation/dependencies.md says what the wheel contains."""
 FIRST_PROGRAM = """\
 import operator, os, sys
 from slurm import Cluster, __version__, task

@@ -92,7 +92,7 @@ def _rows(settings: Settings, only: Sequence[str]) -> Iterator[Row]:
 
 
 def _write(lines: Sequence[str]) -> None:
-    """Replace the table of the page and leave its other text, which tells of single topics and of reasons."""
+    """Replace the table on the page. The other text of the page, about single topics and reasons, stays."""
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text("\n".join([f"{before}{BEGIN}\n", *lines, "", f"{END}{after}"]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Many short calls on the test Slurm, by this library and by other tools: from nothing, again, and one more."""
+"""Many short calls on the test Slurm, with this library and others: a first map, a second map, and one more call."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AT_MOST = 300
 
 
 class Failed(Exception):
-    """A tool that could not be measured. Its text is the reason."""
+    """A tool could not be measured. The text is the reason."""
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -69,7 +69,7 @@ def _many(settings: Settings) -> Iterator[Row]:
 
 
 def _against(times: Sequence[float], ours: Sequence[float] | None) -> str:
-    """The median of times, and its ratio to those of this library in the same rounds, with the extremes."""
+    """The median of times, and the ratio to those of this library in the same rounds, with their extremes."""
     taken = median(times)
     words = f"{1000 * taken:.0f} ms" if taken < _SHORT else f"{taken:.2f} s"
     values = [one / other for one, other in zip(times, ours, strict=True)] if ours else times
@@ -91,7 +91,7 @@ def _lags(settings: Settings) -> Iterator[Row]:
 
 
 def measured(tool: str, settings: Settings, count: str) -> Sequence[float]:
-    """The numbers of one tool, which runs in the Python that has it. Raises Failed."""
+    """Measure one tool, in the Python where it is installed. Raises Failed."""
     python = sys.executable if tool in NAMES else settings.peers_python
     if not python:
         raise Failed(NO_PEERS)
@@ -117,7 +117,7 @@ def _measured(tool: str, python: str, folder: str, count: str) -> Sequence[float
 
 
 def of_tool(what: str, tool: str, settings: Settings, *, count: int) -> Row:
-    """The row of another tool, with the seconds of each step alone."""
+    """The row of another tool, with the seconds of each single step."""
     try:
         *times, _ = measured(tool, settings, str(count))
     except Failed as failed:

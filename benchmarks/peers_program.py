@@ -1,4 +1,4 @@
-"""What peers.py, lag.py and program_peers.py do, by one tool: run by a Python that has it.
+"""Measures one tool for peers.py, lag.py and program_peers.py. It runs in a Python where this tool is installed.
 
 The other tools run without this project. It is one of the tools, too: all are measured by the same program.
 """
@@ -178,7 +178,7 @@ def nothing(_: int) -> None:
 
 
 def end(seconds: float) -> float:
-    """Take a while; return when it was over."""
+    """Sleep for a while; return the time of the end."""
     import time  # noqa: PLC0415 - the function is sent without its module
 
     time.sleep(seconds)
@@ -200,9 +200,9 @@ TOOLS = {
 
 
 def main(tool: str, folder: str, count: str) -> None:
-    """Print the seconds of a first map with all that it takes to begin, of a second map, and of one more call.
+    """Print the seconds of a first map, with all that the tool has to start, of a second map, and of one more call.
 
-    Also the memory of this process at its most, in megabytes. If `count` is "lag", print instead how long each of
+    Also print the largest memory of this process, in megabytes. If `count` is "lag", print instead how long each of
     some results took from the end of its call until it was here.
     """
     begin = time.perf_counter()
@@ -219,11 +219,11 @@ def main(tool: str, folder: str, count: str) -> None:
 
 
 def _lags(run: Map) -> Sequence[float]:
-    """The seconds from the end of a call until its result is here, for calls of different lengths."""
+    """Return the seconds from the end of a call until its result has arrived, for calls of different lengths."""
     run(nothing, range(1))
     lags = []
     for number in range(ROUNDS):
-        (ended,) = run(end, [1 + number * 0.618 % 1])  # type: ignore[list-item] # a part of a second
+        (ended,) = run(end, [1 + number * 0.618 % 1])  # type: ignore[list-item] # calls end at different parts of a second
         lags.append(time.time() - ended)  # type: ignore[operator]
     return lags
 

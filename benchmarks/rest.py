@@ -29,7 +29,7 @@ def rows(settings: Settings) -> Iterator[Row]:
     if lacking := [name for name in NEEDED if not find_spec(name)]:
         yield unmeasured(WHAT, f"not installed: {', '.join(lacking)}")
         return
-    from served import served  # noqa: PLC0415 - it imports what was looked for
+    from served import served  # noqa: PLC0415 - it imports the extra, which was checked above
 
     root = settings.workspace / "rest"
     with Cluster("local", root=root) as cluster:

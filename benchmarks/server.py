@@ -1,4 +1,4 @@
-"""The server: what its start costs, and how long it takes to answer with many procedures, and to tell what happens."""
+"""The server: the cost of its start, the time of its answers with many procedures, and the delay of its events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rows(settings: Settings) -> Iterator[Row]:
         return
     root = settings.workspace / "server"
     with Cluster("local", root=root) as cluster:
-        ScriptExecutionService(on=cluster).prepare(Script.text("")).stop()  # makes what the first one needs
+        ScriptExecutionService(on=cluster).prepare(Script.text("")).stop()  # the first one creates files
     _write_ended(root, FEW)
     yield _of_start(root)
     with _served(root) as client:
@@ -73,7 +73,7 @@ def _of_start(root: Path) -> Row:
 
 
 def _start(root: Path) -> tuple[float, float]:
-    """The milliseconds and the MB that a server has needed when it answers."""
+    """The milliseconds until a server answers, and the MB that it then uses."""
     with _served(root) as client:
         client.ask("GET", "/openapi.json")
         fields = Path(f"/proc/{client.pid}/stat").read_text().rpartition(")")[2].split()
@@ -110,9 +110,9 @@ def _of_life(client: _Client) -> Iterator[Row]:
         begin = time.time()
         client.ask("POST", f"{path}/messages", {"message": number})
         with news:
-            news.wait_for(lambda: len(arrived) > number)  # noqa: B023 - it is called here
+            news.wait_for(lambda: len(arrived) > number)  # noqa: B023 - it is called in this iteration only
         taken.append(arrived[number][0] - begin)
-        time.sleep(0.3 + number / 100)  # spread over the pauses of those who look
+        time.sleep(0.3 + number / 100)  # so that events fall at different times in the pauses of the readers
     client.ask("POST", f"{path}/messages", {"message": "end"})
     reader.join()
     yield _judged(f"POST of a message, until the script has it: the median of {MESSAGES}", median(taken), _TAKEN)
@@ -156,7 +156,7 @@ def _judged(what: str, seconds: float, budget: int) -> Row:
 
 
 def _write_ended(root: Path, count: int) -> None:
-    """Write the files of procedures that have ended, up to that number."""
+    """Write the files of ended procedures, until there are this many."""
     plan = Plan(script=Script.text("def main(): pass").read(), grace=1.0, kill_wait=2.0)
     known = {int(path.stem) for path in (root / PROCEDURES).glob("*.json")}
     for number in set(range(1, count + 1)) - known:
@@ -170,7 +170,7 @@ def _write_ended(root: Path, count: int) -> None:
 
 
 class _Client:
-    """Sends its requests through one connection."""
+    """A client that sends all requests through one connection."""
 
     def __init__(self, pid: int, port: int, token: str) -> None:
         self.pid = pid
@@ -178,7 +178,7 @@ class _Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port)
 
     def wait(self) -> None:
-        """Wait until the server has looked at the place: it answers 503 before."""
+        """Wait until the server has read the root for the first time: before, it answers 503."""
         while "status" in self.ask("GET", "/procedures?limit=1"):
             pass
 

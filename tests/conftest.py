@@ -57,7 +57,7 @@ def interruptible() -> None:
 
 @pytest.fixture(scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A cache of this session's own, shared by its processes: the runner's zip, which takes seconds, is built once."""
+    """Use a cache for this test session, shared by its processes, so that the runner's zip is built only once."""
     if worker_id == "master":
         return tmp_path_factory.mktemp("cache")
     cache = tmp_path_factory.getbasetemp().parent / "cache"
@@ -161,7 +161,7 @@ def wide_local(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]
 GRID_ENGINE = "SLURMTASKS_TEST_GRID_ENGINE"
 """With 1, tests of a `cluster` run on a real Grid Engine only; `nox -s grid_engine` sets it."""
 SLURMREST = "SLURMTASKS_TEST_SLURMREST"
-"""With 1, tests of a `cluster` run by a real slurmrestd only; `nox -s slurmrest` sets it."""
+"""If this variable is 1, tests with a `cluster` run only through a real slurmrestd. `nox -s slurmrest` sets it."""
 HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
 ON_EVERY_URL = ("test_calls", "test_errors")
 """The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, on three."""

@@ -103,7 +103,7 @@ class Client:
 
 
 class CurlClient(Client):
-    """Sends its requests by curl."""
+    """A client that sends requests with curl."""
 
     def ask(
         self,
@@ -114,7 +114,7 @@ class CurlClient(Client):
         token: str | None = "",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        """Send a request. Of the headers of the answer, only its type is known."""
+        """Send a request. The answer has only one header, its type."""
         token = self.token if token == "" else token
         sent = {"Authorization": f"Bearer {token}"} if token else {}
         sent |= {"Content-Type": "application/json"} if body is not None else {}
@@ -136,7 +136,7 @@ CLIENTS: Mapping[str, type[Client]] = {"http.client": Client, "curl": CurlClient
 
 @contextmanager
 def serve(*words: str, program: tuple[str, ...] = ("-m", "slurm")) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """The process, and the lines that it prints first. `program` are the arguments of Python before the command's."""
+    """Start a server; give the process and its first lines. `program` are the arguments of Python before `serve`."""
     argv = [sys.executable, *program, "serve", *words]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

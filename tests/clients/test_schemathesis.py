@@ -1,4 +1,4 @@
-"""The server by a client that is not ours: schemathesis reads /openapi.json, and sends what that allows and forbids.
+"""Check the server with a client that others wrote: schemathesis sends valid and invalid requests from /openapi.json.
 
 It finds answers with status 500 or of types that the description does not name, requests that should be refused and are
 not, tokens that are not needed, and methods that should not exist.
@@ -16,9 +16,9 @@ from waiting import until
 
 WAIT = 120.0
 SEMANTICS = "positive_data_acceptance"
-"""Left out: a schema cannot say that a text must be a date, or a list the arguments of a function. They get a 422."""
+"""Left out: a schema cannot say that a text must be a date, or a list must be arguments of a function: 422."""
 METHODS = "unsupported_method"
-"""Left out where a job exists: keys contain `/`, so GET /jobs/KEY/cancel asks for another job, and gets a 404."""
+"""Left out where a job exists: keys contain `/`, so GET /jobs/KEY/cancel names another job, and gets a 404."""
 SCRIPT = """
 def init(x=0): pass
 def calibrate(*args, **kwargs): return 1
@@ -33,7 +33,7 @@ def double(x: int) -> int:
 
 
 def check(client: Client, directory: Path, *words: str, config: str = "") -> str:
-    """Run schemathesis on all routes that end; return what it says."""
+    """Run schemathesis on all routes whose answer ends; return its output."""
     directory.mkdir()
     (directory / "schemathesis.toml").write_text(config)
     argv = [
@@ -52,7 +52,7 @@ def test_all_routes_answer_as_they_are_described(local: Cluster, tmp_path: Path)
     assert jobs.results(WAIT) == [0, 2, 4]
     with serve("--on", str(local.url), "--allow-text") as (_, lines):
         client = client_of(lines)
-        until(lambda: client.ask("GET", "/procedures").status == 200)  # 503 until it has looked at the place
+        until(lambda: client.ask("GET", "/procedures").status == 200)  # 503 until it has read the root
         made = client.post("/procedures", script={"text": SCRIPT}, exclusive="dish", options={"time": "10"})
         path = f"/procedures/{made['number']}"
         until(lambda: client.get(path)["state"] == "READY", WAIT)
@@ -60,7 +60,7 @@ def test_all_routes_answer_as_they_are_described(local: Cluster, tmp_path: Path)
         phases = ("--phases", "coverage,fuzzing", "--exclude-checks", SEMANTICS)
         said = check(client, tmp_path / "any", "--max-examples", "10", *phases)
         assert f"Tested: {routes}" in said
-        # Once more with what exists. Without what takes a place on the cluster each time.
+        # Once more, with jobs that exist, and without requests that start a job each time.
         config = f'[parameters]\n"path.number" = {made["number"]}\n"path.key" = "{jobs.key}"\n"path.name" = "dish"\n'
         some = ("--exclude-path-regex", "/events$|/retry$|^/procedures$|^/sweeps|^/environments")
         phases = ("--phases", "fuzzing", "--exclude-checks", f"{SEMANTICS},{METHODS}")

@@ -1,4 +1,4 @@
-"""Elastic pools: elements are added while calls wait, leave when they are idle, and are never more than allowed."""
+"""Elastic pools: elements are added while calls wait, end when they are idle, and are never more than allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SOON = 300.0
-"""Seconds that a call may take: on a busy machine, a pool waits for free processors."""
+"""The seconds that a call may take: on a busy machine, elements wait for free CPUs."""
 
 
 @pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
@@ -41,7 +41,7 @@ def square(x: int) -> int:
 
 @task
 def wait_until(x: int, directory: Path) -> int:
-    """Say that the call has begun; end when there is a file."""
+    """Record that the call has begun; return when the file exists."""
     (directory / f"begun-{x}").touch()
     while not (directory / "end").exists():
         time.sleep(0.02)
@@ -50,7 +50,7 @@ def wait_until(x: int, directory: Path) -> int:
 
 @task
 def note(x: int, directory: Path) -> int:
-    """Leave a file for each time that the call is made."""
+    """Write a file each time the call is made."""
     (directory / f"{x}-{os.getpid()}-{time.monotonic_ns()}").touch()
     return -x
 
@@ -94,7 +94,7 @@ def test_calls_of_a_killed_client_wait_until_another_joins(place: Cluster, root:
         import os, pathlib, sys
         from slurm import Cluster, task
         from slurm.pools.growth import Growth
-        Growth.tick = lambda self: None  # it is killed before it has added an element
+        Growth.tick = lambda self: None  # the client is killed before it adds an element
         def note(x):
             pathlib.Path(sys.argv[3], str(x)).touch()
             return -x
@@ -146,7 +146,7 @@ def test_a_client_that_is_killed_as_the_pool_grows_leaves_no_call(place: Cluster
         jobs = place.job(f"{key}/clients/0")
         assert isinstance(jobs, JobArray)
         last = square.on(pool)(3)
-        until(lambda: begun(tmp_path) == 2)  # there are two elements, whoever has added the second
+        until(lambda: begun(tmp_path) == 2)  # there are two elements; either client may have added the second
         (tmp_path / "end").touch()
         assert last.result(SOON) == 9
         assert jobs.results(SOON) == [0, 1, *(-x for x in range(1000))]
@@ -176,7 +176,7 @@ def test_two_clients_together_do_not_exceed_the_largest_number(place: Cluster, r
         with Cluster(sys.argv[1], root=sys.argv[2]) as cluster, cluster.pool(sys.argv[3]) as pool:
             for _ in range(3):
                 assert task(rest).on(pool).map(range(6)).results() == list(range(6))
-                time.sleep(2.0)  # elements leave meanwhile
+                time.sleep(2.0)  # elements end meanwhile
     """)
     with place.pool(workers=(0, 2), time="10:00", idle=1) as pool:
         argv = [sys.executable, "-c", program, place.url.partition("://")[0], str(root), pool.key]
@@ -188,7 +188,7 @@ def test_two_clients_together_do_not_exceed_the_largest_number(place: Cluster, r
         outcomes = [job.status().outcome for job in pool.jobs]
         ran = [(each.started or 0.0, each.ended or 0.0) for each in outcomes if each]
         assert len(ran) == len(pool.jobs)
-        assert max(sum(begin < at < end for begin, end in ran) for at, _ in ran) <= 1  # beside the one that begins
+        assert max(sum(begin < at < end for begin, end in ran) for at, _ in ran) <= 1  # at most one other element runs
 
 
 def test_calls_that_wait_end_if_the_pool_is_cancelled_or_cannot_grow(place: Cluster, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs, on `local`, on Slurm or over SSH, or its reason is here.
+"""Run every Python block of the documentation, on `local`, on Slurm or over SSH. Exceptions are listed with reasons.
 
 The blocks of a page run as one program, one after another, and those of a tutorial for a shell after them. The pages
 "Coming from …" and those of plug-ins have tests of their own, which also compare what the blocks print.
@@ -29,17 +29,17 @@ TESTED_ELSEWHERE = ("coming-from/", "how-to/add-a")
 
 
 class Page(NamedTuple):
-    """What a page takes for granted."""
+    """What the blocks of a page need before they run."""
 
     slurm: bool = False
     ssh: bool = False
-    """A host `login`."""
+    """Whether it needs a host `login`."""
     files: dict[str, str] = {}  # noqa: RUF012 - nothing changes it
     """Files that the reader has, in the directory of the program; those in `bin` are programs."""
     before: dict[int, str] = {}  # noqa: RUF012
-    """By the number of a block, what the reader has done before it."""
+    """Code that runs before a block, by the number of the block."""
     omitted: dict[int, str] = {}  # noqa: RUF012
-    """By the number of a block, why it does not run here."""
+    """The reason why a block does not run, by the number of the block."""
     argv: tuple[str, ...] = ("program.py",)
 
 
@@ -104,7 +104,7 @@ PAGES = {
 
 @pytest.fixture(autouse=True)
 def own_scheduler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A local scheduler for each page: jobs that a program leaves would take the CPUs of the next one."""
+    """Use a local scheduler for each page: otherwise, jobs that a page leaves take the CPUs of the next page."""
     with tempfile.TemporaryDirectory(prefix="slurm-page-", ignore_cleanup_errors=True) as directory:
         monkeypatch.setenv("SLURMTASKS_LOCAL_DIR", f"{directory}/local")
         yield

@@ -1,4 +1,4 @@
-"""Procedures over HTTP on this machine, on a real Slurm, and on one over SSH: the same answers, states and events.
+"""Procedures over HTTP have the same answers, states and events on this machine, on Slurm, and on Slurm over SSH.
 
 What is expected is written here once, and compared exactly on each.
 """
@@ -52,8 +52,8 @@ EVENTS = [*LOADED[1:], *REPORTED, *HEARD, "refused", *REPORTED, *CALLED, "COMPLE
 
 @pytest.fixture
 def client(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A server of the cluster, which leaves no procedure behind."""
-    monkeypatch.setattr("slurm.server.endpoints._SECONDS", WAIT)  # of a busy machine
+    """A server for the cluster. Its procedures are ended afterwards."""
+    monkeypatch.setattr("slurm.server.endpoints._SECONDS", WAIT)  # the machine may be busy
     with served(cluster, rules=ScriptRules(text=True)) as found:
         yield found
     for procedure in ScriptExecutionService(on=cluster).procedures():
@@ -103,7 +103,7 @@ def test_a_whole_life_has_the_same_states_and_events(client: Client, cluster: Cl
     assert [call["function"] for call in last["calls"]] == ["init", "calibrate", "listen", "calibrate", "main"]
     assert states(client, path) == WHOLE
     kinds = [event.get("state") or event["event"] for _, event in seen]
-    assert kinds.count("override") == 1  # it is read while the script is loaded, or just after
+    assert kinds.count("override") == 1  # the script reads it while it is loaded, or just after
     assert [kind for kind in kinds if kind != "override"] == EVENTS
     values = [event["value"] for _, event in seen if event["event"] == "returned"]
     assert values == [21, [[{"go": [1, None]}], True], 7, "sbi-1"]

@@ -25,7 +25,7 @@ def main():
 
 
 def accepts(client: Client) -> None:
-    """Wait until the server has looked at the place: it answers 503 before."""
+    """Wait until the server has read the root for the first time: before, it answers 503."""
     until(lambda: client.ask("GET", "/procedures").status == 200, WAIT)
 
 
@@ -37,13 +37,13 @@ def prepared(client: Client, text: str, **fields: Any) -> str:
 
 
 def peak(pid: int) -> int:
-    """The most memory that a process has had, in bytes."""
+    """The largest memory that a process has had, in bytes."""
     [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) * 1024
 
 
 def test_a_hundred_readers_that_do_not_read_cost_little_memory(local: Cluster) -> None:
-    """Each may lag behind by the whole file: it is sent from the file, and is not kept for anybody."""
+    """The server sends events from the file, so it need not keep them for a client that does not read."""
     with serve("--on", str(local.url), "--allow-text") as (process, lines), contextlib.ExitStack() as readers:
         client = client_of(lines)
         accepts(client)
@@ -97,7 +97,7 @@ main()
 
 
 def test_a_server_starts_programs_and_never_forks(local: Cluster, tmp_path: Path) -> None:
-    """It has threads: after a fork, a lock that another thread held would never be free."""
+    """The server has threads. After a fork, a lock that another thread held would never be released."""
     notes = tmp_path / "notes"
     program = ("-c", NOTES.format(path=str(notes)))
     with serve("--on", str(local.url), "--allow-text", program=program) as (_, lines):

@@ -1,4 +1,4 @@
-"""Procedures on a real Slurm that is slow, loses a node, or is told nothing because the server dies."""
+"""Procedures on a real Slurm that is slow or loses a node, and on a server that dies before it runs `sbatch`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def states(testbed: SlurmTestbed) -> dict[str, str]:
 
 
 def test_an_abort_script_runs_while_the_first_job_is_completing(start: Start, tmp_path: Path) -> None:
-    """The nodes wait in Slurm's epilog: a dependency of the scheduler's would wait with them."""
+    """The nodes hang in Slurm's epilog. A job with a dependency would wait for the end of the epilog."""
     epilog, gate = tmp_path / "epilog", tmp_path / "gate"
     epilog.write_text(f"#!/bin/sh\nuntil [ -e '{gate}' ]; do sleep 0.1; done\n")
     epilog.chmod(0o755)
@@ -63,7 +63,7 @@ def test_an_abort_script_runs_while_the_first_job_is_completing(start: Start, tm
 
 
 def test_a_slot_whose_holder_is_cut_off_with_its_node_is_kept(start: Start, tmp_path: Path) -> None:
-    """Slurm has given up the node, and the script runs on there: only a person can know."""
+    """Slurm has given up the node, but the script still runs there. Only a person can find that out."""
     testbed = start(speedup=20, settings={"SlurmdTimeout": "100"})
     with Cluster("slurm", root=tmp_path / "root") as cluster:
         first, second = (
@@ -113,7 +113,7 @@ def test_a_server_that_was_killed_between_its_answer_and_sbatch_is_followed_by_a
         patch.setenv("PATH", f"{waits.parent}{os.pathsep}{os.environ['PATH']}")
         with serve(*words) as (process, lines):
             client = client_of(lines)
-            until(lambda: client.ask("GET", "/procedures").status == 200)  # 503 until it has looked at the place
+            until(lambda: client.ask("GET", "/procedures").status == 200)  # 503 until it has read the root
             made = client.post("/procedures", script={"text": "def main(): pass"}, options={"time": "10"})
             assert made["state"] == "CREATING"
             until(pid.exists)

@@ -1,4 +1,4 @@
-"""Calls by a real slurmrestd. `nox -s slurmrest` runs those of tests/end_to_end by it, too."""
+"""Calls through a real slurmrestd. `nox -s slurmrest` also runs tests of tests/end_to_end through it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slurm
 
 @pytest.fixture
 def rest(slurmrest: SlurmRestTestbed, root: Path) -> Iterator[Cluster]:
-    """A cluster by the shared slurmrestd, active."""
+    """An active cluster that uses the shared slurmrestd."""
     del slurmrest
     with Cluster("slurmrest", root=root) as cluster:
         yield cluster
@@ -159,7 +159,7 @@ def test_a_wrong_token_is_refused_with_advice_and_not_shown(
     file.touch(0o600)
     monkeypatch.setenv("SLURMTASKS_SLURMRESTD_TOKEN_FILE", str(file))
     expired = slurmrest.new_token(1)
-    time.sleep(1.1)  # the token itself says until when it counts
+    time.sleep(1.1)  # until the token has expired
     for text, words in (
         (_forged(slurmrest.new_token()), "accept the token"),
         (expired, "expired on"),
@@ -194,7 +194,7 @@ def test_a_token_in_the_variable_reaches_no_job(
 
 
 class _OtherVersion(http.server.BaseHTTPRequestHandler):
-    """A server that offers one version, later than any that this package knows."""
+    """A server that offers one version, which is newer than all that this package knows."""
 
     def do_GET(self) -> None:
         text = b"Unable to find requested URL endpoint. Please query the '/openapi/v3' endpoint"
@@ -247,7 +247,7 @@ def test_a_query_of_a_daemon_that_is_away_fails_with_its_address(
 
 
 def test_a_socket_needs_no_token(slurmrest: SlurmRestTestbed) -> None:
-    """The plugin rest_auth/local takes connections of the user who runs slurmrestd."""
+    """The plug-in rest_auth/local accepts connections of the user who runs slurmrestd."""
     python = shutil.which("python3", path="/usr/bin:/bin")
     if python is None:
         pytest.skip("no Python is installed where other users can run it")

@@ -1,4 +1,4 @@
-"""The scheduler for slurmrestd passes the contract of a running scheduler on a real one."""
+"""The scheduler for slurmrestd passes the contract suite for schedulers, with a real slurmrestd."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TestSlurmRest(RunningSchedulerContract):
         return SchedulerClient(scheduler, LocalTransport())
 
     def test_the_accounting_tells_how_elements_ended(self, controller: SchedulerClient, directory: Path) -> None:
-        """Up to v0.0.38, slurmrestd reports a code of 0 for jobs that failed, so it is not believed."""
+        """Up to v0.0.38, slurmrestd reports a code of 0 for failed jobs, so the code is ignored."""
         if slurm_release() < (21, 8):
             pytest.skip("slurmrestd of 20.11 does not tell how jobs ended")
         array = self.submit(controller, directory, '[ "$i" != 1 ] || exit 3; [ "$i" != 2 ] || kill -9 $$', count=3)

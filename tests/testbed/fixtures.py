@@ -92,7 +92,7 @@ def grid_engine(grid_engine_testbed: GridEngineTestbed, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def slurmrest_testbed() -> Iterator[SlurmRestTestbed]:
-    """Give the slurmrestd, and its cluster with accounting, that the whole session shares."""
+    """Give a slurmrestd and its cluster with accounting, which all tests of the session share."""
     if os.geteuid() != 0:
         pytest.skip("slurmrestd refuses SlurmUser: only root may run it as another user")
     _require(missing() or missing_accounting() or missing_slurmrestd())

@@ -24,7 +24,7 @@ from testbed.programs import PLUGINS, slurm_release
 VARIABLE = "SLURMTASKS_TEST_SLURM"
 """Names the release that the tests of a pytest session run on."""
 
-_RECIPE = 2  # count up when _make changes, so that directories made by an earlier version are not used
+_RECIPE = 2  # increase it when _make changes, so that directories of an earlier version are not used
 _INSTALL = "sudo apt-get install --no-install-recommends apt dpkg patchelf debian-archive-keyring"
 _PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurmdbd", "slurmrestd", "slurm-wlm-basic-plugins")
 _UNPACKED = ("slurm", "lib", "gcc-", "zlib1g")

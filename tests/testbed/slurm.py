@@ -329,7 +329,7 @@ class SlurmTestbed:
         env: Mapping[str, str] | None = None,
         command: Sequence[str] = (),
     ) -> Daemon:
-        """Return a daemon, not started, that ends with the cluster."""
+        """Return a daemon that is not started yet, and that ends with the cluster."""
         assert self._guardian is not None
         return Daemon(
             name,

@@ -18,7 +18,7 @@ from testbed.programs import find_program, plugin_directory, slurm_release
 from testbed.slurm import SlurmTestbed
 
 USER = "daemon"
-"""Who runs slurmrestd: it refuses root and SlurmUser, which is root here."""
+"""The user who runs slurmrestd. slurmrestd refuses to run as root, or as SlurmUser, which is root here."""
 _INSTALL = "sudo apt-get install --no-install-recommends slurmrestd slurm-wlm-jwt-plugin"
 _START_SECONDS = 60.0
 
@@ -31,7 +31,7 @@ def missing_slurmrestd() -> str | None:
 
 
 def hidden_slurmrestd() -> str | None:
-    """Return why another user cannot run it, or None: 20.11 asks the kernel whether that user may read its plugins."""
+    """Return why USER cannot run it, or None. slurmrestd of 20.11 does not start if USER cannot read its plug-ins."""
     plugins = plugin_directory()
     if plugins is None or slurm_release() >= (21, 8) or all(path.stat().st_mode & 0o001 for path in plugins.parents):
         return None
@@ -77,7 +77,7 @@ class SlurmRestTestbed:
 
     @property
     def env(self) -> dict[str, str]:
-        """What a process needs in its environment to find and use the slurmrestd that takes tokens."""
+        """The environment variables for a process that uses the slurmrestd that accepts tokens."""
         return {
             "SLURM_CONF": str(self.slurm.conf),
             "PATH": self.slurm.env["PATH"],
@@ -90,7 +90,7 @@ class SlurmRestTestbed:
         return self.slurm.run("scontrol", "token", f"lifespan={seconds}").stdout.strip().partition("=")[2]
 
     def wait_ready(self) -> None:
-        """Wait until both listen."""
+        """Wait until both daemons listen."""
         deadline = time.monotonic() + _START_SECONDS
         while not (is_listening(int(self.address.rpartition(":")[2])) and self.socket.exists()):
             if time.monotonic() > deadline or not self.slurmrestd.alive():
@@ -99,7 +99,7 @@ class SlurmRestTestbed:
 
     def _start(self) -> None:
         user = pwd.getpwnam(USER)
-        # Another user can't read the cluster's own directory.
+        # USER cannot read the cluster's own directory.
         self.directory.chmod(0o755)
         conf = self.directory / "slurm.conf"
         shutil.copy(self.slurm.conf, conf)
@@ -112,7 +112,7 @@ class SlurmRestTestbed:
         self.token_file = self.directory / "token"
         self.token_file.touch(0o600)
         self.token_file.write_text(self.new_token() + "\n")
-        # The capability is for an unpacked Slurm below the home directory of root.
+        # With this capability, USER can read an unpacked Slurm below the home directory of root.
         become = [
             *(str(find_program("setpriv")), f"--reuid={USER}", f"--regid={user.pw_gid}", "--clear-groups"),
             *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
@@ -139,6 +139,6 @@ class SlurmRestTestbed:
 
 
 def _without_slurmdbd(slurm: SlurmTestbed) -> str:
-    """Return the plugins of slurmrestd that need no slurmdbd: it does not start if the cluster has none."""
+    """Return the plug-ins of slurmrestd that need no slurmdbd. Without slurmdbd, it does not start with the others."""
     release = tuple(int(part) for part in slurm.run("sinfo", "--version").stdout.split()[1].split(".")[:2])
     return "slurmctld" if release >= (23, 11) else "v0.0.38,v0.0.37,v0.0.36" if release >= (22, 5) else "v0.0.36"

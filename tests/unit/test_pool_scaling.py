@@ -20,19 +20,22 @@ IDLE = Demand(least=0, most=8, workers=2, begun=0, queued=0, waiting=0, longest=
     [
         ({}, 0),
         ({"least": 3}, 0),  # nothing waits
-        ({"waiting": 1}, 1),  # nobody will make it otherwise, so it is not waited
+        ({"waiting": 1}, 1),  # there is no element, so one is added at once
         ({"waiting": 1, "least": 3}, 3),
         ({"waiting": 1, "least": 3, "most": 2}, 2),
-        ({"waiting": 100}, 1),  # it doubles from there on
+        ({"waiting": 100}, 1),  # one at first; later, the number doubles
         ({"begun": 1, "waiting": 100, "longest": 1.9}, 0),  # not longer than an element takes to start
         ({"begun": 1, "waiting": 100, "longest": 2.1}, 1),
         ({"begun": 3, "waiting": 100, "longest": 2.1}, 3),
         ({"begun": 6, "waiting": 100, "longest": 2.1}, 2),
         ({"begun": 8, "waiting": 100, "longest": 2.1}, 0),
         ({"begun": 4, "waiting": 3, "longest": 2.1}, 2),  # two workers of each element take three blocks
-        ({"begun": 4, "queued": 2, "waiting": 4, "longest": 2.1}, 0),  # those in the queue will take them
+        ({"begun": 4, "queued": 2, "waiting": 4, "longest": 2.1}, 0),  # the elements in the queue will take them
         ({"begun": 4, "queued": 2, "waiting": 6, "longest": 2.1}, 1),
-        ({"queued": 1, "waiting": 100, "longest": 50.0, "since": 1.0}, 0),  # those may begin at any moment
+        (
+            {"queued": 1, "waiting": 100, "longest": 50.0, "since": 1.0},
+            0,
+        ),  # the element in the queue may begin at any moment
         ({"queued": 8, "waiting": 100, "longest": 50.0}, 0),
     ],
 )
@@ -55,7 +58,7 @@ def test_a_pool_never_exceeds_its_largest_size_and_always_serves_what_waits(dema
     if waiting and not begun + queued:
         assert added
     if added and begun + queued:
-        assert (queued + added - 1) * 3 < waiting  # none of them would find nothing
+        assert (queued + added - 1) * 3 < waiting  # each added element finds a block
 
 
 @pytest.mark.parametrize(

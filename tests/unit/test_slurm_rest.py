@@ -1,4 +1,4 @@
-"""slurmrestd: what an option becomes in each version, and what its answers mean. tests/slurmrest has the real one.
+"""slurmrestd: the fields of options in each version, and the meaning of answers. tests/slurmrest uses a real one.
 
 tests/data/slurmrest has answers of slurmrestd 20.11.4, 22.05.8, 24.11.5 and 26.05.5, without fields that are not read.
 """

@@ -218,7 +218,7 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
         return
     why = f" ({summary.reason})" if summary.reason else ""
     rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}")]
-    rows += [("asked for", summary.pending)] if summary.pending else []
+    rows += [("requested", summary.pending)] if summary.pending else []
     rows += [("limit", _when(summary.ends_at))] if summary.ends_at else []
     rows += [("script", _origin(summary.script)), ("by", summary.by), ("job", summary.key), ("log", found.log_path)]
     rows += [

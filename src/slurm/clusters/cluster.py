@@ -283,7 +283,7 @@ class Cluster(KnownAttributes):
     ) -> Pool:
         """Start `nodes` elements of `workers` processes for `task.on(pool)(3)`, or join the pool with this key.
 
-        With `workers=(0, 64)`, the least and the most, elements are added while calls wait. An element ends after
+        With `workers=(0, 64)` (least and most in all), elements are added while calls wait. An element ends after
         `idle` without a call. The options are those of a task. Experimental. Raises OptionError and PoolError.
         """
         from slurm.clusters.pool import pool

@@ -59,7 +59,7 @@ Duration = Union[float, str, "timedelta"]
 """Seconds, Slurm's text for a time, or a timedelta."""
 
 Workers = Union[int, tuple[int, int]]
-"""The number of workers of each element of a pool; or, for an elastic one, the least and the most of all elements."""
+"""The workers of each element of a pool; for an elastic pool, the least and the most workers in all elements."""
 
 _LEAD, _LEAD_SHARE = 30.0, 0.1
 """An element takes no more calls so many seconds before its time limit, or this share of it if that is less."""
@@ -103,7 +103,7 @@ class Pool:
 
     @property
     def jobs(self) -> JobArray[int]:
-        """Its elements, of an elastic pool those that were added so far.
+        """The elements of the pool; for an elastic pool, those that were added so far.
 
         The result of each is the number of calls that it has claimed.
         """
@@ -144,7 +144,7 @@ class Pool:
 
     @property
     def _has_others(self) -> bool:
-        """Whether an elastic pool has had other clients, for which its elements may go on."""
+        """Whether an elastic pool has had other clients, which may still need its elements."""
         if self._growth is None:
             return False
         clients = f"{self._place.store.directory(self._state.key)}/{CLIENTS}"
@@ -302,19 +302,21 @@ class PoolSize(NamedTuple):
 
 
 def size_of(nodes: int, workers: Workers) -> PoolSize:
-    """The size of a pool. Of two numbers of workers, each is that of all elements. Raises OptionError."""
+    """Return the size of a pool. A pair of workers counts those of all elements together. Raises OptionError."""
     given = whole(nodes, "nodes", least=1)
     if not isinstance(workers, (tuple, list)):
         return PoolSize(given, given, whole(workers, "workers", least=1))
     if len(workers) != 2:
-        raise OptionError(f"workers={workers!r}: write one number, or the least and the most, such as (0, 64)")
+        raise OptionError(f"workers={workers!r}: write one number, or the least and the most in all, such as (0, 64)")
     least, most = whole(workers[0], "workers[0]"), whole(workers[1], "workers[1]", least=1)
     if least > most:
-        raise OptionError(f"workers={workers!r}: the first number is the least, and is larger than the second")
+        raise OptionError(f"workers={workers!r}: the first number (the least) must not be larger than the second")
     if least < most and given == 1:
         given = most
     if most % given:
-        raise OptionError(f"workers={workers!r} on nodes={given}: each node has as many, so {most} must be a multiple")
+        raise OptionError(
+            f"workers={workers!r} on nodes={given}: each has as many, so {most} must be a multiple of {given}"
+        )
     each = most // given
     return PoolSize(given if least == most else -(-least // each), given, each)
 

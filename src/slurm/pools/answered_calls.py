@@ -1,4 +1,4 @@
-"""AnsweredCalls: how the calls of a client of a pool have ended, as `JobStore` says it of other submissions."""
+"""AnsweredCalls: the outcomes of a client's calls in a pool, with the interface that `JobStore` has for submissions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class AnsweredCalls:
     _answers: Answers
 
     def _read(self) -> frozenset[int]:
-        """Read new answers, and note the calls that they end; return these. Raises as `Answers.read` does."""
+        """Read new answers; record and return the calls that have ended. Raises what `Answers.read` raises."""
         raise NotImplementedError
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
-        """Read new answers; return the calls that they end."""
+        """Read new answers; return the calls that have ended."""
         try:
             return dict.fromkeys(keys, self._read())
         except OSError as error:

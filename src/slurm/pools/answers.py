@@ -69,7 +69,7 @@ class Answers:
         self._transport, self._files, self._directory, self._wake = transport, files, directory, wake
         self._outboxes: list[_Outbox] = []
         self._left: set[int] = set()
-        """The outboxes that nothing is added to any more."""
+        """The outboxes that are not read any more."""
         self.attempts: dict[int, int] = {}
         """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
         self.when_begun: Callable[[int, str], object] = lambda *_: None
@@ -87,17 +87,17 @@ class Answers:
         self.attempts[element] = attempt
 
     def add_elements(self, elements: Iterable[int]) -> None:
-        """Read the answers of more elements, too."""
+        """Also read the answers of these elements."""
         for element in elements:
             self._add_outbox(element, 1)
 
     def add_present(self, elements: Sequence[int]) -> None:
-        """Read the answers of those elements that have an outbox. Raises OSError and SlurmError."""
+        """Also read the answers of the elements that have an outbox. Raises OSError and SlurmError."""
         paths = [f"{self._directory}/{OUT}/{outbox_name(element)}" for element in elements]
         self.add_elements(e for e, exists in zip(elements, self._files.exist(paths), strict=True) if exists)
 
     def leave(self, elements: Collection[int]) -> None:
-        """Read no more answers of elements. Those that were read remain."""
+        """Stop reading the answers of elements. Answers that were already read remain."""
         self._left |= {at for at, outbox in enumerate(self._outboxes) if outbox.element in elements}
 
     def look_for_attempts(self) -> None:

@@ -1,4 +1,4 @@
-"""At rest: what waits in an elastic pool that has no elements."""
+"""At rest: the calls that wait in an elastic pool without elements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def at_rest(place: Place, state: SubmissionState) -> dict[str, float]:
-    """The facts about a pool whose calls wait until a client adds elements; empty for any other job.
+    """Return facts about an elastic pool whose calls wait until a client adds elements; empty for any other job.
 
     Raises TransportError.
     """

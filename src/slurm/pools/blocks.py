@@ -92,7 +92,7 @@ class Blocks:
             return list(self._blocks.values())
 
     def last(self, most: int) -> list[Block]:
-        """At most so many of the blocks: those that were written last."""
+        """Return the last `most` blocks that were written, newest first."""
         with self._changed:
             return [block for block, _ in zip(reversed(self._blocks.values()), range(most), strict=False)]
 

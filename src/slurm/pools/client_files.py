@@ -36,7 +36,7 @@ class ClientFiles:
         self.offset = 0
         """At which the next frame will be in `calls`."""
         self.elements = 0
-        """Of an elastic pool, the number of its elements, which the next block tells them."""
+        """The number of elements of an elastic pool. The head of the next block contains it, for the elements."""
         self._functions: set[bytes] = set()
         self._interrupted = False
         self._sent: deque[Written | None] = deque()

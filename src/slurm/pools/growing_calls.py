@@ -1,4 +1,4 @@
-"""GrowingCalls: what the growth of an elastic pool asks the calls of a client, and tells them."""
+"""GrowingCalls: the part of a client's calls that `Growth` uses to add elements to an elastic pool."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class GrowingCalls(AnsweredCalls):
     _growth: Growth | None
     _reading: RLock
     _known: int
-    """The number of elements that are followed here."""
+    """The number of elements that this client follows."""
     _ended: set[int]
     """The elements that have ended."""
 
@@ -34,16 +34,16 @@ class GrowingCalls(AnsweredCalls):
         raise NotImplementedError
 
     def _claimed(self, blocks: Sequence[Block]) -> Iterable[tuple[Block, str | None]]:
-        """Blocks, and who has claimed each. Raises OSError and SlurmError."""
+        """Each block with the name of its claimant, or None. Raises OSError and SlurmError."""
         return zip(blocks, self._pool_files.claimants(self._directory, [each.number for each in blocks]), strict=True)
 
     @property
     def follows(self) -> bool:
-        """Whether any call that was written has not ended."""
+        """Whether a call that was written has not ended."""
         return bool(self._blocks)
 
     def waiting(self, most: int) -> list[float]:
-        """For how many seconds each of the last blocks waits that nobody has claimed. Raises OSError, SlurmError."""
+        """The seconds that each unclaimed block among the last `most` has waited. Raises OSError and SlurmError."""
         found = [block for block, name in self._claimed(self._blocks.last(most)) if name is None]
         if self._files is not None:
             self._files.elements = max(1, len(self._answers.begun - self._ended))

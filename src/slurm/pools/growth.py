@@ -1,8 +1,8 @@
 """Growth: adds elements to an elastic pool while its calls wait.
 
-Each growth is one more block of the pool's submission, queued as those of `slurm.tracking.deferred` are: the client
-that first writes the claim `attempts/<first element>.0.next.json` queues it. So no two clients add the same elements,
-and each knows of all others' before it adds its own.
+Elements are added as one more block of the pool's submission, which is queued as in `slurm.tracking.deferred`: the
+client that first writes the claim `attempts/<first element>.0.next.json` queues the block. So two clients never add the
+same elements, and each client knows all earlier elements before it adds more.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 ELEMENTS = 10_000
-"""The most elements that a pool can ever have had."""
+"""The largest number of elements that a pool can have in its life, ended ones included."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _START_SECONDS, _LONGEST_START = 2.0, 30.0
-"""How long an element takes to start, before that is known, and the longest time that calls wait for it."""
+"""How long an element is assumed to take to start until that is measured, and the largest value after that."""
 _REFUSED_SECONDS, _LONGEST_REFUSED = 5.0, 60.0
-"""After a refusal, it is tried again after so long a time, which doubles."""
+"""The pause after a rejection by the scheduler; it doubles up to the second value."""
 _TELL_SECONDS = 10.0
-"""Why elements wait in the queue is told after this time."""
+"""After this time in the queue, the reason why elements wait is logged."""
 _SAMPLE = 256
-"""The most blocks of which it is looked whether they were claimed."""
+"""The largest number of blocks for which one look checks whether they were claimed."""
 
 
 class Waiting(Protocol):
-    """The calls of a client, as they are followed in this process."""
+    """The calls of a client in this process, as the growth needs them."""
 
     @property
     def follows(self) -> bool:
         """Whether any call has not ended."""
 
     def waiting(self, most: int) -> Sequence[float]:
-        """For how many seconds each of the last blocks waits that nobody has claimed. Raises OSError, SlurmError."""
+        """The seconds that each unclaimed block among the last `most` has waited. Raises OSError and SlurmError."""
 
     def begun(self) -> Collection[int]:
         """The elements that are known to have begun."""
 
     def learn_elements(self) -> None:
-        """Take over the elements that were added to the pool."""
+        """Follow the elements that were added to the pool. Raises OSError and SlurmError."""
 
 
 class Growth:
-    """The growth of one pool in this process. It adds elements only if `active`: if the process has joined the pool."""
+    """Adds elements to one pool, for all clients in this process. Only if `active`: the process has joined the pool."""
 
     def __init__(self, place: Place, state: GrowingState, submission: Submission) -> None:
         self._place, self._state, self._submission = place, state, submission
@@ -77,7 +77,7 @@ class Growth:
         self._files, self._directory = files_of(place), place.store.directory(state.key)
         self.active = False
         self.why_over = ""
-        """Why the pool does not grow any more, if it does not."""
+        """The reason why the pool cannot grow any more; empty if it can."""
         self._why_refused = self._why_queued = ""
         self._clients: WeakSet[Waiting] = WeakSet()
         self._lock, self._changed = threading.RLock(), threading.Condition()
@@ -87,22 +87,25 @@ class Growth:
         self._told: set[str] = set()
 
     def add_client(self, calls: Waiting) -> None:
-        """Tell a client the elements of the pool, now and when there are more. Raises OSError and SlurmError."""
+        """Let a client follow the elements of the pool, now and when some are added. Raises OSError and SlurmError."""
         with self._lock:
             self._clients.add(calls)
             calls.learn_elements()
 
     def follow(self) -> None:
-        """Look after the calls of all clients, as long as any of them waits."""
+        """Start the thread that adds elements, unless it runs. It ends when all calls of all clients have ended."""
         with self._changed:
-            if not self._state.unfinished:  # or it is looked soon
+            if not self._state.unfinished:  # with elements, the next look of the thread is early enough
                 self._changed.notify_all()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="slurm-pool-growth", daemon=True)
                 self._thread.start()
 
     def look(self) -> Claim | None:
-        """Learn of the elements that others have added; return the claim of one who adds some. Raises SlurmError."""
+        """Read the elements that other clients have added; return the claim of a client that adds some now, or None.
+
+        Raises SlurmError.
+        """
         with self._lock:
             store, key, before = self._place.store, self._state.key, self._state.elements
             names = store.attempts(key)
@@ -116,7 +119,7 @@ class Growth:
             return attempts.AttemptRecords(store, key, [which[0]]).claims.get(which) if self._claim in names else None
 
     def tick(self) -> None:
-        """Add elements, if calls have waited for long. Raises OSError and SlurmError."""
+        """Add elements, if calls have waited for too long. Raises OSError and SlurmError."""
         with self._lock:
             next_claim, ended = (f"{self._directory}/{ATTEMPTS}/{name}" for name in (self._claim, ENDED))
             claim = self.look() if any(self._files.exist([next_claim, ended])) else None
@@ -132,12 +135,12 @@ class Growth:
                 self.add(count)
 
     def grow_for_the_rest(self) -> None:
-        """Add elements if calls wait and there are none: nobody may look after them from now on. Raises nothing."""
+        """Add elements if calls wait and no element is left: after this, no client may do it. Raises nothing."""
         try:
             if not self._state.unfinished:
                 self.tick()
         except (OSError, SlurmError) as error:
-            self._tell(f"no element makes the calls that wait: {error}")
+            self._tell(f"calls wait, and no element could be added for them: {error}")
 
     def add(self, count: int) -> None:
         """Queue elements now, or as many as there is room for. Raises SlurmError."""
@@ -146,7 +149,7 @@ class Growth:
         room = queue.client.room(options)
         count = min(count, max(1, queue.max_array_size), ELEMENTS - first, *(() if room is None else (max(1, room),)))
         if count < 1:
-            self.why_over = f"it has had {ELEMENTS} elements"
+            self.why_over = f"the pool has had {ELEMENTS} elements, the largest number that is possible"
             return
         claim = Claim(
             group=attempts.new_group(first, 0),
@@ -159,7 +162,10 @@ class Growth:
             self._queue(claim, own=True)
 
     def _queue(self, claim: Claim, *, own: bool) -> None:
-        """Queue the elements of a claim. If there is no room, or they are refused, others may claim them."""
+        """Queue the elements of a claim. If there is no room, or the scheduler rejects them, any client may try again.
+
+        Raises SubmissionRefused if they are rejected, and OSError and SlurmError.
+        """
         place, state, first = self._place, self._state, self._state.elements
         array = None if place.queue.has_arrays else False
         block = Block(first=first, count=claim.count, name=claim.group, array=array, origin=place.queue.origin)
@@ -201,7 +207,7 @@ class Growth:
 
     @property
     def why_not(self) -> str:
-        """Why the pool has no more elements now, if more are wanted."""
+        """The reason why the pool has no more elements at this moment; empty if none is missing."""
         return self._why_refused or self._why_queued
 
     def _tell(self, why: str) -> None:
@@ -210,7 +216,7 @@ class Growth:
             _log.warning("%s: %s", self._state.key, why)
 
     def _tell_why_queued(self, demand: Demand) -> None:
-        """Tell the reason of the scheduler, if elements wait in the queue for long."""
+        """Log the scheduler's reason, if elements wait in the queue for a long time."""
         if not demand.queued:
             self._why_queued = ""
         elif demand.since > _TELL_SECONDS:
@@ -222,7 +228,7 @@ class Growth:
 
     @property
     def _claim(self) -> str:
-        """The name of the claim of the elements that are added next."""
+        """The file name of the claim for the next elements."""
         return attempts.claim_name(self._state.elements, 0)
 
     def _demand(self) -> Demand:
@@ -256,10 +262,10 @@ class Growth:
             try:
                 self.tick()
             except SubmissionError:
-                pass  # it was told
+                pass  # _refused has logged it
             except (OSError, SlurmError) as error:
-                self._tell(f"it cannot be seen whether the pool needs more elements, trying again: {error}")
-            except Exception:  # noqa: BLE001 - this loop must live, or calls wait for ever
+                self._tell(f"cannot check whether the pool needs more elements, trying again: {error}")
+            except Exception:  # noqa: BLE001 - without this loop, calls wait forever
                 _log.exception("%s cannot grow, trying again", self._state.key)
             took = time.monotonic() - begin
             pause = _PAUSE if self._state.elements > before else min(1.5 * pause, max(_LONGEST_PAUSE / 4, 5 * took))
@@ -272,7 +278,7 @@ def create_elastic(
 ) -> tuple[Submission, SubmissionState]:
     """Write the submission of an elastic pool, and queue the least number of elements. Raises as `submit_draft`.
 
-    All elements have the arguments of the one call of the draft.
+    All elements get the arguments of the only call of the draft.
     """
     submission = draft.submission.replace(count=0, pool={"workers": workers, "least": least, MOST: most})
     head, call, end = unpacked(draft.calls.offsets)
@@ -297,7 +303,7 @@ _known_lock = threading.Lock()
 
 
 def growth_of(place: Place, state: SubmissionState) -> Growth | None:
-    """The growth of a pool in this process; None if the pool is not elastic. Raises SlurmError."""
+    """Return the one Growth of a pool in this process; None if the pool is not elastic. Raises SlurmError."""
     if not isinstance(state, GrowingState):
         return None
     with _known_lock:

@@ -67,7 +67,7 @@ class PoolCalls(GrowingCalls):
         self.state.server, self._answers.when_begun = self, self.state.note_begun
         self._verdicts = Verdicts(place, pool)
         self._known, self._ended = 0, set()
-        self._gone: set[int] = set()  # of an elastic pool, those whose calls have all ended
+        self._gone: set[int] = set()  # the ended elements of an elastic pool whose calls have all ended
         self.held = HeldCalls(place, self._state_of, self.follow)
         self._blocks = Blocks(self._changed)
         self._thread: threading.Thread | None = None
@@ -163,7 +163,7 @@ class PoolCalls(GrowingCalls):
         return not self._others(self._ended)
 
     def _others(self, ended: Collection[int]) -> bool:
-        """Whether there are elements that have not ended, or can be."""
+        """Whether there are elements that have not ended, or some can be added."""
         return len(ended) < self._known or (self._growth is not None and not self._growth.why_over)
 
     @property

@@ -69,7 +69,7 @@ class PoolFiles:
                 return number
 
     def add_outboxes(self, pool: str, elements: Sequence[int], client: int | None) -> None:
-        """Make the outboxes of elements that were added to a pool, for one client or for each that it has."""
+        """Create the outboxes of elements that were added to a pool, for one client or (None) for all clients."""
         for name in os.listdir(f"{pool}/{CLIENTS}") if client is None else [f"{client}"]:
             for element in elements if name.isdecimal() else ():
                 write_at(f"{pool}/{CLIENTS}/{name}/{OUT}/{outbox_name(element)}", 0, b"")

@@ -122,7 +122,7 @@ class RelayedFiles:
         return int(self._request("create_client", pool, elements, token))
 
     def add_outboxes(self, pool: str, elements: Sequence[int], client: int | None) -> None:
-        """Make the outboxes of elements that were added to a pool, for one client or for each that it has."""
+        """Create the outboxes of elements that were added to a pool, for one client or (None) for all clients."""
         self._request("add_outboxes", pool, list(elements), client)
 
     def remove(self, directory: str) -> None:

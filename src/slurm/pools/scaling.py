@@ -1,4 +1,4 @@
-"""Scaling: how many elements an elastic pool gets next, as a function of what it has and what waits."""
+"""Scaling: how many elements to add to an elastic pool, as a function of its elements and its waiting calls."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ from typing import NamedTuple
 
 
 class Demand(NamedTuple):
-    """What an elastic pool has, and what waits for it."""
+    """The elements of an elastic pool, and the calls that wait for them."""
 
     least: int
     most: int
-    """The smallest and the largest number of elements at a time. It may have none before a call waits."""
+    """The smallest and the largest number of elements at a time. Without waiting calls, there may be fewer."""
     workers: int
-    """Of each element."""
+    """The number of workers of each element."""
     begun: int
-    """The elements that live."""
+    """The number of elements that have begun and not ended."""
     queued: int
-    """Those that were queued and have not begun."""
+    """The number of elements that were queued and have not begun."""
     waiting: int
-    """The blocks of calls that no element has claimed. A worker claims one at a time."""
+    """The number of blocks of calls that no element has claimed. A worker makes the calls of one block at a time."""
     longest: float
-    """Seconds that the oldest of them has waited."""
+    """The seconds that the oldest of these blocks has waited."""
     start: float
-    """Seconds that an element takes to start."""
+    """The seconds that an element takes to start."""
     since: float
-    """Seconds since elements were last added."""
+    """The seconds since elements were last added."""
 
 
 def elements_to_add(demand: Demand) -> int:
     """Return how many elements to queue now.
 
-    If there are none, the least number at once. Otherwise some are added when a call has waited longer than an element
-    takes to start: at most as many as there are, so that calls of milliseconds do not fill the cluster.
+    If there are none, this is the least number. Otherwise elements are added only if a call has waited longer than an
+    element takes to start, and at most as many as there are, so that calls of milliseconds do not fill the cluster.
     """
     there = demand.begun + demand.queued
     room = demand.most - there

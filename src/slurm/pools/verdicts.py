@@ -32,9 +32,9 @@ class Verdicts:
         return self._known[element]
 
     def pool_ended(self, elements: Collection[int], why: str = "") -> Outcome:
-        """The outcome of a call that nobody had claimed when the last of the elements ended.
+        """The outcome of a call that no element had claimed when the last element ended.
 
-        `why` says why an elastic pool gets no more of them.
+        `why` is the reason why no elements can be added to an elastic pool.
         """
         if why:
             return _ended(f"no element of its pool is left, and none can be added: {why}")

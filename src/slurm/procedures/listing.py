@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
 
 ABANDONED_SECONDS = 60.0
-"""A procedure without a job is submitted if its preparer says nothing for so long while this process looks."""
+"""This process submits a procedure without a job if its preparer gives no sign of life for this time."""
 
 
 class Listing:
@@ -88,7 +88,7 @@ class Listing:
         return {paths[path]: list(states.parse(text[: text.rfind(b"\n") + 1])) for path, text in data.items()}
 
     def _jobs(self, procedures: Sequence[Procedure]) -> dict[int, JobStatus]:
-        """The states of the jobs of procedures, by number. One that was not queued, as far as is known, is left out."""
+        """The states of the jobs of procedures, by number. A procedure that is not known to be queued is left out."""
         place = self._cluster.place
         submissions = place.registry.get_several([each.key for each in procedures])
         known = {state.key: state for state in submissions if state.submitted or state.refused}
@@ -114,7 +114,7 @@ class Listing:
                 submit(self._cluster, procedure.record, EarlyEvents.open(place, procedure.record))
 
     def _is_queued(self, key: str) -> bool:
-        """Whether the scheduler has the job of a procedure whose preparer died before it recorded that."""
+        """Ask the scheduler whether it has the job of a procedure whose preparer died before it recorded the id."""
         place = self._cluster.place
         found = place.registry.get_several([key])
         place.recovery.complete(found)

@@ -205,9 +205,9 @@ class EarlyEvents:
 
 @contextlib.contextmanager
 def _heartbeat(place: Place, record: ProcedureRecord, *, at_once: bool) -> Iterator[None]:
-    """Write a new number every few seconds, so that others see that this process lives.
+    """Write a new number every few seconds, so that other processes see that this one still works.
 
-    Not `at_once`, nothing is written for what takes no longer than that.
+    Unless `at_once`, the first number is written only after a few seconds: short work writes nothing.
     """
     ended, directory = threading.Event(), place.store.directory(record.key)
 

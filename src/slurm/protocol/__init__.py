@@ -219,8 +219,8 @@ class Submission(Document):
     workflow: Mapping[str, Any] | None = None
     """For a workflow, the class and data of its cluster on the node; see `slurm.clusters.workflow_cluster`."""
     pool: Mapping[str, Any] | None = None
-    """For a pool: `workers`, the number of worker processes of each element. For an elastic one, which has no calls at
-    first, also the smallest and largest number of elements at a time, `least` and `most`."""
+    """For a pool: `workers`, the number of worker processes of each element. For an elastic pool, whose `count`
+    is 0, also the smallest and the largest number of elements at a time, `least` and `most`."""
     client: Mapping[str, Any]
     versions: Mapping[str, str]
     created: float

@@ -50,7 +50,7 @@ class Head(NamedTuple):
     ended: float = 0.0
     """Seconds since the epoch, by the node's clock."""
     worker: int = 0
-    """The number of the worker in its element, from 1; of a block for an elastic pool, that of its elements then."""
+    """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements then."""
     length: int = 0
     """The number of bytes of the body."""
     checksum: int = 0

@@ -24,9 +24,9 @@ BLOCKS, OUT, FUNCTIONS, RETRY = "calls", "out", "functions", "retry"
 POOL = "pool"
 """The name of the task that the elements of pools run."""
 MOST = "most"
-"""The field of a pool's record with the largest number of its elements at a time, if it is elastic."""
+"""The field in the record of an elastic pool for the largest number of elements at a time."""
 ENDED = "ended"
-"""The name in `attempts/` of a file that says that an elastic pool gets no more elements."""
+"""The name of a file in `attempts/`. If it exists, no more elements are added to an elastic pool."""
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""
 _DIGEST_BYTES = 32
@@ -40,7 +40,7 @@ def is_pool(key: str) -> bool:
 
 
 def is_elastic(pool: Mapping[str, Any] | None) -> bool:
-    """Whether the record of a pool is that of one to which elements are added."""
+    """Whether this is the record of an elastic pool."""
     return pool is not None and MOST in pool
 
 

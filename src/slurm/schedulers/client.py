@@ -47,7 +47,7 @@ class SchedulerClient(JobControl):
         super().__init__(scheduler, transport)
         self._submit_limits: str | None = None
         self.full = ""
-        """What the scheduler said when the queue was last full."""
+        """The scheduler's message when the queue was last full."""
 
     def submit(
         self,

@@ -1,4 +1,4 @@
-"""SlurmRestScheduler: Slurm by requests to slurmrestd, where its commands are not installed or not allowed."""
+"""SlurmRestScheduler: Slurm through slurmrestd, where its commands are not installed or not allowed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MAX_ARRAY_SIZE = "SLURMTASKS_SLURMRESTD_MAX_ARRAY_SIZE"
 
 
 class SlurmRestScheduler(SlurmScheduler):
-    """Submits to Slurm and queries it by a program that speaks to slurmrestd; reads its output as that of Slurm."""
+    """Runs a program that sends requests to slurmrestd, and parses its output as that of Slurm's commands."""
 
     name = "slurmrest"
     needs = ()
@@ -39,7 +39,7 @@ class SlurmRestScheduler(SlurmScheduler):
     away = (connection.UNREACHABLE,)
     rejections = (connection.REJECTED,)
 
-    # The API has no such requests; from v0.0.40 on, it changes arrays only as a whole. A slurmrestd has one cluster.
+    # The API has no requests for these; from v0.0.40 on, it changes only whole arrays. A slurmrestd serves one cluster.
     hold_command, hold_script = Scheduler.hold_command, Scheduler.hold_script
     requeue_command, inside_command = Scheduler.requeue_command, Scheduler.inside_command
     submit_limits_command, queued_command = Scheduler.submit_limits_command, Scheduler.queued_command
@@ -51,12 +51,12 @@ class SlurmRestScheduler(SlurmScheduler):
         self._program = (site.python, "-c", BOOT, site.runner, commands.__name__)
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
-        """None: slurmrestd does not read #SBATCH lines, so the request has all options."""
+        """Return no lines: slurmrestd does not read #SBATCH lines, so the request has all options."""
         del options, tag, log, block
         return ()
 
     def submit_command(self, request: Request) -> Sequence[str]:
-        """Send the options as fields of JSON. Raises OptionError for an option without a field."""
+        """Pass the options as JSON. Raises OptionError for an option that has no field in the API."""
         words = [
             *directives.arguments(request.options, tag=request.comment),
             *directives.array(request.block, request.options),
@@ -71,52 +71,52 @@ class SlurmRestScheduler(SlurmScheduler):
         return [*self._program, "submit", json.dumps(text), ",".join(terms)]
 
     def parse_failure(self, message: str) -> Failure:
-        """Classify messages of the program, which quotes slurmctld as sbatch does."""
+        """Classify a message of the program; messages of slurmctld are the same as those of sbatch."""
         if any(text in message for text in self.away):
             return Failure.LATER
         return Failure.REFUSED if any(text in message for text in self.rejections) else super().parse_failure(message)
 
     def is_transient(self, message: str) -> bool:
-        """Recognize a daemon that is away."""
+        """Recognize that slurmrestd or slurmctld does not answer."""
         away = (connection.UNREACHABLE, connection.UNANSWERED, commands.VAGUE)
         return any(text in message for text in away) or super().is_transient(message)
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """GET job/ID for each id, or jobs."""
+        """Send GET job/ID for each id, or GET jobs without ids."""
         return [*self._program, "query", *ids]
 
     def parse_origin(self, output: str) -> Origin | None:
-        """Read the cluster in the answers."""
+        """Read the name of the cluster in the output."""
         name = _CLUSTER.search(output)
         return Origin(cluster=name[1]) if name else None
 
     def find_command(self, clusters: str) -> Sequence[str]:
-        """GET jobs."""
+        """Send GET jobs."""
         return [*self._program, "find"]
 
     def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """GET slurmdb's job/ID for each id."""
+        """Send GET job/ID of slurmdb for each id."""
         return [*self._program, "history", *ids]
 
     def accounting_missing(self, message: str) -> bool:
-        """Recognize the program's message."""
+        """Recognize the program's message that there is no accounting."""
         return commands.NO_ACCOUNTING in message
 
     def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """DELETE job/ID."""
+        """Send DELETE job/ID."""
         return [*self._program, "cancel", *ids]
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Let `cancel` compare the keys."""
+        """Cancel only jobs of these submissions: the program compares the keys."""
         names = [f"{id_}{'' if tasks is None else f'_{ranges(tasks)}'}={key}" for id_, tasks, key in targets]
         return shlex.join(self.cancel_command(names))
 
     def limits_command(self) -> Sequence[str]:
-        """Print the size of arrays from a variable: the API does not tell MaxArraySize."""
+        """Print a variable as MaxArraySize, because the API does not report MaxArraySize."""
         return ["sh", "-c", f'echo "MaxArraySize=${{{_MAX_ARRAY_SIZE}:-}}"']
 
     def survey_script(self) -> str:
-        """Run the part of the program that needs nothing else of this package."""
+        """Run the module `connection`, which needs no other module of this package."""
         return shlex.join([self.site.python, "-c", _source()])
 
     def parse_survey(self, output: str) -> Survey:

@@ -1,4 +1,4 @@
-"""Grown pools: the elements that clients have added to an elastic pool, as the records in its `attempts/` have them."""
+"""Grown pools: read from the records in `attempts/` which elements clients have added to an elastic pool."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCKS = ".blocks.json"
 
 
 class AttemptFiles(Protocol):
-    """What reads the files in the `attempts/` of a submission."""
+    """Reads the files in the `attempts/` of a submission."""
 
     def attempts(self, key: str) -> Sequence[str]:
         """Return the names of the files."""
@@ -32,7 +32,7 @@ class AttemptFiles(Protocol):
 def grown(
     store: AttemptFiles, submission: Submission, submitted: Submitted | None
 ) -> tuple[Submission, Submitted | None]:
-    """Add the elements that were queued since to the records of an elastic pool. Raises TransportError."""
+    """Return the records of an elastic pool with the elements that were added. Raises TransportError."""
     if submitted is None or not is_elastic(submission.pool):
         return submission, submitted
     blocks = grown_blocks(store, submission.key, store.attempts(submission.key))
@@ -51,5 +51,5 @@ def grown_blocks(store: AttemptFiles, key: str, names: Iterable[str]) -> list[Bl
                 raise data
             found += Submitted.loads(data, where=f"{key}: {name}").blocks
         except ProtocolError as error:
-            _log.warning("skipping elements of a pool: %s", error)
+            _log.warning("ignoring elements of a pool, because their record is damaged: %s", error)
     return sorted(found, key=lambda block: block.first)

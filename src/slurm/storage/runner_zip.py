@@ -105,7 +105,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/inbox.py", "slurm/runner/procedures/", "slurm/protocol/procedures.py"),
     *("slurm/tasks/context_parameter.py",),
 )
-"""Prefixes of those among them that few tasks load: debuggers, workflows, ranks, workers, special functions, child
+"""Prefixes of modules that only few tasks load: debuggers, workflows, ranks, workers, special functions, child
 processes, commands."""
 
 

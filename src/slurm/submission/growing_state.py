@@ -1,4 +1,4 @@
-"""GrowingState: what this process knows about an elastic pool, to which clients add elements while calls wait."""
+"""GrowingState: the state of an elastic pool in this process. Clients add elements to such a pool while calls wait."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 class GrowingState(SubmissionState):
-    """A submission whose elements are those that were queued so far."""
+    """A submission whose number of elements grows: it counts those that were queued so far."""
 
     def learn_records(self, submitted: Submitted | None, refused: Refused | None = None) -> None:
-        """Take over the scheduler's ids, also those of elements that were added since."""
+        """Record the scheduler's ids, also those of elements that were added."""
         super().learn_records(submitted, refused)
         if submitted is not None:
             self.queued(submitted.blocks)
 
     def queued(self, blocks: Iterable[Block]) -> None:
-        """Add elements that were queued."""
+        """Record elements that were queued."""
         super().queued(blocks)
         with self._lock:
             if self._submitted is not None:

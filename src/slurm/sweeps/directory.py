@@ -49,12 +49,12 @@ def write_once(path: Path, data: bytes) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file of a sweep. Raises ConfigurationError for one that was never run, ProtocolError for a damaged one."""
+    """Read a file of a sweep. Raises ConfigurationError if it was never run, ProtocolError if the file is damaged."""
     try:
         return path.read_bytes()
     except OSError as error:
         if not path.parent.exists():
-            message = f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes it"
+            message = f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes them"
             raise ConfigurationError(message) from error
         raise ProtocolError(f"cannot read {path}: {error.strerror}: the sweep is damaged") from error
 

@@ -104,7 +104,7 @@ def _unfinished(parts: Iterable[Part]) -> list[SubmissionState]:
 def progress(part: Part, found: Sequence[JobStatus], *, ended: bool = False) -> dict[int, ProgressEvent]:
     """The last reported progress of the first running calls, or of all elements of a pool, by index.
 
-    With `ended`, that of those that have ended.
+    With `ended`, the last progress of calls that have ended.
 
     Calls that share an element are left out, because it is not known which of them runs. One command, if any runs.
     """

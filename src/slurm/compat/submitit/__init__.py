@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slurm.compat.submitit.job_environment import JobEnvironment
 
 _HOMES = {"Job": "job", "DebugJob": "job", "JobEnvironment": "job_environment"}
-"""The modules of names; other names are in `executors`."""
+"""The modules of some names; the other names are in `executors`."""
 
 __all__ = [
     "AutoExecutor",

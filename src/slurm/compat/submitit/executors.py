@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class Executor:
-    """What all executors share. `parameters` has those that were set, in the words of this executor."""
+    """The base class of all executors. `parameters` has the parameters that were set, by this executor's names."""
 
     __module__ = "slurm.compat.submitit"
 
@@ -63,7 +63,7 @@ class Executor:
 
     @contextmanager
     def batch(self, allow_implicit_submissions: bool = False) -> Iterator[None]:  # noqa: FBT001, FBT002 - as in submitit
-        """Submit the calls of the block as one array, at its end, or when a job of it is used if that is allowed."""
+        """Submit the calls in the block as one array, at its end; if allowed, earlier, when a job of it is used."""
         if self._batch is not None:
             raise RuntimeError("'with executor.batch()' cannot be nested")
         self._batch, self._implicit = [], allow_implicit_submissions
@@ -164,7 +164,7 @@ class LocalExecutor(_ClusterExecutor):
 
 
 class DebugExecutor(Executor):
-    """Makes calls in this process. Takes all parameters and uses none."""
+    """Makes calls in this process. Accepts all parameters and ignores them."""
 
     __module__ = "slurm.compat.submitit"
 

@@ -198,7 +198,7 @@ class Job(Generic[R]):
 
 
 class DebugJob(Job[R]):
-    """A call of this process. Its output goes to that of the program. An exception opens pdb on a terminal."""
+    """A call in this process, which prints to the program's own output. On a terminal, an exception opens pdb."""
 
     __module__ = "slurm.compat.submitit"
 
@@ -214,7 +214,7 @@ class DebugJob(Job[R]):
 
     @property
     def job_id(self) -> str:
-        """An id of its own."""
+        """The id of this call in this process."""
         return f"DEBUG_{id(self._submission)}"
 
     def submission(self) -> DelayedSubmission:
@@ -238,7 +238,7 @@ class DebugJob(Job[R]):
             debugged.pop()
 
     def exception(self) -> BaseException | None:  # type: ignore[override]
-        """Make the call; return what the function raises, unchanged."""
+        """Make the call; return the exception that the function raises, or None."""
         try:
             self.results()
         except UncompletedJobError:
@@ -252,7 +252,7 @@ class DebugJob(Job[R]):
         self.results()
 
     def done(self, force_check: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002 - as in submitit
-        """Make the call, because the program waits for it."""
+        """Make the call, because nothing else makes it; return True."""
         self.results()
         return True
 
@@ -270,7 +270,7 @@ class DebugJob(Job[R]):
         self.cancelled = True
 
     def stdout(self) -> None:
-        """None: the output goes to that of the program."""
+        """Return None: the call prints to the program's own output."""
 
     stderr = stdout
 
@@ -288,7 +288,7 @@ class AsyncJobProxy(Generic[R]):
         """Wait for the end."""
         import asyncio  # noqa: PLC0415 - it is slow to import
 
-        if not isinstance(self.job, DebugJob):  # a job of the debug executor runs when its result is asked for
+        if not isinstance(self.job, DebugJob):  # a job of the debug executor runs when its result is requested
             await asyncio.gather(self.job.native, return_exceptions=True)
 
     async def result(self, poll_interval: float = 1) -> R:

@@ -127,7 +127,7 @@ def of_local(given: Mapping[str, Any]) -> Translated:
     count, visible = given.get("gpus_per_node", 0), given.get("visible_gpus")
     gpus = (range(count) if visible is None else visible)[:count]
     if len(gpus) < count:
-        raise OptionError(f"{count} GPUs requested, but visible_gpus has {list(gpus)}")
+        raise OptionError(f"gpus_per_node={count} requests more GPUs than visible_gpus names: {list(gpus)}")
     ignored = {"mem_gb", "cpus_per_task", "gpus_per_node", "visible_gpus"}
     words = {SHARED.get(name, (name,))[0]: value for name, value in given.items() if name not in ignored}
     found = of_slurm({"time": 2, "signal_delay_s": 30, "array_parallelism": None, **words})

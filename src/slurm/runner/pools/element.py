@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.5
 _FOREIGN_SECONDS = 0.005
-"""A block that should be another element's is anybody's after this time."""
+"""After this time, an element also claims blocks that are the share of another element."""
 _BUSY_SECONDS = 0.1
-"""While all workers are busy, calls are only cancelled, and looked for after so long a time."""
+"""While all workers are busy, no calls are claimed, and the files are read only after this time, for cancellations."""
 _SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
 _DEFAULTS = WorkerSettings()
 
 
 class _Seen(NamedTuple):
-    """A block that nobody has claimed yet, as far as is known here."""
+    """A block that is not known to be claimed."""
 
     head: Head
     offset: int
@@ -48,7 +48,7 @@ def pool(
 ) -> int:
     """Serve as element `element` of a pool; return the number of calls made.
 
-    For an elastic pool, `element` is None: others come and go, and there are at most `elements` at a time.
+    For an elastic pool, `element` is None: elements are added and end, and there are at most `elements` at a time.
 
     Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
     """
@@ -73,9 +73,9 @@ class _Client:
         self._unsynced = False
         self.seen: deque[_Seen] = deque()
         self.elements = 0
-        """How many elements an elastic pool had when the last block was written."""
+        """The number of elements that an elastic pool had when the last block was written."""
         self.cancelled: list[range] = []
-        """Calls that are new to be cancelled."""
+        """The calls to cancel that were read and not handled yet."""
 
     def look(self) -> bool:
         """Read the heads of new blocks; return whether there are any."""
@@ -93,9 +93,9 @@ class _Client:
         return self._calls.offset > before
 
     def claim(self, element: int, elements: int, *, elastic: bool) -> _Seen | None:
-        """Claim one of the blocks: its own share at once, others after a while.
+        """Claim a block, and return it: one of this element's share at once, others after a while.
 
-        In an elastic pool there are no shares: elements try different blocks of those that wait.
+        In an elastic pool there are no shares: elements try waiting blocks at different positions.
         """
         now = time.monotonic()
         for _ in range(len(self.seen)):
@@ -155,7 +155,7 @@ class _Report:
         self._at, self._made, self._last = 0.0, 0, (-1, (0, 0), 0)
 
     def update(self, *, made: int, workers: tuple[int, int], written: int, at_end: bool = False) -> None:
-        """Report it, if it has changed, and not too often but at the end."""
+        """Report these numbers if they have changed; not too often, except at the end."""
         now, facts = time.monotonic(), (made, workers, written)
         if facts == self._last or (now - self._at < _REPORT_SECONDS and not at_end):
             return
@@ -235,7 +235,7 @@ class _Element:
         return found
 
     def _claim(self) -> bool:
-        """Claim a block for each idle worker, of each client in turn; return whether there was one."""
+        """Claim a block for each idle worker, from each client in turn; return whether any was claimed."""
         claimed, more = False, self._takes_calls
         while more:
             more = False
@@ -253,7 +253,7 @@ class _Element:
 
     @property
     def _living(self) -> int:
-        """The number of elements that live, as far as is known."""
+        """The number of elements that have not ended, as far as is known."""
         return max((client.elements for client in self._clients), default=1) if self._elastic else self._elements
 
     @property

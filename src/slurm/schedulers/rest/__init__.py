@@ -1,1 +1,1 @@
-"""The program that speaks to slurmrestd, for `slurm.schedulers.slurm_rest`. It needs the standard library only."""
+"""The program that sends requests to slurmrestd, for `slurm.schedulers.slurm_rest`."""

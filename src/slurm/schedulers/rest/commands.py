@@ -1,6 +1,6 @@
-"""`submit`, `query`, `find`, `history` and `cancel`: sbatch, squeue, sacct and scancel by requests to slurmrestd.
+"""`submit`, `query`, `find`, `history`, `cancel`: what sbatch, squeue, sacct and scancel do, by requests to slurmrestd.
 
-They print what Slurm's commands print for `slurm.schedulers.slurm_jobs`, so that the same parsers read it.
+They print the same formats as Slurm's commands, so that the parsers in `slurm.schedulers.slurm_jobs` can read them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNEXPLAINED, _NO_BYTES = -1, "Zero Bytes were transmitted or received"
 _NEVER = "DependencyNeverSatisfied"
 _NO_JOB = 0xFFFFFFF0
 """An id above all that Slurm assigns."""
-VAGUE = "slurmctld is away, or does not accept the token"
+VAGUE = "slurmctld does not answer, or does not accept the token"
 _SEPARATOR = "\x1f"
 _HEADER = ("ARRAY_JOB_ID", "ARRAY_TASK_ID", "STATE", "NODELIST", "UID", "SUBMIT START", "REASON", "COMMAND", "COMMENT")
 _COLUMNS = ("JobID", "State", "ExitCode", "NodeList", "Reason", "UID", "Submit", "Comment")
@@ -53,7 +53,7 @@ def _submit(rest: Connection, arguments: Sequence[str]) -> None:
     if not os.access(request["script"], os.R_OK):
         raise RestError(f"{REJECTED}: cannot read the script {request['script']}")
     options = {"chdir": os.getcwd(), **request["options"], **({"dependency": dependency} if dependency else {})}
-    # The node reads the script, as it reads the job directory.
+    # slurmrestd gets only this line: the node reads the script itself, from the job directory.
     command = shlex.join(["exec", "/bin/bash", request["script"], *request["arguments"]])
     answer = rest.call(
         "POST",
@@ -65,14 +65,14 @@ def _submit(rest: Connection, arguments: Sequence[str]) -> None:
     id_ = answer.json.get("job_id") or (answer.json.get("result") or {}).get("job_id")
     if not id_:
         _explain_refusal(rest, answer)
-    # With an id, an error is a remark, such as that the job is held.
+    # If there is an id, the job is queued, and an error is only a warning, such as that the job is held.
     if message := answer.json.get("job_submit_user_msg") or answer.words:
         print(message, file=sys.stderr)
     print(id_)
 
 
 def _explain_refusal(rest: Connection, answer: Answer) -> None:
-    """Raise RestError in sbatch's words."""
+    """Raise a RestError with the message that sbatch prints."""
     words = str(answer.errors[0].get("error") or answer.words) if len(answer.errors) == 1 else ""
     if rest.version < job_fields.STRUCTURED and _is_vague(answer) and _is_vague(rest.call("DELETE", f"job/{_NO_JOB}")):
         raise RestError(f"{REJECTED}: slurmctld does not accept the token: {words}. {ADVICE}")
@@ -82,12 +82,12 @@ def _explain_refusal(rest: Connection, answer: Answer) -> None:
 
 
 def _is_vague(answer: Answer) -> bool:
-    """Whether it is that of a token that slurmctld refuses, up to v0.0.38; also of a connection that is lost."""
+    """Whether slurmctld may have rejected the token: up to v0.0.38, a lost connection gives the same answer."""
     return _UNEXPLAINED in answer.numbers or _NO_BYTES in answer.words
 
 
 def _environment(options: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of a job: those of this process and those that sbatch adds, without the token."""
+    """Return the environment of a job: that of this process and what sbatch adds, without the token."""
     mask = os.umask(0o077)
     os.umask(mask)
     ours = {name: value for name, value in os.environ.items() if name != TOKEN and _is_text(name + value)}
@@ -104,7 +104,7 @@ def _environment(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _is_text(text: str) -> bool:
-    """Whether JSON can have it: not bytes of another encoding."""
+    """Whether JSON can represent the text: it has no undecodable bytes (surrogates)."""
     return not any("\udc80" <= character <= "\udcff" for character in text)
 
 
@@ -116,12 +116,9 @@ def _query(rest: Connection, ids: Sequence[str]) -> None:
         id_, tasks = job_fields.tasks(job)
         submitted, start = (job_fields.number(job.get(name)) or 0 for name in ("submit_time", "start_time"))
         state = job_fields.state(job.get("job_state"))
-        if (
-            rest.version < job_fields.FIRST_WITH_ELEMENTS
-            and _field(job, "state_reason") == _NEVER
-            and state == "PENDING"
-        ):
-            # This version cannot ask slurmctld to cancel it.
+        never = _field(job, "state_reason") == _NEVER and state == "PENDING"
+        if never and rest.version < job_fields.FIRST_WITH_ELEMENTS:
+            # This version has no field that makes slurmctld cancel such a job.
             rest.call("DELETE", f"job/{job['job_id']}")
             state = "CANCELLED"
         rows.append([
@@ -153,7 +150,7 @@ def _history(rest: Connection, ids: Sequence[str]) -> None:
     for id_ in ids:
         answer = rest.call("GET", f"job/{id_}", of="slurmdb")
         if rest.version < job_fields.FIRST_WITH_ELEMENTS:
-            raise RestError(f"{NO_ACCOUNTING} that tells states: v0.0.{rest.version} has reasons in their place")
+            raise RestError(f"{NO_ACCOUNTING} with states: v0.0.{rest.version} reports reasons instead of states")
         if has_no_accounting(answer):
             raise RestError(f"{NO_ACCOUNTING}: {answer.words}")
         if answer.errors and not answer.json.get("jobs"):
@@ -202,7 +199,7 @@ def _delete(rest: Connection, id_: str, jobs: Sequence[Mapping[str, Any]], wante
             if wanted is None or tasks <= wanted:
                 paths.append(str(job["job_id"]))
             elif tasks & wanted:
-                problems.append(f"v0.0.{rest.version} of slurmrestd cannot cancel single elements of {id_} that wait")
+                problems.append(f"v0.0.{rest.version} of slurmrestd cannot cancel single waiting elements of {id_}")
     for path in paths:
         answer = rest.call("DELETE", f"job/{path}")
         if answer.errors and not _is_unknown(answer) and not any(words in answer.words for words in _ENDED_WORDS):
@@ -211,14 +208,14 @@ def _delete(rest: Connection, id_: str, jobs: Sequence[Mapping[str, Any]], wante
 
 
 def _own(rest: Connection) -> list[dict[str, Any]]:
-    """Return all jobs of the user: the API lists those of all users only."""
+    """Return all jobs of the user. The API can only list the jobs of all users."""
     answer = rest.call("GET", "jobs")
     _raise_for(rest, answer)
     return [job for job in answer.json.get("jobs") or [] if job.get("user_id") == os.geteuid()]
 
 
 def _jobs(rest: Connection, id_: str) -> list[dict[str, Any]]:
-    """Return a job in the queue or its parts: none if Slurm does not know it."""
+    """Return a job in the queue: for an array, its parts; an empty list if Slurm does not know the job."""
     answer = rest.call("GET", f"job/{id_}")
     if _is_unknown(answer):
         return []
@@ -231,7 +228,7 @@ def _is_unknown(answer: Answer) -> bool:
 
 
 def _raise_for(rest: Connection, answer: Answer) -> None:
-    """Raise RestError for a query that failed. It can be repeated: only words tell that slurmctld was away."""
+    """Raise RestError for a failed query. If its text says that slurmctld does not answer, callers ask again."""
     if answer.errors:
         why = f" ({VAGUE})" if _UNEXPLAINED in answer.numbers else ""
         raise RestError(f"slurmrestd v0.0.{rest.version}: {answer.words}{why}")

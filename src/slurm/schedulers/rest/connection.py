@@ -1,7 +1,7 @@
 """Connection: requests to slurmrestd over a Unix socket or TCP, with the token of the user.
 
-This file needs the standard library only, and nothing else of this package: the doctor sends it to other machines.
-The token is in headers alone: in no argument, message or log.
+This file imports only the standard library, and no other module of this package: the doctor sends it to other machines.
+The token is only in headers: never in an argument, a message or a log.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KNOWN = range(45, 35, -1)
 ADDRESS, TOKEN_FILE, TOKEN = "SLURMTASKS_SLURMRESTD", "SLURMTASKS_SLURMRESTD_TOKEN_FILE", "SLURM_JWT"
 UNREACHABLE, UNANSWERED = "cannot reach slurmrestd", "slurmrestd did not answer"
 REJECTED = "slurmrestd: request not possible"
-"""The beginning of messages after which nothing was done, and the same request never succeeds."""
+"""The beginning of messages that mean: nothing was done, and the same request cannot succeed later."""
 
 _NO_ENDPOINT = re.compile(r"Unable (?:to )?find requested URL")
 _TOKEN = re.compile(r"[\w.+/=-]+", re.ASCII)
@@ -38,11 +38,11 @@ ADVICE = "Get a new one, for example by `scontrol token lifespan=86400`"
 
 
 class RestError(Exception):
-    """A request failed. The beginning of the message says whether it may have been done."""
+    """A request failed. The beginning of the message says whether slurmrestd may have executed it."""
 
 
 class Answer:
-    """The JSON of an answer, and its errors in Slurm's words."""
+    """The JSON of an answer, and its errors as Slurm reports them."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -57,17 +57,17 @@ class Answer:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of its errors, as in slurm_errno.h."""
+        """The numbers of the errors, as in slurm_errno.h."""
         return [int(each.get("error_number") or each.get("error_code") or 0) for each in self.errors]
 
     @property
     def words(self) -> str:
-        """Its errors; empty if there is none."""
+        """The texts of the errors; empty if there is none."""
         return "; ".join(_words(each) for each in self.errors)
 
 
 class Connection:
-    """Sends requests to one slurmrestd, and finds out the newest version that both sides know."""
+    """Sends requests to one slurmrestd. The first one finds the newest version of the API that both sides know."""
 
     def __init__(self) -> None:
         self.address = _setting(ADDRESS, "address")
@@ -86,7 +86,7 @@ class Connection:
         self.version = 0
 
     def call(self, method: str, path: str, body: Callable[[int], object] | None = None, *, of: str = "slurm") -> Answer:
-        """Send a request, and return its answer. `body` gives the JSON of a version; `of` is slurm or slurmdb."""
+        """Send a request, and return the answer. `body` returns the JSON for a version; `of` is slurm or slurmdb."""
         for version in [self.version] if self.version else KNOWN:
             data = None if body is None else json.dumps(body(version))
             status, text = self._send(method, f"/{of}/v0.0.{version}/{path}", data)
@@ -107,10 +107,12 @@ class Connection:
         return sorted({int(number) for number in _OFFERED.findall(text.replace("\\/", "/"))}, reverse=True)
 
     def _check_authentication(self, answer: Answer) -> None:
-        """Raise RestError if the token was refused. Up to v0.0.38, slurmrestd does not tell a refusal by slurmctld."""
+        """Raise RestError if the token was rejected. Up to v0.0.38, a rejection by slurmctld is not reported."""
         if answer.status in _NOT_AUTHENTICATED or _PROTOCOL_AUTHENTICATION in answer.numbers:
             given = f"the token in {_setting(TOKEN_FILE, 'token_file') or TOKEN}"
-            whose, advice = (given, ADVICE) if self._token else ("you without a token", f"Set {TOKEN_FILE} or {TOKEN}")
+            whose, advice = (
+                (given, ADVICE) if self._token else ("requests without a token", f"Set {TOKEN_FILE} or {TOKEN}")
+            )
             raise RestError(f"{REJECTED}: slurmrestd at {self.address} does not accept {whose}. {advice}")
 
     def _send(self, method: str, path: str, data: str | None) -> tuple[int, str]:
@@ -156,7 +158,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def _connection(address: str) -> tuple[str, http.client.HTTPConnection]:
-    """Return what comes before each path, and a connection that is not yet open."""
+    """Return the prefix of each path, and a connection that is not yet open."""
     path = address.removeprefix("unix:")
     if path.startswith("/"):
         return "", _UnixConnection("/" + path.lstrip("/"))
@@ -187,7 +189,7 @@ def _token() -> str:
         text = os.environ.get(TOKEN, "").strip()
     text = text.partition("SLURM_JWT=")[2] or text  # as `scontrol token` prints it
     if text and not _TOKEN.fullmatch(text):
-        raise RestError(f"{REJECTED}: {path or TOKEN} does not contain a token: it has other characters. {ADVICE}")
+        raise RestError(f"{REJECTED}: {path or TOKEN} does not contain a token: it has wrong characters. {ADVICE}")
     expires = _claims(text).get("exp")
     if isinstance(expires, (int, float)) and expires < time.time():
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(expires))
@@ -196,7 +198,7 @@ def _token() -> str:
 
 
 def _claims(token: str) -> Mapping[str, Any]:
-    """Return the claims of a token, which slurmctld checks; empty for a token of another form."""
+    """Return the claims of a token, without a check: slurmctld checks them. Empty if the token is not a JWT."""
     try:
         middle = token.split(".")[1]
         found = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
@@ -211,7 +213,7 @@ def _file() -> str:
 
 
 def _setting(variable: str, name: str) -> str:
-    """Return the value of a variable, else of a line "name = value" of the file."""
+    """Return the value of a variable, or else that of a line "name = value" in the file."""
     if os.environ.get(variable):
         return os.environ[variable]
     try:
@@ -223,7 +225,7 @@ def _setting(variable: str, name: str) -> str:
 
 
 def _words(error: Mapping[str, Any]) -> str:
-    """Return an error in words: that of Slurm, then what slurmrestd adds."""
+    """Return the text of an error: Slurm's message, then what slurmrestd adds."""
     text, more = str(error.get("error") or ""), str(error.get("description") or "")
     return f"{text} ({more})" if text and more and more not in text else text or more or "unknown error"
 

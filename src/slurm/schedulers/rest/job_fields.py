@@ -1,16 +1,16 @@
-"""Job fields: the fields of a job in v0.0.36 to v0.0.45 of the API of slurmrestd, where alone these differ.
+"""Job fields: convert options and answers between this package and v0.0.36 to v0.0.45 of the API of slurmrestd.
 
 Sources: the specifications that slurmrestd of 20.11 (v0.0.36), 22.05 (36 to 38), 24.11 (40 to 42) and 26.05 (42 to 45)
 print, and their answers, tests/data/slurmrestd; for v0.0.39, which needs 23.02, the specification alone.
 
 - Up to v0.0.38, fields have the values of sbatch's options: numbers, text, true. v0.0.39 replaced many of them by
   structures, such as {"set": true, "infinite": false, "number": 5}, and lists.
-- slurmrestd of 22.05 dies of the fields `argv` and `batch_features`, so they are not sent before v0.0.39; the script
-  that is sent has the arguments. It reads no signal for the batch script alone, takes `"requeue": false` for true, and
-  forgets the least number of `nodes` in a list. So `no_requeue` and text are sent.
-- slurmrestd of 20.11 has a reason where the state of a job of the accounting belongs, and does not know the
-  field `kill_on_invalid_dependency` that its specification has.
-- v0.0.36 has no elements of arrays in URLs, and its DELETE of an array ends only its pending elements.
+- slurmrestd of 22.05 crashes on the fields `argv` and `batch_features`, so they are not sent before v0.0.39. Instead,
+  the script that is sent contains the arguments. This release also ignores a signal for the batch script alone, reads a
+  false `requeue` as true, and loses the smallest number of a list `nodes`. `no_requeue`, and `nodes` as text, work.
+- slurmrestd of 20.11 reports a reason in place of the state of a job in accounting, and does not accept the field
+  `kill_on_invalid_dependency` of its own specification.
+- v0.0.36 does not accept single elements of arrays in URLs, and its DELETE of an array cancels only pending elements.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STRUCTURED, FIRST_WITH_ELEMENTS = 39, 37
 _SLASHES = 40
-"""The first version whose Slurm has "gres/gpu:1" in place of "gres:gpu:1"."""
+"""From this version on, Slurm writes "gres/gpu:1" instead of "gres:gpu:1"."""
 _INFINITE = 0xFFFFFFFF
 _UNITS = {"": 1, "minute": 60, "hour": 3600, "day": 86400}
 _MAIL = {"INVALID_DEPEND": "INVALID_DEPENDENCY", "TIME_LIMIT": "TIME=100%"}
@@ -51,7 +51,7 @@ def _true(*_: object) -> Any:
 
 
 def _structured(number: int | None, version: int) -> Any:
-    """A number that may be infinite, which is None here."""
+    """A number; None means infinite."""
     if version < STRUCTURED:
         return _INFINITE if number is None else number
     return {"set": True, "infinite": number is None, "number": number or 0}
@@ -67,7 +67,7 @@ def _memory(value: str, version: int) -> Any:
 
 
 def _moment(value: str, version: int) -> Any:
-    """A time in the zone of this machine. Up to v0.0.38, Slurm reads the text."""
+    """A time in the time zone of this machine. Up to v0.0.38, the text is sent, and Slurm parses it."""
     if version < STRUCTURED:
         return value
     relative = re.fullmatch(r"now(?:\+(\d+)(minute|hour|day|)s?)?", value)
@@ -94,7 +94,7 @@ def _tres(value: str, version: int) -> Any:
 
 
 def _shared(value: str, version: int) -> Any:
-    """`exclusive`; "none" is an allocation that shares its nodes with no job."""
+    """The option `exclusive`. From v0.0.39 on, "none" means that the job shares its nodes with no other job."""
     if version < STRUCTURED:
         return value or "exclusive"
     return [value.lower() or "none"]
@@ -173,7 +173,7 @@ _NEW = {
     "tmp": ("temporary_disk_per_node", lambda value, _: math.ceil(megabytes(value))),
 }
 EXPRESSIBLE = frozenset({*_OLD, *_NEW})
-"""The options of sbatch that a version has. Others are refused before a request is sent."""
+"""The options of sbatch that at least one version has. Others are rejected before a request is sent."""
 
 
 def submission(
@@ -214,14 +214,14 @@ def _warning(value: str, version: int) -> dict[str, Any]:
 
 
 def number(value: Any) -> int | None:
-    """Return a number of an answer; None if it is not set."""
+    """Return a number in an answer; None if it is not set."""
     if isinstance(value, dict):
         return int(value["number"]) if value.get("set") else None
     return int(value) if isinstance(value, (int, float)) else None
 
 
 def state(value: Any) -> str:
-    """Return a state as squeue prints it: with flags such as COMPLETING, that alone."""
+    """Return a state as squeue prints it: if there is a flag such as COMPLETING, only the flag."""
     words = [value] if isinstance(value, str) else list(value or ["UNKNOWN"])
     return str(next((word for word in words if word in _FLAGS), words[0]))
 
@@ -244,7 +244,7 @@ def tasks(job: Mapping[str, Any]) -> tuple[str, str]:
 def finished(job: Mapping[str, Any]) -> tuple[str, str]:
     """Return the id of a job in the accounting, such as "12_3", and its exit code and signal, such as "1:0".
 
-    v0.0.38 reports a code of 0 for jobs that failed (22.05), so then the code is unknown.
+    v0.0.38 (of 22.05) reports a code of 0 for failed jobs. Such a code is unknown: the text is then empty.
     """
     array = job.get("array") or {}
     task = number(array.get("task_id"))

@@ -141,7 +141,7 @@ class _Translation:
     def _resources(self, text: str) -> dict[str, Any]:
         """Options from "select=1:ncpus=4:mem=64gb", or from "--nodes=1 --mem=4G"."""
         found: dict[str, Any] = {}
-        for item in filter(None, re.findall(r"--\S+|[^:\s]+", text)):  # a value of Slurm's may have colons
+        for item in filter(None, re.findall(r"--\S+|[^:\s]+", text)):  # values of Slurm's options may have colons
             name, _, value = item.partition("=")
             option = _RESOURCES.get(name) or (name[2:].replace("-", "_") if name.startswith("--") else None)
             if option is None or not value:

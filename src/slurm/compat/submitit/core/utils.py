@@ -90,7 +90,7 @@ class CommandFunction:
         return "".join(output).strip()
 
     def _read(self, stream: Any, lines: list[str], target: Any) -> list[str]:
-        """Read a stream to its end, and print its lines as they come if asked."""
+        """Read a stream to its end, and return its lines. With `verbose`, print each line when it arrives."""
         for line in stream:
             lines.append(line)
             if self.verbose:
