@@ -57,14 +57,15 @@ def interruptible() -> None:
 
 @pytest.fixture(scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Use a cache for this test session, shared by its processes, so that the runner's zip is built only once."""
+    """A cache of this process. It has the runner's zip, which takes seconds and is built once for all processes."""
+    own = tmp_path_factory.mktemp("cache")
     if worker_id == "master":
-        return tmp_path_factory.mktemp("cache")
-    cache = tmp_path_factory.getbasetemp().parent / "cache"
-    with FileLock(f"{cache}.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
+        return own
+    shared = tmp_path_factory.getbasetemp().parent / "cache"
+    with FileLock(f"{shared}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared))
         bundle()
-    return cache
+    return shutil.copytree(shared, own, dirs_exist_ok=True)
 
 
 @pytest.fixture(scope="session", autouse=True)
