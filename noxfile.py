@@ -151,8 +151,7 @@ def everywhere(session: nox.Session) -> None:
         session.run("pytest", *session.posargs, env=env)
 
 
-TESTS_ON_GRID_ENGINE = (
-    "tests/grid_engine",
+TESTS_OF_CALLS = (
     *_of(
         "tests/end_to_end/test_calls.py",
         "test_a_call_returns_a_job_and_the_job_its_result",
@@ -176,6 +175,12 @@ TESTS_ON_GRID_ENGINE = (
         "test_the_tasks_own_exception_is_raised_with_the_remote_traceback",
     ),
 )
+"""Tests of calls on any scheduler."""
+
+TESTS_ON_GRID_ENGINE = (
+    "tests/grid_engine",
+    *TESTS_OF_CALLS,
+)
 """The contract of a running scheduler, and calls, on a real Grid Engine: two minutes."""
 
 
@@ -189,28 +194,7 @@ def grid_engine(session: nox.Session) -> None:
 
 TESTS_BY_SLURMRESTD = (
     "tests/slurmrest",
-    *_of(
-        "tests/end_to_end/test_calls.py",
-        "test_a_call_returns_a_job_and_the_job_its_result",
-        "test_after_orders_jobs_that_share_no_result",
-        "test_an_array_mapped_over_an_array_waits_element_by_element",
-        "test_cancel_ends_a_running_job_and_all_of_its_processes",
-        "test_cancelling_an_array_takes_one_command",
-        "test_fan_out_and_in_and_finished_upstreams",
-        "test_logs_hold_what_the_task_printed",
-        "test_max_concurrent_limits_how_many_run_at_once",
-        "test_odd_names_and_options_arrive_unchanged",
-        "test_threads_are_as_many_as_the_cpus_that_were_asked_for",
-    ),
-    *_of(
-        "tests/end_to_end/test_errors.py",
-        "test_a_failed_upstream_fails_its_dependents_and_is_named",
-        "test_a_task_killed_by_a_signal_names_the_signal",
-        "test_an_unexplained_end_shows_the_end_of_the_log",
-        "test_elements_with_a_failed_element_upstream_fail_alone",
-        "test_os_exit_leaves_an_outcome",
-        "test_the_tasks_own_exception_is_raised_with_the_remote_traceback",
-    ),
+    *TESTS_OF_CALLS,
 )
 """The contract suite for schedulers, and tests of calls, through a real slurmrestd. They take two minutes."""
 
