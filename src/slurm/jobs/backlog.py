@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+
+from slurm.tracking.interruptible import in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -74,7 +77,7 @@ class Backlog:
     def drain(self) -> None:
         """Wait until no entry waits."""
         with self._changed:
-            self._changed.wait_for(lambda: self._thread is None)
+            in_pieces(partial(self._changed.wait_for, lambda: self._thread is None))
 
     def _take(self, entry: Entry) -> bool:
         """Take the slots that an entry needs, if they are free. The caller holds the lock."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import builtins
 import concurrent.futures
+import contextlib
 import queue
 import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from slurm.sanitize.numbers import seconds_to_wait
+from slurm.tracking.interruptible import in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -111,7 +113,7 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
     try:
         for left in range(len(jobs), 0, -1):
             try:
-                yield ended.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+                yield _next(ended, None if end is None else max(0.0, end - time.monotonic()))
             except queue.Empty:
                 raise TimeoutError(_go_on(left, jobs, f" after {timeout} s")) from None
             except KeyboardInterrupt:
@@ -119,3 +121,22 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
     finally:
         for forget in undo:
             forget()
+
+
+def future_ended(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
+    """Wait until a future has ended; False if it has not after `timeout` seconds."""
+    return in_pieces(lambda seconds: concurrent.futures.wait([future], seconds).done, timeout)
+
+
+def _next(ended: queue.SimpleQueue[W], timeout: float | None) -> W:
+    """The next element of a queue. Raises queue.Empty after `timeout` seconds."""
+    found: list[W] = []
+
+    def wait(seconds: float) -> bool:
+        with contextlib.suppress(queue.Empty):
+            found.append(ended.get(timeout=seconds))
+        return bool(found)
+
+    if not in_pieces(wait, timeout):
+        raise queue.Empty
+    return found[0]

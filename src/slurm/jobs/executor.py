@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import inspect
 import itertools
@@ -199,7 +198,8 @@ class ClusterExecutor(Executor):
         if wait:
             self._backlog.drain()
             waiting.wait(tuple(self._maps))
-            concurrent.futures.wait(tuple(self._futures))
+            for future in tuple(self._futures):
+                completion.future_ended(future)
 
     def _task(self, function: Callable[..., R]) -> Task[..., R]:
         self._refuse_calls_after_the_end()
@@ -246,7 +246,7 @@ class ClusterExecutor(Executor):
     ) -> Iterator[R]:
         try:
             while arrays:
-                if not concurrent.futures.wait([arrays[0].submitted], _seconds_to(end)).done:
+                if not completion.future_ended(arrays[0].submitted, _seconds_to(end)):
                     raise completion.TimeoutError
                 yield from arrays[0].submitted.result().iter_results(_seconds_to(end))
                 arrays.extend(filter(None, [submit(arrays.popleft().calls)]))

@@ -11,7 +11,9 @@ from slurm.errors import JobCancelled
 from slurm.jobs import completion
 from slurm.notifications.dispatcher import settling
 from slurm.protocol.states import JobState
+from slurm.sanitize.numbers import seconds_to_wait
 from slurm.serialization.pickling import Placeholder
+from slurm.tracking.interruptible import in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +54,7 @@ class JobFuture(Future[R], Placeholder):
 
     def wait_for_job(self) -> Job[R] | None:
         """Wait until the call is submitted; None if it was dropped before, or its submission failed."""
-        self._begun.wait()
+        in_pieces(self._begun.wait)
         return self._job
 
     @property
@@ -65,12 +67,14 @@ class JobFuture(Future[R], Placeholder):
     def result(self, timeout: float | None = None) -> R:
         """Wait for the result and return it, as in the standard library. Ctrl-C says how to come back to the job."""
         with self._interruptible():
-            return super().result(timeout)
+            completion.future_ended(self, seconds_to_wait(timeout))
+            return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the end; the exception that `result()` would raise, or None for a success."""
         with self._interruptible():
-            return super().exception(timeout)
+            completion.future_ended(self, seconds_to_wait(timeout))
+            return super().exception(0)
 
     @contextmanager
     def _interruptible(self) -> Iterator[None]:

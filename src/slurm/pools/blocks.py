@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from slurm.errors import PoolError
+from slurm.tracking.interruptible import in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -99,7 +101,7 @@ class Blocks:
     def wait_for_room(self) -> None:
         """Wait until more calls may be written."""
         with self._changed:
-            self._changed.wait_for(lambda: self.has_room)
+            in_pieces(partial(self._changed.wait_for, lambda: self.has_room))
 
     @property
     def has_room(self) -> bool:

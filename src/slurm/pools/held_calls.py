@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.protocol import FAILED, RESOLVE
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
+from slurm.tracking.interruptible import in_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -121,7 +122,7 @@ class HeldCalls:
     def wait(self) -> None:
         """Wait until none waits any more."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._held)
+            in_pieces(partial(self._changed.wait_for, lambda: not self._held))
 
     def _failure(self, held: Held) -> Outcome | None:
         for reference in held.needs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from slurm.errors import SchedulerError, SlurmError, TransportError
@@ -16,6 +17,7 @@ from slurm.notifications.dispatcher import call
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait
 from slurm.submission.status import FinalStatus
+from slurm.tracking.interruptible import in_pieces
 from slurm.transports.base import pauses
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class Tracker:
             return True
         with watched.waiting(), self._changed:
             self._follow(watched)
-            return self._changed.wait_for(all_ended, timeout)
+            return in_pieces(partial(self._changed.wait_for, all_ended), timeout)
 
     def when_finished(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
         """Call back once when a call has ended; at once if it has."""
