@@ -9,7 +9,6 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,20 +17,8 @@ from slurm.errors import PoolEnded, PoolError
 from slurm.views.status import progress, statuses
 from waiting import until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SOON = 300.0
 """The seconds that a call may take: on a busy machine, elements wait for free CPUs."""
-
-
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
-    """A cluster whose files this process sees."""
-    if request.param == "slurm":
-        request.getfixturevalue("slurm_env")
-    with Cluster(request.param, root=root) as cluster:
-        yield cluster
 
 
 @task
