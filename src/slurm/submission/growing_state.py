@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from slurm.submission.status import Settled
 from slurm.submission.submission_state import SubmissionState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from slurm.protocol import Block, Refused, Submitted
 
 
 class GrowingState(SubmissionState):
     """A submission whose number of elements grows: it counts those that were queued so far."""
+
+    may_grow = True  # until its files say otherwise
+    _end_callbacks: tuple[Callable[[], object], ...] = ()
 
     def learn_records(self, submitted: Submitted | None, refused: Refused | None = None) -> None:
         """Record the scheduler's ids, also those of elements that were added."""
@@ -28,3 +32,42 @@ class GrowingState(SubmissionState):
             if self._submitted is not None:
                 last = max((block.first + block.count for block in self._submitted.blocks), default=0)
                 self.count = self.elements = last
+
+    def learn_growth(self, blocks: Iterable[Block], *, may_grow: bool) -> Settled:
+        """Record elements that were queued, and whether more may follow."""
+        self.queued(blocks)
+        self.may_grow = may_grow
+        return Settled(0, self._take_end_callbacks())
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything waits for its changes."""
+        return super().wanted or bool(self._end_callbacks)
+
+    @property
+    def _has_ended(self) -> bool:
+        """Whether all elements have ended, and none may be added. The caller holds the lock."""
+        return not self.may_grow and len(self._done) + len(self._final.keys() - self._done) >= self.elements
+
+    def add_end_callback(self, callback: Callable[[], object]) -> bool:
+        """Keep a callback until the pool has ended; False if it has ended already."""
+        with self._lock:
+            if not self._has_ended:
+                self._end_callbacks += (callback,)
+                return True
+        return False
+
+    def remove_end_callback(self, callback: Callable[[], object]) -> None:
+        """Drop a callback, if it is still kept."""
+        with self._lock:
+            self._end_callbacks = tuple(each for each in self._end_callbacks if each != callback)
+
+    def _take_end_callbacks(self) -> tuple[Callable[[], object], ...]:
+        with self._lock:
+            due = self._end_callbacks if self._has_ended else ()
+            self._end_callbacks = () if due else self._end_callbacks
+        return due
+
+    def _settle(self, elements: Collection[int]) -> Settled:
+        count, due = super()._settle(elements)
+        return Settled(count, [*due, *self._take_end_callbacks()])
