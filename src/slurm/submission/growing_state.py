@@ -30,13 +30,20 @@ class GrowingState(SubmissionState):
         super().queued(blocks)
         with self._lock:
             if self._submitted is not None:
-                last = max((block.first + block.count for block in self._submitted.blocks), default=0)
+                first, last = (
+                    self.elements,
+                    max((block.first + block.count for block in self._submitted.blocks), default=0),
+                )
                 self.count = self.elements = last
+                if self.listener and last > first:  # before a report of one of these elements
+                    self.listener.grown(range(first, last))
 
     def learn_growth(self, blocks: Iterable[Block], *, may_grow: bool) -> Settled:
         """Record elements that were queued, and whether more may follow."""
         self.queued(blocks)
-        self.may_grow = may_grow
+        closed, self.may_grow = self.may_grow and not may_grow, may_grow
+        if self.listener and closed:
+            self.listener.grown(range(self.elements, self.elements))
         return Settled(0, self._take_end_callbacks())
 
     @property
@@ -48,6 +55,11 @@ class GrowingState(SubmissionState):
     def _has_ended(self) -> bool:
         """Whether all elements have ended, and none may be added. The caller holds the lock."""
         return not self.may_grow and len(self._done) + len(self._final.keys() - self._done) >= self.elements
+
+    @property
+    def wants_growth(self) -> bool:
+        """Whether anything waits for elements that are added, and not only for the end of one."""
+        return bool(self._waiters or self._end_callbacks or self.listener)
 
     def add_end_callback(self, callback: Callable[[], object]) -> bool:
         """Keep a callback until the pool has ended; False if it has ended already."""

@@ -13,7 +13,9 @@ class Timings(NamedTuple):
     slowest_look: float = 0.5
     """The longest pause between two fast listings."""
     growth_look: float = 1.0
-    """The shortest pause between two looks for new elements of elastic pools."""
+    """The shortest pause between two looks for new elements of elastic pools; otherwise `eagerness` says when."""
+    growth_rest: float = 10.0
+    """The longest pause between two such looks."""
     longest_rest: float = 5.0
     """The longest pause after a slow listing, so that an outage does not cause a tenfold wait."""
     explained_grace: float = 1.0

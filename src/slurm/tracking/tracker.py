@@ -15,13 +15,13 @@ from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.notifications.dispatcher import call
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait
+from slurm.submission.growing_state import GrowingState
 from slurm.submission.status import FinalStatus
 from slurm.transports.base import pauses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from slurm.submission.growing_state import GrowingState
     from slurm.submission.registry import SubmissionRegistry
     from slurm.submission.status import Settled
     from slurm.submission.submission_state import SubmissionState
@@ -243,9 +243,11 @@ class Tracker:
         upstreams = {id(upstream): upstream for watched in wanted for upstream in tuple(watched.upstreams.values())}
         unfinished = [upstream for upstream in upstreams.values() if upstream.unfinished]
         try:
-            if begin - self._growth_at > self._timings.growth_look:
+            eager = self._timings.eagerness * (begin - self._changed_at)
+            if begin - self._growth_at > min(max(self._timings.growth_look, eager), self._timings.growth_rest):
                 self._growth_at = begin
-                self._announce(self._learn_growth(wanted))
+                growing = [each for each in wanted if isinstance(each, GrowingState) and each.wants_growth]
+                self._announce(self._learn_growth(growing))
             self._list({watched.key: watched for watched in (*wanted, *unfinished)}.values())
             listed = time.monotonic()
             self._poll_progress()
