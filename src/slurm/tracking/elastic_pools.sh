@@ -5,10 +5,16 @@
 #   "attempt NAME" for each file in attempts/. These are listed last: a client that has closed adds no elements.
 # Arguments: the days; the number of the last bytes.
 . ../transports/plain_tools.sh
+. ../transports/fresh.sh
+known=''
 number=0
 while IFS= read -r directory; do
     number=$((number + 1))
     echo "= $number"
+    if look_past "$directory"; then
+        freshen "$directory/clients" "$directory/attempts"
+        chmod u+r -- "$directory"/clients/*/calls
+    fi 2> /dev/null
     for client in "$directory"/clients/[0-9]*; do
         [ -d "$client" ] || continue
         claims=$(find "$client/taken" -mindepth 2 -type f | wc -l)
