@@ -147,6 +147,15 @@ def local(root: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
+def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
+    """A cluster whose files this process sees."""
+    if request.param == "slurm":
+        request.getfixturevalue("slurm_env")
+    with Cluster(request.param, root=root) as cluster:
+        yield cluster
+
+
 @pytest.fixture
 def wide_local(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster on this machine that runs twelve calls at a time, and ends them with the test."""

@@ -16,12 +16,17 @@ from slurm.protocol.shell import program
 from slurm.storage import uploads
 from testbed import missing_faketime
 from testbed.programs import find_faketime
-from waiting import remove
+from waiting import remove, until
 
 
 @task
 def read(path: Path) -> str:
     return "".join(sorted(file.read_text() for file in path.rglob("*") if file.is_file()))
+
+
+@task
+def multiply(x: int, values: list[int]) -> list[int]:
+    return [x * value for value in values]
 
 
 @pytest.fixture
@@ -75,6 +80,25 @@ def test_a_tree_is_removed_with_its_files(local: Cluster, root: Path, project: P
     with pytest.raises(SubmissionError, match=r"is no longer in .*: put\(\) it again"):
         read(pickle.loads(pickle.dumps(data)))
     assert read(local.put(project / "data")).result(60) == "data/adata/b"
+
+
+def test_files_that_calls_of_a_pool_use_stay(local: Cluster, root: Path, project: Path) -> None:
+    data, size = local.put(project / "data"), local.put([1, 2, 3])
+    unused = local.put(["nothing uses this"])
+    with local.pool(workers=(0, 1), time="10:00", idle=1) as pool:
+        assert read.on(pool)(data).result(60) == "data/adata/b"
+        assert multiply.on(pool).map([1, 2], values=size).results(60) == [[1, 2, 3], [2, 4, 6]]
+        for day in (40, 41):
+            clean(root, day=day)
+        blobs = {path.name.partition("-")[0] for path in (root / "blobs").iterdir()}
+        assert {data.sha256, size.sha256} <= blobs
+        assert unused.sha256 not in blobs
+        assert read.on(pool)(data).result(60) == "data/adata/b"
+    until(pool.jobs.done)
+    remove(root / "jobs" / pool.key)
+    for day in (40, 41):
+        clean(root, day=day)
+    assert names(root) == []
 
 
 def test_a_marked_file_is_sent_again_and_stays(local: Cluster, root: Path, project: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -18,20 +18,8 @@ from slurm.errors import PoolEnded, PoolError
 from slurm.views.status import progress, statuses
 from waiting import until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 SOON = 300.0
 """The seconds that a call may take: on a busy machine, elements wait for free CPUs."""
-
-
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
-    """A cluster whose files this process sees."""
-    if request.param == "slurm":
-        request.getfixturevalue("slurm_env")
-    with Cluster(request.param, root=root) as cluster:
-        yield cluster
 
 
 @task
@@ -213,12 +201,11 @@ def test_calls_that_wait_when_the_pool_is_closed_are_made(place: Cluster) -> Non
     assert len(pool.jobs) == 1
 
 
-@pytest.mark.slurm
-@pytest.mark.usefixtures("slurm_env")
 def test_the_reason_why_elements_stay_in_the_queue_is_told(
-    root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    place: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Cluster("slurm", root=root) as cluster, cluster.pool(workers=(3, 4), time="10:00", exclusive=True) as pool:
+    size: dict[str, Any] = {"exclusive": True} if place.url.startswith("slurm") else {"cpus_per_task": 2}
+    with place.pool(workers=(3, 4), time="10:00", **size) as pool:
         calls = wait_until.on(pool).map(range(4), directory=tmp_path)
         until(lambda: "of its elements wait in the queue: " in caplog.text)
         assert calls[3].status().state is JobState.PENDING

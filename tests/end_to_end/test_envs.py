@@ -82,6 +82,22 @@ def test_environments_are_listed_and_removed_when_nothing_uses_them(url: str, tm
     assert listed(url) == []
 
 
+def test_the_environment_of_an_open_pool_is_in_use(url: str, tmp_path: Path) -> None:
+    environment = Wheel(project(tmp_path / "first", "first", "", requires=()))
+    with Cluster(url) as cluster:
+        with cluster.pool(workers=(0, 1), time="10:00", idle=1, environment=environment) as pool:
+            assert wait.on(pool)(str(tmp_path)) is not None
+            until(lambda: len(pool.jobs) > 0 and pool.jobs.done())
+            (used,) = listed(url)
+            assert used["used_by"] == [pool.key]
+            assert run("gc", url, "--days", "0").exit_code == 0
+            assert [item["key"] for item in listed(url)] == [used["key"]]
+        until(pool.jobs.done)
+        assert listed(url)[0]["used_by"] == []
+        assert str(used["key"]) in run("gc", url, "--days", "0").output
+        assert listed(url) == []
+
+
 def test_unfinished_builds_stay_and_abandoned_ones_are_removed(root: Path, tmp_path: Path) -> None:
     url = f"local://{root}"
     for key in ("dead", "alive", "failed"):

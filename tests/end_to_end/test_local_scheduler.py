@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from slurm import Cluster, JobState, task
+from slurm import Cluster, Job, JobState, task
+from slurm.cli.main import slurm
 from slurm.clusters.arguments import warn_on_a_login_node
 from slurm.errors import JobCancelled
 from slurm.protocol import Origin
@@ -63,6 +65,31 @@ def test_cpu_limit_holds_over_all_submissions(machine: Path, root: Path, tmp_pat
         greedy = count_me.with_options(cpus_per_task=64)(2)  # more than the machine has: it gets all of them
     assert max(used for array in arrays for used in array.results(60)) <= 2
     assert greedy.result(60) == 2
+
+
+def test_jobs_that_wait_say_why(machine: Path, root: Path, tmp_path: Path) -> None:
+    @task
+    def wait(x: int) -> int:
+        while not (tmp_path / "end").exists():
+            time.sleep(0.02)
+        return x
+
+    def reasons(*jobs: Job[int]) -> list[str | None]:
+        return [job.status().reason for job in jobs]
+
+    with Cluster("local", root=root) as cluster:
+        running = wait.with_options(max_concurrent=1).map(range(2))
+        until(lambda: running[0].status().state is JobState.RUNNING)
+        wide = wait.with_options(cpus_per_task=2)(2)
+        behind = wait(3)
+        after = wait.after(behind)(4)
+        assert reasons(running[1], wide, behind, after) == ["JobArrayTaskLimit", "Resources", "Priority", "Dependency"]
+        assert wide.status().explanation == "it waits for free processors"
+        shown = CliRunner().invoke(slurm, ["show", wide.key, "--on", str(cluster.url)]).output
+        assert "Resources" in shown
+        assert "it waits for free processors" in shown
+        (tmp_path / "end").touch()
+        assert [*running.results(60), *(job.result(60) for job in (wide, behind, after))] == [0, 1, 2, 3, 4]
 
 
 def test_wide_job_is_not_starved_by_later_submissions(machine: Path, root: Path, tmp_path: Path) -> None:

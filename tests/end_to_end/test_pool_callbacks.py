@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -201,3 +202,60 @@ def test_callbacks_of_tasks_count_but_for_hooks_of_the_node(root: Path, watcher:
     flush_hooks()
     assert [(event.task, event.count) for event in watcher.submitted] == [("invert", 2)]
     assert watcher.ends(watcher.submitted[0].key) == [(0, "COMPLETED"), (1, "COMPLETED")]
+
+
+class ElementWatcher(Callback):
+    """Keeps the events of the elements of pools."""
+
+    def __init__(self) -> None:
+        self.submitted: list[SubmitEvent] = []
+        self.states: list[StateEvent] = []
+        self.completed: list[CompleteEvent] = []
+        self.bars = ProgressModel()
+
+    def on_submit(self, event: SubmitEvent) -> None:
+        if event.task == "pool":
+            self.submitted.append(event)
+            self.bars.submitted(event)
+
+    def on_state(self, event: StateEvent) -> None:
+        if event.task == "pool":
+            self.states.append(event)
+            self.bars.changed(event)
+
+    def on_complete(self, event: CompleteEvent) -> None:
+        if event.task == "pool":
+            self.completed.append(event)
+            self.bars.completed(event)
+
+
+@pytest.mark.parametrize("least", [0, 1])
+def test_elements_that_an_elastic_pool_adds_are_reported(place: Cluster, root: Path, least: int) -> None:
+    watcher, other = ElementWatcher(), ElementWatcher()
+    url = str(place.url)
+    with (
+        Cluster(url, callbacks=[watcher]) as cluster,
+        cluster.pool(workers=(least, 2), time="10:00", idle=1) as pool,
+    ):
+        seen = Cluster(url, python=sys.executable, callbacks=[other]).job(pool.key)  # which learns all from the files
+        for _ in range(2):
+            assert invert.on(pool)(2).result(SOON) == 0.5
+            until(pool.jobs.done)
+        assert not any(event.final for event in (*watcher.states, *other.states))
+    until(lambda: all(each.states and each.states[-1].final for each in (watcher, other)))
+    (submitted,) = watcher.submitted
+    assert (submitted.count, len(submitted.job_ids)) == (least, least)
+    assert other.submitted == []
+    assert seen.key == submitted.key == pool.key
+    count = len(pool.jobs)
+    assert count >= 2
+    for each in (watcher, other):
+        assert sorted((event.index, event.state) for event in each.completed) == [
+            (i, "COMPLETED") for i in range(count)
+        ]
+        assert each.states[-1].states == {"COMPLETED": count}
+        assert sum(event.final for event in each.states) == 1
+        first = {index: state for event in reversed(each.states) for index, state in event.changed.items()}
+        assert {first[index] for index in range(least, count)} == {"PENDING"}
+        assert each.bars.finished
+        assert each.bars.bars[0].count() == f"{count}/{count}"

@@ -45,15 +45,6 @@ SOON = 300.0
 """Seconds that a call may take: on a busy machine, a pool waits for free processors."""
 
 
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
-    """A cluster whose files this process sees."""
-    if request.param == "slurm":
-        request.getfixturevalue("slurm_env")
-    with Cluster(request.param, root=root) as cluster:
-        yield cluster
-
-
 @pytest.fixture(params=["local+ssh://box", pytest.param("slurm+paramiko://box", marks=pytest.mark.slurm)])
 def far(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
     """A cluster whose files this process reads and writes through a relay."""

@@ -152,6 +152,34 @@ with Cluster("slurm", root=ROOT) as cluster, cluster.pool(nodes=2, workers=1, ti
     assert found == [total, "square of 7\n", 9 + 62500, 3_000_000, "JobCancelled", 81]
 
 
+def test_elements_that_an_elastic_pool_adds_are_seen_and_that_it_is_closed(on_client: Run) -> None:
+    found = on_client("""
+import subprocess
+
+def why_kept():
+    argv = [sys.executable, "-m", "slurm", "gc", cluster.url, "--days", "0", "--dry-run", "--json"]
+    told = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout)
+    return [job["kept"] for job in told if job["key"] == pool.key]
+
+@task
+def square(x):
+    return x * x
+
+with Cluster("slurm", root=ROOT) as cluster:
+    found = []
+    with cluster.pool(workers=(0, 2), time="10:00", idle=1) as pool:
+        for x in range(2):
+            found.append(square.on(pool)(x).result(100))
+            until(pool.jobs.done)
+            found += why_kept()
+        watch = subprocess.Popen([sys.executable, "-m", "slurm", "wait", pool.key, "--on", cluster.url])
+    until(pool.jobs.done)
+    found += [watch.wait(100), *why_kept()]
+    print(json.dumps(found))
+""")
+    assert found == [0, "a program may use this pool", 1, "a program may use this pool", 0, ""]
+
+
 def test_a_failed_call_is_retried_once_and_no_claim_is_taken_over(on_client: Run) -> None:
     attempts, value, log = on_client("""
 import io, logging

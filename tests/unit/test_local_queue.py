@@ -171,6 +171,47 @@ def test_held_elements_do_not_start_and_block_no_others(dependencies: dict[str, 
     assert states(batch)[1] == "CANCELLED"
 
 
+def test_a_task_that_waits_has_the_reason() -> None:
+    queue = Queue(2)
+    queue.add("1", new(cpus=2))
+    queue.add("2", new("0-3", max_concurrent=1))
+    queue.add("3", new())
+    queue.add("4", new("0-1", dependencies={"aftercorr": ["2"]}))
+    queue.add("5", new(dependencies={"afterok": ["3"]}))
+
+    def reasons() -> dict[str, list[tuple[str, str]]]:
+        found: dict[str, list[tuple[str, str]]] = {}
+        for row in queue.rows("12345"):
+            if row.state == "PENDING":
+                found.setdefault(row.id, []).append((row.tasks, row.reason))
+        return found
+
+    start_ready(queue)
+    assert reasons() == {
+        "2": [("0-3", "Resources")],
+        "3": [("0", "Priority")],
+        "4": [("0-1", "Dependency")],
+        "5": [("0", "Dependency")],
+    }
+    queue.batches["1"].finish(0, COMPLETED)
+    start_ready(queue)
+    assert reasons() == {
+        "2": [("1-3", "JobArrayTaskLimit")],
+        "4": [("0-1", "Dependency")],
+        "5": [("0", "Dependency")],
+    }
+    queue.batches["2"].finish(0, COMPLETED)
+    queue.batches["3"].finish(0, COMPLETED)
+    start_ready(queue)
+    queue.add("6", new(cpus=2))
+    queue.batches["2"].finish(1, COMPLETED)
+    start_ready(queue)
+    assert [(each.id, each.tasks, each.reason) for each in queue.rows("56") if each.state == "PENDING"] == [
+        ("5", "0", "Priority"),
+        ("6", "0", "Priority"),
+    ]
+
+
 def test_next_id_never_repeats_an_id() -> None:
     assert next_id(0, 1_700_000_000.0) == 1_700_000_000_000
     assert next_id(1_700_000_000_000, 1_700_000_000.0) == 1_700_000_000_001

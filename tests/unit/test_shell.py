@@ -62,6 +62,7 @@ CLIENT_ONLY = (
         "slurm/clusters/remove_jobs.sh",
         "slurm/clusters/remove_wheels.sh",
         "slurm/schedulers/survey.sh",
+        "slurm/tracking/elastic_pools.sh",
     ),
 )
 

@@ -107,7 +107,7 @@ class StateEvent(SubmissionEvent):
     changed: Mapping[int, str]
     """The new states of the elements that changed, by element."""
     final: bool
-    """Whether all elements have finished."""
+    """Whether all elements have finished. Of an elastic pool, also whether it is closed."""
 
 
 class CompleteEvent(SubmissionEvent):

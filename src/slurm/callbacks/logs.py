@@ -23,7 +23,7 @@ class LoggingCallback(Callback):
 
     def on_submit(self, event: SubmitEvent) -> None:
         """Log the number of calls and the ids."""
-        ids = ", ".join(event.job_ids) or "nothing yet: the queue is full"
+        ids = ", ".join(event.job_ids) or f"nothing yet{': the queue is full' if event.count else ''}"
         self._logger.log(self._level, "%s: submitted %d as %s", event.key, event.count, ids)
 
     def on_state(self, event: StateEvent) -> None:

@@ -13,6 +13,7 @@ from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.facts import all_facts_of, pool_text
+from slurm.jobs.find import with_added
 from slurm.pools.at_rest import at_rest
 from slurm.protocol.states import JobState
 from slurm.views.displays import clock, duration, memory
@@ -35,7 +36,7 @@ def show(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 
     """Show the state of the job KEY, and where its files are. The exit status is 1 if any call failed."""
     job = job_of(key, cluster)
     facts = all_facts_of(job)
-    facts |= {"pool": pool} if "pool" not in facts and (pool := at_rest(job.part.place, job.part.state)) else {}
+    facts |= {"pool": pool} if job.is_array and (pool := at_rest(job.part.place, job.part.state)) else {}
     if as_json:
         show_json(facts)
     else:
@@ -60,7 +61,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool, as_json: bool) ->
     """
     job = job_of(key, cluster)
     (before,) = statuses([job.part])
-    cancelled = cancel_all([job.part], children=not keep_children)
+    cancelled = cancel_all([with_added(job).part], children=not keep_children)
     requested = cancelled.pop(job.reference.key, 0)
     if as_json:
         states = Counter(status.state.value for status in before)

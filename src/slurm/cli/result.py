@@ -48,8 +48,7 @@ def result(key: str, timeout: float | None, cluster: str | None, as_json: bool) 
 
 def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_json: bool) -> None:
     """Wait for the end of a job, and print its result. Raises SystemExit if a call failed."""
-    for _ in each_at_its_end([job], timeout):
-        pass
+    (job,) = each_at_its_end([job], timeout)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # as `python` has it, but last: it hides no installed module
     several, failed = job.is_array, False

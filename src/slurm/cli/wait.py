@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -13,7 +14,9 @@ from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.jobs.completion import as_they_end, when_all_finish
 from slurm.jobs.facts import facts_of
+from slurm.jobs.find import with_added
 from slurm.protocol.states import JobState
+from slurm.submission.growing_state import GrowingState
 from slurm.views.displays import duration
 from slurm.views.overview import overviews
 from slurm.views.status import error_of
@@ -61,10 +64,15 @@ class _Whole(NamedTuple):
     @property
     def known_to_have_ended(self) -> bool:
         """Whether this process knows that all have ended."""
-        return all(map(self.job.part.state.finished, self.job.part.indices))
+        part = with_added(self.job).part
+        return all(map(part.state.finished, part.indices)) and not (part.state.may_grow and self.job.is_array)
 
     def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
         """Call back once all have ended; returns a function that undoes this."""
+        place, state, _ = self.job.part
+        if isinstance(state, GrowingState) and self.job.is_array:
+            place.tracker.when_pool_ended(state, callback)
+            return partial(state.remove_end_callback, callback)
         return when_all_finish(self.job if self.job.is_array else [self.job], callback)
 
 
@@ -76,7 +84,7 @@ def each_at_its_end(
     try:
         for whole in as_they_end(list(waiting.values()), timeout):
             del waiting[whole.job.key]
-            yield whole.job
+            yield with_added(whole.job)
     except TimeoutError:
         raise NotEnded(f"not ended after {timeout:g} s", waiting) from None
     except KeyboardInterrupt:
@@ -90,6 +98,7 @@ def each_at_its_end(
 @json_option
 def wait(keys: tuple[str, ...], timeout: float | None, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Wait for the end of the jobs KEY..., and print one line for each KEY when it has ended. A map is one line.
+    An elastic pool ends when all programs have closed it.
 
     The exit status is 0 if all succeeded, and 1 if a call failed or was cancelled, or if the time is over. With --json,
     print a list at the end. Ctrl-C ends the command; the jobs go on.

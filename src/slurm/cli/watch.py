@@ -67,8 +67,8 @@ def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  #
     show each call.
 
     Without KEY, show the jobs that have not ended, of the newest 100. If the output is no terminal, print a line when
-    the states of a job change. With --json, each line is a JSON object. Ctrl-C ends the command; the jobs go on. The
-    exit status is 1 if a call has failed or was cancelled.
+    the states of a job change. With --json, each line is a JSON object. An elastic pool ends when all programs have
+    closed it. Ctrl-C ends the command; the jobs go on. The exit status is 1 if a call has failed or was cancelled.
     """
     jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster_of(cluster))
     if not jobs:
@@ -106,7 +106,7 @@ def _print_changes(jobs: Sequence[Watched], watched: Watch, *, as_json: bool) ->
     told: list[set[int]] = [set() for _ in jobs]
     found: list[list[JobStatus]] = []
     for found in _looks(watched):
-        for at, (job, some) in enumerate(zip(jobs, found, strict=True)):
+        for at, (job, some) in enumerate(zip(_grown(jobs, watched), found, strict=True)):
             states = Counter(status.state for status in some)
             if states == before[at]:
                 continue
@@ -115,6 +115,14 @@ def _print_changes(jobs: Sequence[Watched], watched: Watch, *, as_json: bool) ->
             told[at].update(errors)
             output.show(_json_line(job, states, errors) if as_json else _line(job, states, errors))
     return found
+
+
+def _grown(jobs: Sequence[Watched], watched: Watch) -> list[Watched]:
+    """The jobs; elastic pools with the elements that the last look has shown."""
+    pairs = zip(jobs, watched.parts, strict=True)
+    return [
+        job if job.part == part else JobArray(part.place, part.state, range(len(part.indices))) for job, part in pairs
+    ]
 
 
 def _errors(job: Watched, found: Sequence[JobStatus]) -> dict[int, str]:
@@ -158,6 +166,7 @@ def _show_table(jobs: Sequence[Watched], watched: Watch) -> list[list[JobStatus]
     console, found = Console(highlight=False, markup=False, no_color=colourless), []
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         for found in _looks(watched):
+            jobs = _grown(jobs, watched)
             rows = [_row(job, some) for job, some in zip(jobs, found, strict=True)]
             if len(jobs) == 1 and isinstance(jobs[0], JobArray):
                 calls, rest = _calls(jobs[0], found[0], room=console.height - 5)

@@ -124,7 +124,9 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
 
 def is_unfinished(watched: SubmissionState) -> bool:
     """Whether a submission runs or may run, by what the tracker has just learned."""
-    return watched.unfinished and (watched.may_run_again or any(e not in watched.missing for e in watched.open))
+    return watched.may_grow or (
+        watched.unfinished and (watched.may_run_again or any(e not in watched.missing for e in watched.open))
+    )
 
 
 def run_in(place: Place, name: str, folder: str, *words: str) -> str:

@@ -105,9 +105,10 @@ def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = F
     """Remove the jobs under a root that a choice names and that nothing needs; return all that it names.
 
     A job stays if it has not ended, if a job that stays has its result as an argument or waits for it, if it was
-    submitted by a workflow that has not ended, and if a record of reuse names it. With `everywhere`, the jobs of other
-    schedulers under the root are removed, too. Queries the schedulers of unfinished jobs. Raises ValueError for an
-    invalid number of days, and the error of a record that cannot be read: then nothing is removed.
+    submitted by a workflow that has not ended, and if a record of reuse names it. An elastic pool has not ended while
+    clients may add elements. With `everywhere`, the jobs of other schedulers under the root are removed, too. Queries
+    the schedulers of unfinished jobs. Raises ValueError for an invalid number of days, and the error of a record that
+    cannot be read: then nothing is removed.
     """
     days = bounded(choice.days, "days", most=MOST_DAYS, unit="days")
     sizes = {item.name: item for item in space(place) if item.kind == "jobs"}
@@ -184,7 +185,8 @@ def _needed(known: Mapping[str, Records], parts: Mapping[str, Part], chosen: Ite
     for key in chosen:
         parent = (known[key].submission.parent or "").partition("[")[0]
         if key in alive:
-            found[key] = "it has not ended"
+            open_pool = key in parts and parts[key].state.may_grow and not parts[key].state.unfinished
+            found[key] = "a program may use this pool" if open_pool else "it has not ended"
         elif parent in alive:
             found[key] = f"its workflow {parent} has not ended"
     return found

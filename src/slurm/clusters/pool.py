@@ -358,6 +358,7 @@ def _make(
             state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)
         else:
             submission, state = create_elastic(place, draft, least=least, most=nodes, workers=workers)
+            place.subscriptions.attach(state, settings.callbacks, submitted=submission)
     except (SlurmError, OSError):
         with contextlib.suppress(OSError, SlurmError):
             pool_files.remove(directory)

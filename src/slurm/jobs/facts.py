@@ -69,8 +69,13 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
 
 
 def _pool_of(part: Part, found: Sequence[JobStatus], running: Mapping[int, ProgressEvent]) -> dict[str, float]:
-    """What the elements of a pool do that run, from their progress; empty for other jobs."""
+    """What the elements of a pool do that run, from their progress; empty for other jobs.
+
+    Of an open pool without elements, only that it has no workers.
+    """
     each = [event.metrics for event in running.values()]
+    if part.state.may_grow and not part.state.unfinished and len(part.indices) == part.state.count:
+        return {"workers": 0, "busy": 0}
     if not each or not all(metrics.keys() >= _OF_A_POOL for metrics in each):
         return {}
     workers, busy, rate = (sum(metrics[name] for metrics in each) for name in ("workers", "busy", "rate"))
@@ -92,7 +97,8 @@ def pool_text(pool: Mapping[str, float]) -> str:
     """The same as text."""
     if not pool:
         return ""
-    if "joined" in pool:
-        return f"no workers; {pool['waiting']:,} calls wait until a program that has joined the pool adds some"
+    if not pool["workers"]:
+        waits = f"; {pool['waiting']:,} calls wait" if pool.get("waiting") else ""
+        return f"no workers{waits} until a program that has joined the pool adds some"
     calls = f"{pool['made']:,} calls made, {pool['waiting']:,} wait, {pool['rate']:,} a second"
     return f"{pool['busy']} of {pool['workers']} workers busy; {calls}"

@@ -12,6 +12,7 @@ from slurm.jobs.search import newest_first, place_of
 from slurm.options.labels import parse as parse_labels
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
+from slurm.submission.growing_state import GrowingState
 from slurm.tracking import attempts
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ def find_job(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] |
     if int(index) >= state.count:
         raise NoSuchJob(f"{state.key} has {state.count} jobs, so there is no [{index}]")
     return Job(place, state, int(index))
+
+
+def with_added(job: Job[Any] | JobArray[Any]) -> Job[Any] | JobArray[Any]:
+    """Return a job; an elastic pool with the elements that were added since it was opened, as far as is known."""
+    place, state, indices = job.part
+    whole = isinstance(state, GrowingState) and job.is_array
+    return handle(place, state) if whole and len(indices) < state.count else job
 
 
 def _find(place: Place, name: str, *, everywhere: bool) -> Job[Any] | JobArray[Any]:

@@ -45,7 +45,7 @@ def found_jobs(
         jobs = some if wanted.states else some[: limit - len(found)]
         for job, overview in zip(jobs, overviews([job.part for job in jobs]), strict=True):
             if not wanted.states or any(overview.states[state] for state in wanted.states):
-                pool = pool_now(job.part, overview.calls) if overview.calls else {}
+                pool = pool_now(job.part, overview.calls) if overview.calls or job.part.state.may_grow else {}
                 found.append(facts_of(job, overview) | ({"pool": pool} if pool else {}))
         if len(found) >= limit:
             break

@@ -116,6 +116,9 @@ class PoolSubscriptions:
             part.subscription.finished(number - part.numbers.start for number in numbers)
             hooks.put(partial(self._forget, part, numbers))  # after their last progress was read
 
+    def grown(self, elements: range) -> None:
+        """Report nothing: `attach` reports new calls."""
+
     def _forget(self, part: _Part, numbers: Iterable[int]) -> None:
         with self._lock:
             for number in numbers:

@@ -205,6 +205,10 @@ class Subscription:
         if found := tuple(elements):
             hooks.put(partial(self._finish, found), settles=True)
 
+    def grown(self, elements: range) -> None:
+        """Report that elements were added to an elastic pool; if none was, that it was closed."""
+        hooks.put(partial(self._grow, elements))
+
     def progress_query(self) -> progress_reader.ProgressQuery:
         """The query for new progress of this submission."""
         directory = f"{self._subscriptions.store.directory(self._submission.key)}/{EVENTS}"
@@ -220,6 +224,17 @@ class Subscription:
                 self._change({element: JobState.RUNNING.value})  # known before the scheduler is queried
             for event in events:
                 self._notify(ProgressEvent, index=progress.call, **event)
+
+    def _grow(self, elements: range) -> None:
+        self._counts[self._first] += len(elements)
+        self._calls[self._first] += len(elements)
+        self._change(dict.fromkeys(elements, JobState.PENDING.value))
+        if not elements and self._all_finished:
+            self._notify_states({})
+
+    @property
+    def _all_finished(self) -> bool:
+        return len(self._finished) == self._submission.elements and not self._submission.may_grow
 
     def _report(self, reports: Mapping[int, Report]) -> None:
         self._change(
@@ -286,12 +301,14 @@ class Subscription:
         self._counts.subtract(map(self._state, states))
         self._counts.update(states.values())
         self._states.update(states)
+        self._notify_states(states)
+
+    def _notify_states(self, states: Mapping[int, str]) -> None:
         counts, calls = (
             {state.value: counter[state.value] for state in JobState if counter[state.value]}
             for counter in (self._counts, self._calls)
         )
-        final = len(self._finished) == self._submission.elements
-        self._notify(StateEvent, states=counts, calls=calls, changed=states, final=final)
+        self._notify(StateEvent, states=counts, calls=calls, changed=states, final=self._all_finished)
 
     def _notify(self, kind: type[SubmissionEvent], **fields: Any) -> None:
         if callbacks := self._by_hook[kind.hook]:

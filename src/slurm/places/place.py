@@ -33,13 +33,14 @@ from slurm.tracking.tracker import Tracker
 from slurm.url import ClusterURL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from slurm.protocol import ResolvedEnvironment
     from slurm.schedulers.base import Scheduler
     from slurm.storage.job_store import Records
     from slurm.storage.new_submission import NewSubmission
     from slurm.storage.runner_zip import RunnerZip
+    from slurm.submission.status import Settled
     from slurm.submission.submission_state import SubmissionState
     from slurm.tracking.workflow_journal import WorkflowJournal
     from slurm.transports.base import Transport
@@ -250,6 +251,7 @@ class Place:
         return Tracker(
             self.registry,
             listing=self.outcomes.done,
+            learn_growth=self._learn_growth(),
             distrust=self.store.distrust,
             poller=poller,
             finalize=self.finalizer.finalize,
@@ -258,6 +260,14 @@ class Place:
             patience=self.scheduler.patience,
             timings=self.timings,
         )
+
+    def _learn_growth(self) -> Callable[[Iterable[SubmissionState]], Sequence[Settled]]:
+        """Return what learns the growth of elastic pools: nothing on a node, which has no code for clients of pools."""
+        try:
+            from slurm.tracking.elastic_pools import ElasticPools  # noqa: PLC0415 - see above
+        except ModuleNotFoundError:
+            return lambda _: ()
+        return ElasticPools(self.store, self.transport).learn
 
     @once
     def subscriptions(self) -> Subscriptions:

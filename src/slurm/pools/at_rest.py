@@ -1,4 +1,4 @@
-"""At rest: the calls that wait in an elastic pool without elements."""
+"""At rest: the calls that wait in an open elastic pool without elements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from slurm.errors import TransportError
 from slurm.pools.relayed_files import files_of
 from slurm.protocol.frames import BLOCK, Head
 from slurm.protocol.pools import BLOCKS, client_key
-from slurm.submission.growing_state import GrowingState
 
 if TYPE_CHECKING:
     from slurm.places.place import Place
@@ -17,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def at_rest(place: Place, state: SubmissionState) -> dict[str, float]:
-    """Return facts about an elastic pool whose calls wait until a client adds elements; empty for any other job.
+    """Return facts about an elastic pool that has no elements until a client adds some; empty for any other job.
 
     Raises TransportError.
     """
-    if not isinstance(state, GrowingState) or state.unfinished:
+    if not state.may_grow or state.unfinished:
         return {}
     files, waiting = files_of(place), 0
     for number in count():
@@ -35,4 +34,4 @@ def at_rest(place: Place, state: SubmissionState) -> dict[str, float]:
         except OSError as error:
             raise TransportError(f"the calls in {directory} cannot be read: {error}") from error
         waiting += sum(head.calls for head, name in zip(blocks, claimed, strict=True) if name is None)
-    return {"workers": 0, "busy": 0, "waiting": waiting, "joined": 0} if waiting else {}
+    return {"workers": 0, "busy": 0, "waiting": waiting}

@@ -107,20 +107,23 @@ class Growth:
         Raises SlurmError.
         """
         with self._lock:
-            store, key, before = self._place.store, self._state.key, self._state.elements
+            store, key = self._place.store, self._state.key
             names = store.attempts(key)
             if ENDED in names:
                 self.why_over = "the pool was cancelled or closed"
             self._state.queued(grown_blocks(store, key, names))
-            if self._state.elements > before:
-                for calls in list(self._clients):
-                    calls.learn_elements()
+            self._tell_clients()
             which = self._state.elements, 0
             return attempts.AttemptRecords(store, key, [which[0]]).claims.get(which) if self._claim in names else None
+
+    def _tell_clients(self) -> None:
+        for calls in list(self._clients):
+            calls.learn_elements()
 
     def tick(self) -> None:
         """Add elements, if calls have waited for too long. Raises OSError and SlurmError."""
         with self._lock:
+            self._tell_clients()  # the tracker may have learned of elements, too
             next_claim, ended = (f"{self._directory}/{ATTEMPTS}/{name}" for name in (self._claim, ENDED))
             claim = self.look() if any(self._files.exist([next_claim, ended])) else None
             if not self.active or self.why_over or time.monotonic() < self._again_at:
@@ -195,8 +198,7 @@ class Growth:
             return
         self._pause, self._why_refused, self._grown_at, self._first_of_last = 0.0, "", time.monotonic(), first
         state.queued(queued)
-        for calls in list(self._clients):
-            calls.learn_elements()
+        self._tell_clients()
 
     def _refused(self, count: int, why: str) -> None:
         self._pause = min(max(_REFUSED_SECONDS, 2 * self._pause), _LONGEST_REFUSED)

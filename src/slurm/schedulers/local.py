@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 _COMMANDS = "slurm.schedulers.local_queue.commands"
 _IDENTITY = re.compile(r"name=(?P<name>.+?) boot=(?P<boot>.*?) host=(?P<host>.*)")
 """The output of identity.sh, and the first line of the output of `query`."""
+_REASONS = {
+    wire.RESOURCES: "it waits for free processors",
+    wire.PRIORITY: "earlier jobs wait for free processors",
+    wire.DEPENDENCY: "it waits for other jobs",
+    wire.TASK_LIMIT: "as many calls of its map run as max_concurrent allows",
+}
+"""Why a job waits, in words."""
 
 
 class LocalScheduler(Scheduler):
@@ -75,7 +82,8 @@ class LocalScheduler(Scheduler):
         for line in lines[:-1]:
             id_, tasks, word, node, reason, comment = line.split("\x1f", 5)
             report = Report(id_, numbers(tasks), JobState.parse(word), word, node, reason, comment=comment)
-            found.append(report._replace(dependency_failed=reason == wire.NEVER_SATISFIED))
+            words = _REASONS.get(reason, "")
+            found.append(report._replace(dependency_failed=reason == wire.NEVER_SATISFIED, explanation=words))
         return found
 
     def is_transient(self, message: str) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import TransportError
 from slurm.jobs.facts import facts_of
+from slurm.jobs.find import with_added
 from slurm.protocol.summary import Summary
 from slurm.sanitize.redaction import redacted
 from slurm.views.overview import Overview
@@ -52,8 +53,8 @@ class Counting:
 
     @property
     def complete(self) -> bool:
-        """Whether all calls have ended and are counted."""
-        return len(self._read) == self.job.part.state.elements
+        """Whether all calls have ended and are counted, and no elements may be added."""
+        return not self.job.part.state.may_grow and len(self._read) == self.job.part.state.elements
 
     def unread(self) -> list[int]:
         """The elements that have ended and are not counted."""
@@ -92,6 +93,7 @@ class Counting:
 
     def facts(self) -> dict[str, Any]:
         """What is known now, without a look at any file."""
+        self.job = with_added(self.job)
         state, part = self.job.part.state, self.job.part
         waiting, reasons, node = self._open()
         states = self._states + waiting

@@ -70,6 +70,7 @@ _CLIENT_ONLY = (
     *("clusters/remove_", "views/notebook.py"),
     *("clusters/job_cleanup.py", "views/advice.py", "views/efficiency.py", "views/watching.py"),
     *("clusters/joblib_backend.py", "jobs/replay.py", "jobs/selection.py", "transports/stream.py"),
+    *("notifications/pool_subscriptions.py", "tracking/elastic_pools."),
 )
 """Prefixes of the files that nodes do not use. A workflow uses all others."""
 _USED = (

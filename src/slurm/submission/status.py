@@ -65,3 +65,6 @@ class Listener(Protocol):
 
     def finished(self, elements: Iterable[int]) -> None:
         """Elements have finished."""
+
+    def grown(self, elements: range) -> None:
+        """Elements were added to an elastic pool; none if it was closed."""

@@ -34,6 +34,8 @@ class SubmissionState:
     number of a call. `created` is in seconds since the epoch, by the client's clock. Any thread may call the methods.
     """
 
+    may_grow = False  # or elements may be added, as far as is known here: to an elastic pool that is open
+
     def __init__(  # noqa: PLR0913 - each by its name
         self,
         key: str,
@@ -70,12 +72,10 @@ class SubmissionState:
         self._reports: dict[int, Report] = {}
         self._final: dict[int, FinalStatus] = {}  # of elements that left no outcome
         self._states: dict[int, JobState] = {}  # of elements of one call whose outcome this process has read
-        self._missing_since: dict[int, float] = {}
-        self._accounted_since: dict[int, float] = {}
+        self._missing_since, self._accounted_since = dict[int, float](), dict[int, float]()
         self._claimed_since: dict[str, float] = {}
-        self._paused_until = 0.0
         self._callbacks: dict[int, list[Callable[[], object]]] = {}
-        self._waiters, self._lock = 0, threading.Lock()
+        self._waiters, self._paused_until, self._lock = 0, 0.0, threading.Lock()
 
     def after_fork(self) -> None:
         """In the child of a fork, no thread waits, and hooks are called in the parent."""

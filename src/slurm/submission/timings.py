@@ -12,6 +12,10 @@ class Timings(NamedTuple):
     """A listing is due after this share of the time already waited: after a minute, within about a second."""
     slowest_look: float = 0.5
     """The longest pause between two fast listings."""
+    growth_look: float = 1.0
+    """The shortest pause between two looks for new elements of elastic pools; otherwise `eagerness` says when."""
+    growth_rest: float = 10.0
+    """The longest pause between two such looks."""
     longest_rest: float = 5.0
     """The longest pause after a slow listing, so that an outage does not cause a tenfold wait."""
     explained_grace: float = 1.0

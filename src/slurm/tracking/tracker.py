@@ -16,6 +16,7 @@ from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.notifications.dispatcher import call
 from slurm.protocol.states import JobState
 from slurm.sanitize.numbers import seconds_to_wait
+from slurm.submission.growing_state import GrowingState
 from slurm.submission.status import FinalStatus
 from slurm.tracking.interruptible import in_pieces
 from slurm.transports.base import pauses
@@ -47,6 +48,7 @@ class Tracker:
         registry: SubmissionRegistry,
         *,
         listing: Listing,
+        learn_growth: Callable[[Sequence[SubmissionState]], Sequence[Settled]] = lambda _: (),
         distrust: Callable[[str], object] = lambda _: None,
         poller: StatusPoller,
         finalize: Finalize,
@@ -64,6 +66,7 @@ class Tracker:
         self._changed_at = self._query_at = self._queried_at = time.monotonic()
         self._pause = patience[0]
         self._distrust, self._distrusts = distrust, False
+        self._learn_growth, self._growth_at = learn_growth, 0.0
 
     def after_fork(self) -> None:
         """Replace the lock and the threads, which are the parent's."""
@@ -93,6 +96,13 @@ class Tracker:
         else:
             callback()
 
+    def when_pool_ended(self, watched: GrowingState, callback: Callable[[], object]) -> None:
+        """Call back once all elements of an elastic pool have ended and none may be added; at once if that is so."""
+        if watched.add_end_callback(callback):
+            self.follow(watched)
+        else:
+            callback()
+
     def follow(self, watched: SubmissionState) -> None:
         """Start the thread, which runs while anything waits for this submission or for another."""
         with self._changed:
@@ -102,8 +112,13 @@ class Tracker:
         """List the outcomes of submissions now. If that fails, the error becomes the submission's `trouble`.
 
         A listing that lacks the outcome of an element that was reported as completed before came from a cache: the next
-        ones look past it.
+        ones look past it. Before, learn which elements were added to elastic pools.
         """
+        several = list(several)
+        self._announce(self._learn_growth(several))
+        self._list(several)
+
+    def _list(self, several: Iterable[SubmissionState]) -> None:
         pending = [watched for watched in several if watched.lacks_outcomes]
         missing = {} if self._distrusts else {watched.key: watched.missing for watched in pending}
         listed = self._listing([watched.key for watched in pending]) if pending else {}
@@ -216,7 +231,7 @@ class Tracker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._kept = wanted = [w for w in self._registry.all() if w.wanted and w.unfinished]
+                self._kept = wanted = [w for w in self._registry.all() if w.wanted and (w.unfinished or w.may_grow)]
                 if not wanted:
                     self._thread = None
                     return
@@ -230,7 +245,12 @@ class Tracker:
         upstreams = {id(upstream): upstream for watched in wanted for upstream in tuple(watched.upstreams.values())}
         unfinished = [upstream for upstream in upstreams.values() if upstream.unfinished]
         try:
-            self.list_outcomes({watched.key: watched for watched in (*wanted, *unfinished)}.values())
+            eager = self._timings.eagerness * (begin - self._changed_at)
+            if begin - self._growth_at > min(max(self._timings.growth_look, eager), self._timings.growth_rest):
+                self._growth_at = begin
+                growing = [each for each in wanted if isinstance(each, GrowingState) and each.wants_growth]
+                self._announce(self._learn_growth(growing))
+            self._list({watched.key: watched for watched in (*wanted, *unfinished)}.values())
             listed = time.monotonic()
             self._poll_progress()
             room = self._changed_at > self._queried_at and any(watched.unqueued for watched in wanted)

@@ -66,7 +66,12 @@ def _counted(part: Part, calls: Sequence[JobStatus]) -> Overview:
         seconds=took(calls),
         peak_memory=peak_memory(calls),
     )
-    if len(calls) >= LARGE and _whole(part) and all(status.outcome and not status.problem for status in calls):
+    if (
+        len(calls) >= LARGE
+        and _whole(part)
+        and not part.state.may_grow
+        and all(status.outcome and not status.problem for status in calls)
+    ):
         _keep(part, summary)
     return Overview(part, summary, calls)
 

@@ -97,8 +97,8 @@ def _read(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
 
 
 def _unfinished(parts: Iterable[Part]) -> list[SubmissionState]:
-    """The submissions with unfinished calls, each once."""
-    return list({p.state: None for p in parts if not all(map(p.state.finished, p.indices))})
+    """The submissions with unfinished calls, and the elastic pools that may grow, each once."""
+    return list({p.state: None for p in parts if p.state.may_grow or not all(map(p.state.finished, p.indices))})
 
 
 def progress(part: Part, found: Sequence[JobStatus], *, ended: bool = False) -> dict[int, ProgressEvent]:

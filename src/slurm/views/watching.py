@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from slurm.submission.growing_state import GrowingState
 from slurm.views.status import of_ended, statuses
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Watch:
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        self.parts = parts
+        self.parts = list(parts)
         self._ended: list[dict[int, JobStatus]] = []
         self._followed = ExitStack()
 
@@ -32,7 +33,7 @@ class Watch:
         for part, found in zip(self.parts, statuses(self.parts), strict=True):
             pairs = zip(part.indices, found, strict=True)
             self._ended.append({index: status for index, status in pairs if part.state.finished(index)})
-            if len(self._ended[-1]) < len(part.indices):
+            if _may_grow(part) or len(self._ended[-1]) < len(part.indices):
                 self._followed.enter_context(part.state.waiting())
                 part.place.tracker.follow(part.state)
         return self
@@ -43,11 +44,16 @@ class Watch:
 
     @property
     def ended(self) -> bool:
-        """Whether all calls have ended, by the last `read`."""
-        return all(len(ended) == len(part.indices) for part, ended in zip(self.parts, self._ended, strict=True))
+        """Whether all calls have ended, by the last `read`, and no elements may be added."""
+        pairs = zip(map(_grown, self.parts), self._ended, strict=True)
+        return all(len(ended) == len(part.indices) and not _may_grow(part) for part, ended in pairs)
 
     def read(self) -> list[list[JobStatus]]:
-        """The status of each call of each part. Reads what has ended since the last time, by one command a cluster."""
+        """The status of each call of each part. Reads what has ended since the last time, by one command a cluster.
+
+        Then `parts` have the elements that were added to elastic pools, too.
+        """
+        self.parts = list(map(_grown, self.parts))
         new = [
             part._replace(indices=[i for i in part.indices if i not in ended and part.state.finished(i)])
             for part, ended in zip(self.parts, self._ended, strict=True)
@@ -59,3 +65,14 @@ class Watch:
             [ended.get(index) or part.state.status(index, None) for index in part.indices]
             for part, ended in zip(self.parts, self._ended, strict=True)
         ]
+
+
+def _grown(part: Part) -> Part:
+    """A part; of an elastic pool as a whole, with the elements that were added."""
+    grows = isinstance(part.state, GrowingState) and isinstance(part.indices, range)
+    return part._replace(indices=range(part.state.count)) if grows else part
+
+
+def _may_grow(part: Part) -> bool:
+    """Whether elements may be added to a part: it is an elastic pool as a whole, and not one of its elements."""
+    return part.state.may_grow and isinstance(part.indices, range)

@@ -57,14 +57,17 @@ class Batch:
         """The running ones of `tasks`, or of all tasks."""
         return [task for task in self._running if tasks is None or task in tasks]
 
-    def rows(self) -> list[Row]:
-        """A row for each combination of state and reason."""
-        reason = "Dependency" if self.submission.dependencies else ""
+    def rows(self, reason: str = wire.RESOURCES) -> list[Row]:
+        """A row for each combination of state and reason. `reason` is that of tasks that wait only for CPUs."""
+        reason = wire.TASK_LIMIT if self._is_full else reason
+        waiting = self._pending.keys() - self.held
+        ready = waiting & self._ready.keys() if self._elementwise else waiting if self._open else set[int]()
         groups: dict[FinalState, list[int]] = {}
         for task, final in self._finished.items():
             groups.setdefault(final, []).append(task)
         states = (
-            (FinalState("PENDING", reason), self._pending.keys() - self.held),
+            (FinalState("PENDING", reason), ready),
+            (FinalState("PENDING", wire.DEPENDENCY), waiting - ready),
             (FinalState("PENDING", wire.HELD), self._pending.keys() & self.held),
             (FinalState("RUNNING", ""), self._running),
         )
@@ -94,9 +97,14 @@ class Batch:
         self._failed += final.state != _COMPLETED
         self._unknown += final == _UNKNOWN
 
+    @property
+    def _is_full(self) -> bool:
+        """Whether as many tasks run as may run at a time."""
+        return len(self._running) >= (self.submission.max_concurrent or len(self.tasks))
+
     def next_ready(self) -> int | None:
         """The first task that may start now, if any, according to the last `settle`."""
-        if len(self._running) >= (self.submission.max_concurrent or len(self.tasks)):
+        if self._is_full:
             return None
         some = self._ready if self._elementwise else self._pending if self._open else ()
         return next((task for task in some if task not in self.held), None) if self.held else next(iter(some), None)
@@ -186,8 +194,10 @@ class Queue:
         self.ids.pop(batch.submission.token, None)
 
     def rows(self, ids: Iterable[str]) -> list[Row]:
-        """States of ids."""
-        return [row for id_ in ids if id_ in self.batches for row in self.batches[id_].rows()]
+        """States of ids. Of the tasks that wait for CPUs, those of the first submission have the reason Resources."""
+        first = next((batch for batch in self.batches.values() if batch.next_ready() is not None), None)
+        found = (self.batches[id_] for id_ in ids if id_ in self.batches)
+        return [row for each in found for row in each.rows(wire.RESOURCES if each is first else wire.PRIORITY)]
 
     @property
     def busy(self) -> bool:

@@ -13,9 +13,11 @@ NO_ANSWER = "no answer from the local scheduler"
 MOST_TASKS = 1_000_000
 """The most tasks of one array."""
 NEVER_SATISFIED = "DependencyNeverSatisfied"
-HELD = "JobHeldUser"
-"""The reason of tasks that do not start until they are released, as in squeue(1)."""
 """The reason of an element that is cancelled because a dependency failed."""
+HELD, DEPENDENCY, TASK_LIMIT = "JobHeldUser", "Dependency", "JobArrayTaskLimit"
+RESOURCES, PRIORITY = "Resources", "Priority"
+"""The reasons why tasks wait, as in squeue(1): for their release, for other jobs, for tasks of their array, for CPUs,
+and for tasks of earlier submissions that wait for CPUs."""
 FORM = "3"
 """The version of messages and files. It names the directory, so that two versions never use the same one."""
 
