@@ -30,6 +30,7 @@ class Page:
         self._answers: dict[int, dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._ended, self._loads = False, 0
+        self._pointer = [0, 0]
         self.problems: list[str] = []
         self.requested: list[str] = []
         self.listener = threading.Thread(target=self._listen, daemon=True)
@@ -115,10 +116,25 @@ class Page:
 
     def click(self, script: str) -> None:
         """Click at an element with the mouse."""
-        box = self.run(f"(e => {{ e.scrollIntoView({{block: 'nearest'}}); const b = e.getBoundingClientRect(); "
-                       f"return [b.x + b.width / 2, b.y + b.height / 2]; }})({script})")  # fmt: skip
-        for kind in ("mousePressed", "mouseReleased"):
-            self._call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+        self.mouse_down(script)
+        self.mouse_up()
+
+    def mouse_down(self, script: str) -> None:
+        """Press the button of the mouse at an element, once it no longer moves."""
+        find_where = "e.scrollIntoView({block: 'nearest'}); const b = e.getBoundingClientRect();"
+        find_where += "const at = [b.x + b.width / 2, b.y + b.height / 2];"
+        pause = "await new Promise((done) => setTimeout(done, 30));"
+        turn = f"const e = {script}; {find_where} if (String(at) === last) return at; last = String(at); {pause}"
+        self._pointer = self.run(f"(async () => {{ for (let last = ''; ;) {{ {turn} }} }})()")
+        self._mouse("mousePressed")
+
+    def mouse_up(self) -> None:
+        """Release the button of the mouse."""
+        self._mouse("mouseReleased")
+
+    def _mouse(self, kind: str) -> None:
+        x, y = self._pointer
+        self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def hide(self, hidden: bool) -> None:
         """Hide the page, as another tab would, or show it."""

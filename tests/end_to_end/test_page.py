@@ -142,6 +142,18 @@ def test_states_change_while_the_page_is_open_and_a_job_is_cancelled(page: Page,
         page.until("document.querySelector('#state').innerText == 'CANCELLED'")
 
 
+def test_a_click_counts_although_its_element_is_drawn_again_meanwhile(page: Page, inline: InlineCluster) -> None:
+    row = "[...document.querySelectorAll('.row .name')].find(e => e.innerText.includes('{}')).parentElement"
+    with inline.queue.held():
+        job = fit(8)
+        page.until(f"document.getElementById('rows').innerText.includes({job.key.rpartition('-')[2]!r})")
+        page.mouse_down(row.format(job.key.rpartition("-")[2]))
+    assert job.result(WAIT) == 8
+    page.run("new Promise(done => setTimeout(done, 1500))")  # the change arrives
+    page.mouse_up()
+    page.until("document.querySelector('#state')?.innerText == 'COMPLETED'")
+
+
 def test_sweeps_have_bars_points_and_a_plot(page: Page) -> None:
     page.click("document.getElementById('view-sweeps')")
     page.until("document.querySelector('.row .name b')?.innerText == 'depths'")
