@@ -1,4 +1,4 @@
-"""Releases of Slurm other than the installed one: Debian's packages, unpacked below the user's cache directory.
+"""Releases of Slurm other than the installed one: Debian's packages, unpacked below a cache directory.
 
 A release is unpacked once, which takes about 15 s and up to 110 MB. Its directory has `bin`, which goes first on PATH,
 and `plugins`, which slurm.conf must name. No root, chroot or LD_LIBRARY_PATH (which jobs would inherit) is needed: the
@@ -73,7 +73,8 @@ def unpacked(name: str, make: Callable[[Path, Path], None]) -> Path:
 
     `make(work, home)` makes it as `work / "home"`, which is then renamed to `home`: one that exists is complete.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "slurm-tasks-testbed")
+    own = Path.home() / ".cache" if os.geteuid() else "/var/cache"  # tests of root run programs as other users, too
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or own, "slurm-tasks-testbed")
     home = cache / name
     cache.mkdir(parents=True, exist_ok=True)
     with _locked(cache / f"{name}.lock"):
