@@ -19,7 +19,7 @@ from slurm.protocol import CLIENTS, RESULTS, freshness
 from slurm.protocol.claims import TAKEN, Claims, claimant, prepare
 from slurm.protocol.directories import make_private
 from slurm.protocol.frames import HEAD_BYTES, FrameReader, Head, complete, encode, read_frame, write_at
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name
+from slurm.protocol.pools import ARGUMENTS, BLOCKS, FUNCTIONS, OUT, outbox_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class PoolFiles:
             if name.isdecimal() and os.path.exists(f"{pool}/{CLIENTS}/{name}/.{token}"):
                 return int(name)
         hidden = f"{pool}/{CLIENTS}/.{os.urandom(6).hex()}"
-        for name in (FUNCTIONS, OUT, RESULTS, TAKEN):
+        for name in (ARGUMENTS, FUNCTIONS, OUT, RESULTS, TAKEN):
             make_private(f"{hidden}/{name}")
         for name in (f".{token}", BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
             write_at(f"{hidden}/{name}", 0, b"")  # a file that was looked for in vain may stay absent for a while
@@ -96,8 +96,12 @@ class PoolFiles:
         prepare(directory, block)
         write_at(f"{directory}/{BLOCKS}", offset, frame)
 
+    def write_arguments(self, directory: str, number: int, offset: int, data: bytes | memoryview) -> None:
+        """Write bytes at an offset of the file for the arguments of a call. A block refers to it once it is whole."""
+        write_at(f"{directory}/{ARGUMENTS}/{number}", offset, data)
+
     def wait(self, written: object) -> None:
-        """Wait until a frame is written that `write` has sent. Here `write` does not return before."""
+        """Wait until something is written that was sent. Here what writes does not return before."""
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
         """Claim blocks with a name; say of each whether that, or a process with the same name, has it."""
@@ -148,6 +152,7 @@ OPERATIONS = (
     "remove",
     "add_function",
     "write",
+    "write_arguments",
     "claim",
     "claimants",
     "exist",
