@@ -35,6 +35,7 @@ from slurm.errors import (
 from slurm.jobs.facts import all_facts_of
 from slurm.pools import blocks
 from slurm.pools.blocks import Blocks
+from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -130,6 +131,26 @@ def test_calls_maps_and_errors_of_a_pool_are_those_of_any_job(place: Cluster) ->
             assert (len(done), len(not_done)) == (6, 0)
             assert list(executor.map(pow, [2, 3], [5, 2])) == [32, 9]
     until(pool.jobs.done)
+
+
+def test_a_block_says_which_blocks_before_it_have_ended(local: Cluster, root: Path, tmp_path: Path) -> None:
+    with local.pool(workers=2, time="10:00") as pool:
+
+        def unfinished() -> list[float]:
+            heads = FrameReader(str(root / "jobs" / pool.key / "clients" / "0" / "calls")).heads()
+            return [head.ended for head, _ in heads if head.kind == BLOCK]
+
+        for x in range(3):
+            square.on(pool)(x).result(SOON)
+        assert unfinished() == [0, 1, 2]
+        waits = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        for x in range(3):
+            square.on(pool)(x).result(SOON)
+        assert unfinished() == [0, 1, 2, 3, 3, 3, 3]
+        (tmp_path / "end").touch()
+        waits.result(SOON)
+        square.on(pool)(3).result(SOON)
+        assert unfinished()[-1] == 7
 
 
 def test_a_worker_that_dies_takes_only_its_call(place: Cluster) -> None:

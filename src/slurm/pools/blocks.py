@@ -91,6 +91,12 @@ class Blocks:
         with self._changed:
             return list(self._blocks.values())
 
+    @property
+    def first(self) -> int:
+        """The number of the first block; 0 if there is none."""
+        with self._changed:
+            return next(iter(self._blocks), 0)
+
     def last(self, most: int) -> list[Block]:
         """Return the last `most` blocks that were written, newest first."""
         with self._changed:

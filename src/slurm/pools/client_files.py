@@ -79,14 +79,31 @@ class ClientFiles:
             return [self._in_block(number, data) for number, data in enumerate(calls, first)]
 
     def add_block(
-        self, digest: bytes, first: int, calls: Sequence[bytes], *, places: bytes = b"", attempt: int = 1
+        self,
+        digest: bytes,
+        first: int,
+        calls: Sequence[bytes],
+        *,
+        places: bytes = b"",
+        attempt: int = 1,
+        unfinished: int = 0,
     ) -> None:
         """Write a block of calls, the first of which has the number `first`. `flush` waits until it is written.
+
+        All calls in blocks before the number `unfinished` have ended, so elements that start late pass over those.
 
         Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
         """
         with self.lock:
-            head = Head(BLOCK, self.next_block, first=first, calls=len(calls), attempt=attempt, worker=self.elements)
+            head = Head(
+                BLOCK,
+                self.next_block,
+                first=first,
+                calls=len(calls),
+                attempt=attempt,
+                ended=unfinished,
+                worker=self.elements,
+            )
             self._write(encode(head, pack(digest, calls, places)))
             self.next_block += 1
 

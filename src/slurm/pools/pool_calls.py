@@ -135,7 +135,8 @@ class PoolCalls(GrowingCalls):
             size = sum(map(len, calls)) if size is None else size
             calls = files.add_arguments(first, calls)  # first, because an interrupt here leaves no block
             self._blocks.add(Block(files.next_block, numbers, files.offset, size, retry, attempt))
-            files.add_block(digest, first, calls, places=places, attempt=attempt)
+            unfinished = self._blocks.first
+            files.add_block(digest, first, calls, places=places, attempt=attempt, unfinished=unfinished)
 
     def find(self) -> None:
         """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""

@@ -53,7 +53,8 @@ class Head(NamedTuple):
     attempt: int = 1
     began: float = 0.0
     ended: float = 0.0
-    """Seconds since the epoch, by the node's clock."""
+    """Seconds since the epoch, by the node's clock. Of a block, `ended` is the number of the first block with calls
+    that had not ended when this one was written."""
     worker: int = 0
     """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements then."""
     length: int = 0
