@@ -75,6 +75,11 @@ def holders(pool: Pool, root: Path) -> tuple[int, list[int]]:
     ]
 
 
+@task
+def length(x: int, data: bytes) -> int:
+    return x + len(data)
+
+
 def check_large_values(cluster: Cluster, root: Path, directory: Path, *, argument: int, result: int) -> None:
     """Make a call with an argument and a result of so many bytes, and others meanwhile."""
     data, numbers = os.urandom(argument), count()
@@ -100,6 +105,9 @@ def check_large_values(cluster: Cluster, root: Path, directory: Path, *, argumen
         assert [pid for pid in holding if memory(pid) - before[pid] > MOST_HELD] == []
         workers = [pid for pid, parent in processes_with(pool.key.encode()) if parent == element]
         assert result < max(memory(pid) for pid in workers) < 3 * result + argument + 10 * MOST_HELD
+        shared = os.urandom(argument)
+        assert length.on(pool).map(range(3), data=shared).results(SOON) == [argument, argument + 1, argument + 2]
+        assert [pid for pid in holding if memory(pid) - before[pid] > MOST_HELD] == []
         arrived = hashlib.sha256(arriving.result())  # type: ignore[arg-type] # it is saved as its bytes
     sent = hashlib.sha256()
     for _ in range(result // argument):

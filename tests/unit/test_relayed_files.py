@@ -111,6 +111,24 @@ def test_a_block_follows_its_arguments_although_relays_are_killed_and_the_disk_i
     kill(root)
 
 
+def test_what_calls_share_is_whole_although_a_relay_is_killed(root: Path) -> None:
+    files = RelayedFiles(place_for("local", root=root))
+    client = ClientFiles.create(files, f"{root}/jobs/pool", 1, inline=INLINE_BYTES)
+    some, functions = [os.urandom(size) for size in (150_000_000, 1000)], Path(client.directory, "functions")
+    (relay,) = relays(root)
+    writing = threading.Thread(target=client.add_function, args=(some[0], 0))
+    writing.start()
+    until(lambda: bool(list(functions.iterdir())))
+    os.kill(relay, signal.SIGKILL)
+    digests = [client.add_function(some[1], 0, "3"), client.add_function(some[0], 0)]
+    writing.join(120)
+    assert sorted(path.name for path in functions.iterdir()) == sorted(digest.hex() for digest in digests)
+    for digest, data in zip(digests, (some[1], some[0]), strict=True):
+        assert (functions / digest.hex() / "calls.pkl").read_bytes() == data
+    assert relays(root) != [relay]
+    kill(root)
+
+
 def test_frames_arrive_once_and_wake_their_reader(root: Path) -> None:
     files = RelayedFiles(place_for("local", root=root))
     directory = f"{root}/jobs/pool/clients/{files.create_client(f'{root}/jobs/pool', 1, 'first')}"

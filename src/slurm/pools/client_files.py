@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 5.0
 _PIECE_BYTES = 4 << 20
-"""Arguments are sent to a relay in pieces of this size."""
+"""Large values are sent to a relay in pieces of this size: it needs as much memory, and a message has 2 GB at most."""
 _UNCONFIRMED_BYTES = 8 << 20
 """After so many bytes of arguments, it is waited until they are written, and their blocks follow."""
 
@@ -61,12 +61,28 @@ class ClientFiles:
 
         Return its digest. Raises OSError and SlurmError.
         """
-        digest = hashlib.sha256(packed([head, len(data)]) + data + retry.encode()).digest()
+        index, token = packed([head, len(data)]), os.urandom(6).hex()
+        hashed = hashlib.sha256(index)
+        hashed.update(data)
+        hashed.update(retry.encode())
+        digest = hashed.digest()
         if digest not in self._functions:
-            files = {CALLS: data, INDEX: packed([head, len(data)]), **({RETRY: retry.encode()} if retry else {})}
-            self.files.add_function(self.directory, digest.hex(), files)
+            files = {INDEX: index, **({RETRY: retry.encode()} if retry else {})}
+            if len(data) <= _PIECE_BYTES:
+                files[CALLS] = data
+            else:
+                self._write_shared(digest.hex(), token, memoryview(data))
+            self.files.add_function(self.directory, digest.hex(), token, files)
             self._functions.add(digest)
         return digest
+
+    def _write_shared(self, digest: str, token: str, data: memoryview) -> None:
+        sent = [
+            self.files.write_shared(self.directory, digest, token, at, data[at : at + _PIECE_BYTES])
+            for at in range(0, len(data), _PIECE_BYTES)
+        ]
+        for each in sent:
+            self.files.wait(each)
 
     def add_arguments(self, first: int, calls: Sequence[bytes]) -> Sequence[bytes]:
         """Write those arguments to files that are large; return what the block holds of each call: of these nothing.

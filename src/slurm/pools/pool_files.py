@@ -15,7 +15,7 @@ import time
 from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
-from slurm.protocol import CLIENTS, RESULTS, freshness
+from slurm.protocol import CALLS, CLIENTS, RESULTS, freshness
 from slurm.protocol.claims import TAKEN, Claims, claimant, prepare
 from slurm.protocol.directories import make_private
 from slurm.protocol.frames import HEAD_BYTES, FrameReader, Head, complete, encode, read_frame, write_at
@@ -78,9 +78,15 @@ class PoolFiles:
         """Remove the directory of a pool that was not submitted."""
         shutil.rmtree(directory, ignore_errors=True)
 
-    def add_function(self, directory: str, digest: str, files: Mapping[str, bytes]) -> None:
+    def write_shared(self, directory: str, digest: str, token: str, offset: int, data: bytes | memoryview) -> None:
+        """Write a part of what calls of a function share. `add_function` with the same token writes the rest."""
+        hidden = f"{directory}/{FUNCTIONS}/.{digest}.{token}"
+        make_private(hidden)
+        write_at(f"{hidden}/{CALLS}", offset, data)
+
+    def add_function(self, directory: str, digest: str, token: str, files: Mapping[str, bytes]) -> None:
         """Write the files of a function. Elements see them all or none."""
-        hidden = f"{directory}/{FUNCTIONS}/.{digest}.{os.urandom(6).hex()}"
+        hidden = f"{directory}/{FUNCTIONS}/.{digest}.{token}"
         make_private(hidden)
         for name, data in files.items():
             write_at(f"{hidden}/{name}", 0, data)
@@ -150,6 +156,7 @@ OPERATIONS = (
     "create_client",
     "add_outboxes",
     "remove",
+    "write_shared",
     "add_function",
     "write",
     "write_arguments",

@@ -129,9 +129,13 @@ class RelayedFiles:
         """Remove the directory of a pool that was not submitted."""
         self._request("remove", directory)
 
-    def add_function(self, directory: str, digest: str, files: Mapping[str, bytes]) -> None:
+    def write_shared(self, directory: str, digest: str, token: str, offset: int, data: bytes | memoryview) -> Written:
+        """Send a part of what calls of a function share, as `write` does."""
+        return self._write_soon("write_shared", directory, digest, token, offset, data)
+
+    def add_function(self, directory: str, digest: str, token: str, files: Mapping[str, bytes]) -> None:
         """Write the files of a function."""
-        self._request("add_function", directory, digest, dict(files))
+        self._request("add_function", directory, digest, token, dict(files))
 
     def write(self, directory: str, block: int, offset: int, frame: bytes) -> Written:
         """Send a frame for an offset of `calls`, so that others can follow before this one is known to be written."""
