@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import concurrent.futures
+import hashlib
+import json
 import os
 import pickle
 import signal
@@ -33,6 +35,7 @@ from slurm.errors import (
 from slurm.jobs.facts import all_facts_of
 from slurm.pools import blocks
 from slurm.pools.blocks import Blocks
+from slurm.protocol.frames import BLOCK, FrameReader
 from slurm.testing import InlineCluster
 from waiting import until
 
@@ -121,6 +124,26 @@ def test_calls_maps_and_errors_of_a_pool_are_those_of_any_job(place: Cluster) ->
     until(pool.jobs.done)
 
 
+def test_a_block_says_which_blocks_before_it_have_ended(local: Cluster, root: Path, tmp_path: Path) -> None:
+    with local.pool(workers=2, time="10:00") as pool:
+
+        def unfinished() -> list[float]:
+            heads = FrameReader(str(root / "jobs" / pool.key / "clients" / "0" / "calls")).heads()
+            return [head.ended for head, _ in heads if head.kind == BLOCK]
+
+        for x in range(3):
+            square.on(pool)(x).result(SOON)
+        assert unfinished() == [0, 1, 2]
+        waits = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        for x in range(3):
+            square.on(pool)(x).result(SOON)
+        assert unfinished() == [0, 1, 2, 3, 3, 3, 3]
+        (tmp_path / "end").touch()
+        waits.result(SOON)
+        square.on(pool)(3).result(SOON)
+        assert unfinished()[-1] == 7
+
+
 def test_a_worker_that_dies_takes_only_its_call(place: Cluster) -> None:
     with place.pool(workers=1, time="10:00") as pool:
         found = die_at.on(pool).map(range(40), at=5).results(SOON, return_exceptions=True)
@@ -158,8 +181,9 @@ def test_calls_that_fail_or_whose_workers_die_are_made_again(local: Cluster, tmp
 
 
 @task
-def say_where_and_wait(x: int, directory: Path) -> int:
+def say_where_and_wait(x: int, directory: Path, data: bytes = b"") -> int:
     """Leave the number of the worker; end when there is a file. Return the attempt."""
+    assert data == bytes([x]) * len(data)
     (directory / f"{x}.new").write_text(str(current_worker().rank))
     (directory / f"{x}.new").rename(directory / str(x))
     while not (directory / "end").exists():
@@ -170,7 +194,8 @@ def say_where_and_wait(x: int, directory: Path) -> int:
 def test_a_call_of_an_element_that_ends_is_made_by_another(place: Cluster, tmp_path: Path) -> None:
     retry = Retry(times=1, on=JobCancelled)
     with place.pool(nodes=2, workers=1, time="10:00") as pool:
-        jobs = say_where_and_wait.with_options(retry=retry).on(pool).map(range(2), directory=tmp_path)
+        calls = [(x, tmp_path, bytes([x]) * 100_000) for x in range(2)]  # the arguments are files
+        jobs = say_where_and_wait.with_options(retry=retry).on(pool).starmap(calls)
         until(lambda: all((tmp_path / str(x)).exists() for x in range(2)))
         element = pool.jobs[int((tmp_path / "0").read_text())]
         element.cancel()
@@ -393,18 +418,20 @@ def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:
         current_worker()
 
 
-@pytest.mark.parametrize("limit", [("most_calls", 4), ("most_bytes", 4000)])
+@pytest.mark.parametrize(
+    ("limit", "size"), [(("most_calls", 4), 1000), (("most_bytes", 4000), 1000), (("most_bytes", 400_000), 100_000)]
+)
 def test_a_submission_waits_while_too_much_is_unanswered(
-    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+    local: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int], size: int
 ) -> None:
     monkeypatch.setattr(Blocks, *limit)
     with local.pool(workers=1, time="10:00") as pool, concurrent.futures.ThreadPoolExecutor(1) as thread:
         first = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
-        lengths = thread.submit(task(len).on(pool).map, [b"x" * 1000] * 20)
+        lengths = thread.submit(task(len).on(pool).map, [os.urandom(size) for _ in range(20)])
         until(lambda: all_facts_of(pool.jobs).get("pool", {}).get("waiting") in (3, 4))
         assert not lengths.done()
         (tmp_path / "end").touch()
-        assert lengths.result(SOON).results(SOON) == [1000] * 20
+        assert lengths.result(SOON).results(SOON) == [size] * 20
         assert first.result(SOON) is None
 
 
@@ -451,11 +478,58 @@ def test_jobs_are_arguments_of_calls_of_a_pool_and_the_other_way_round(local: Cl
         assert after.result(SOON) == 81
 
 
-def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks, "_CALL_BYTES", 2000)  # in place of 4 GB
+@task
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def check_large_arguments(cluster: Cluster, root: Path, tmp_path: Path) -> None:
+    data = [os.urandom(size) for size in (10, 66_000, 1_500_000, 9_000_000)]
+    digests = [hashlib.sha256(each).hexdigest() for each in data]
+    with cluster.pool(workers=2, time="10:00") as pool:
+        directory = root / "jobs" / pool.key / "clients" / "0"
+        assert digest.on(pool).map(data).results(SOON) == digests
+        begun = touch_and_wait.on(pool)(tmp_path / "begun", tmp_path / "end")
+        cancelled, waits = (digest.after(begun).on(pool)(data[2]) for _ in range(2))
+        assert cancelled.cancel()
+        (tmp_path / "end").touch()
+        assert waits.result(SOON) == digests[2]
+        with pytest.raises(JobCancelled):
+            cancelled.result(SOON)
+        sizes = {path.name: path.stat().st_size for path in (directory / "arguments").iterdir()}
+        assert all(len(data[at]) < sizes[str(at)] < len(data[at]) + 1000 for at in (1, 2, 3))
+        assert len(sizes) == 4  # those of the call that has waited, too, and none of small ones
+        assert (directory / "calls").stat().st_size < 4000
+    until(pool.jobs.done)
+
+
+def test_large_arguments_are_files_of_their_own(place: Cluster, root: Path, tmp_path: Path) -> None:
+    check_large_arguments(place, root, tmp_path)
+
+
+def test_large_arguments_over_ssh_are_files_of_their_own(far: Cluster, root: Path, tmp_path: Path) -> None:
+    check_large_arguments(far, root, tmp_path)
+
+
+def test_arguments_in_a_pool_of_an_earlier_version_are_in_its_blocks(
+    local: Cluster, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its elements cannot read arguments from files, and a block has lengths of 4 bytes."""
+    monkeypatch.setattr(blocks, "_CALL_BYTES", 200_000)  # in place of 4 GB
     with local.pool(workers=1, time="10:00") as pool:
-        with pytest.raises(PoolError, match=r"have 3,[0-9]{3} bytes, and a pool takes 2,000: pass the name of a file"):
-            task(len).on(pool).map([b"short", b"x" * 3000])
+        record = root / "jobs" / pool.key / "submission.json"
+        fields = json.loads(record.read_text())
+        del fields["pool"]["inline"]
+        record.write_text(json.dumps(fields))
+        with Cluster("local", root=root).pool(pool.key) as joined:
+            assert task(len).on(joined)(b"x" * 100_000).result(SOON) == 100_000
+            with pytest.raises(PoolError, match=r"have 300,[0-9]{3} bytes, and a pool takes 200,000: pass the name of"):
+                task(len).on(joined).map([b"short", b"x" * 300_000])
+        assert not list((record.parent / "clients" / "1" / "arguments").iterdir())
+
+
+def test_what_a_pool_cannot_do_is_refused_and_it_goes_on(local: Cluster) -> None:
+    with local.pool(workers=1, time="10:00") as pool:
         with pytest.raises(PoolError, match="workflow"):
             chain.on(pool)()
         with pytest.raises(PoolError, match="after"):

@@ -146,10 +146,11 @@ with Cluster("slurm", root=ROOT) as cluster, cluster.pool(nodes=2, workers=1, ti
     found.append(type(runs.exception(100)).__name__)
     with cluster.pool(pool.key) as other:
         found.append(square.on(other)(9).result(100))
+        found.append(task(len).on(other).map([bytes(size) for size in (100_000, 3_000_000)]).results(100))
     print(json.dumps(found))
 """)
     total = sum(x * x for x in range(300))
-    assert found == [total, "square of 7\n", 9 + 62500, 3_000_000, "JobCancelled", 81]
+    assert found == [total, "square of 7\n", 9 + 62500, 3_000_000, "JobCancelled", 81, [100_000, 3_000_000]]
 
 
 def test_elements_that_an_elastic_pool_adds_are_seen_and_that_it_is_closed(on_client: Run) -> None:

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from slurm.pools.client_files import ClientFiles
+from slurm.pools.pool_files import PoolFiles
 from slurm.protocol import CALLS, CLIENTS, INDEX
-from slurm.protocol.claims import claimant, prepare
+from slurm.protocol.claims import Claims, claimant, prepare
 from slurm.protocol.frames import (
     BEGUN,
     BLOCK,
@@ -37,8 +39,9 @@ from slurm.protocol.frames import (
     write_at,
 )
 from slurm.protocol.outcomes import CallFailure, ResultRecord
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name, pack
+from slurm.protocol.pools import ARGUMENTS, BLOCKS, FUNCTIONS, INLINE_BYTES, OUT, outbox_name, pack
 from slurm.runner.job_context import set_current
+from slurm.runner.pools import worker
 from slurm.runner.pools.element import pool as serve
 from slurm.serialization.calls import packed, unpacked
 from unit.job_directories import Directory, pickled
@@ -54,7 +57,7 @@ class Pool:
     def __init__(self, root: Path, elements: int) -> None:
         self.job = Directory(str(root)).job()
         self.directory = f"{self.job.directory}/{CLIENTS}/0"
-        for name in (OUT, "taken", FUNCTIONS, "results"):
+        for name in (OUT, "taken", ARGUMENTS, FUNCTIONS, "results"):
             os.makedirs(f"{self.directory}/{name}", mode=0o700)
         self.elements, self.pids = elements, [0] * elements
         self._outboxes = [FrameReader(f"{self.directory}/{OUT}/{outbox_name(e)}") for e in range(elements)]
@@ -78,8 +81,10 @@ class Pool:
                 os._exit(status)
         return pid
 
-    def send(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], size: int = 1) -> None:
-        """Write calls of a function, as blocks of some size."""
+    def send(
+        self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], size: int = 1, unfinished: int = 0
+    ) -> None:
+        """Write calls of a function, as blocks of some size. All blocks before `unfinished` have ended."""
         data, offsets, _ = pickled(function, *calls).calls
         head, *begins = unpacked(offsets)
         digest = hashlib.sha256(data[: begins[0]]).digest()
@@ -90,7 +95,8 @@ class Pool:
         for at in range(0, len(each), size):
             some = each[at : at + size]
             prepare(self.directory, self._blocks)
-            self._write(Head(BLOCK, self._blocks, first=self._calls, calls=len(some)), pack(digest, some))
+            block = Head(BLOCK, self._blocks, first=self._calls, calls=len(some), ended=unfinished)
+            self._write(block, pack(digest, some))
             self._blocks += 1
             self._calls += len(some)
 
@@ -231,6 +237,98 @@ def test_a_full_disk_delays_answers_and_loses_none(pool_of: Callable[[int], Pool
     assert pool.read() == 31
     assert pool.results() == {n: n * n for n in range(31)}
     assert marks(tmp_path / "marks") == list(range(31))
+
+
+def bytes_read(pid: int) -> int:
+    """The bytes that a process has read, by proc(5): without those of its children that live."""
+    return int(Path(f"/proc/{pid}/io").read_text().split()[1])
+
+
+def test_an_element_reads_little_of_the_calls_that_others_make(pool_of: Callable[[int], Pool], tmp_path: Path) -> None:
+    """Their arguments are files of their own, or in blocks that are skipped: a quarter of these are read at most."""
+    pool, call = pool_of(1), pickled(note, (str(tmp_path / "marks"), 7)).calls
+    head, begin, end = unpacked(call.offsets)
+    writer = ClientFiles(PoolFiles(), pool.directory, 0, INLINE_BYTES)
+    function = writer.add_function(call.data[:begin], head)
+    pool.start(0, workers=1)
+
+    def write(calls: list[bytes]) -> None:
+        writer.add_block(function, 7, writer.add_arguments(7, calls))
+
+    def read_by_element() -> int:
+        """Have it answer one more call, so that it has seen the blocks before; return the bytes that it has read."""
+        answered = pool.read()
+        write([call.data[begin:end]])
+        writer.flush()
+        until(lambda: pool.read() == answered + 1)
+        return bytes_read(pool.pids[0])
+
+    other = Claims(pool.directory, "1.1")
+    before = read_by_element()
+    for _ in range(20):
+        prepare(pool.directory, writer.next_block)
+        assert other.claim(writer.next_block)
+        write([os.urandom(1_000_000)])
+    large = read_by_element() - before
+    for _ in range(20):
+        prepare(pool.directory, writer.next_block)
+        assert other.claim(writer.next_block)
+        write([os.urandom(60_000)] * 16)
+    small = read_by_element() - before - large
+    assert large < 200_000
+    assert 200_000 < small < 20 * 250_000
+
+
+def test_an_element_that_starts_late_claims_no_blocks_whose_calls_have_ended(
+    pool_of: Callable[[int], Pool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS, 100 000 claims in vain would take a minute."""
+    pool, link = pool_of(2), os.link
+
+    def count_links(source: str, target: str) -> None:
+        note(str(tmp_path / "claimed"), int(Path(target).name))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", count_links)
+    pool.send(note, [(str(tmp_path / "marks"), n) for n in range(50)])
+    pool.start(0)
+    until(lambda: pool.read() == 50)
+    os.kill(pool.pids[0], signal.SIGSTOP)
+    (tmp_path / "claimed").write_text("")
+    pool.send(note, [(str(tmp_path / "marks"), n) for n in range(50, 60)], unfinished=50)
+    pool.start(1)
+    until(lambda: pool.read() == 60)
+    assert marks(tmp_path / "claimed") == list(range(50, 60))
+    assert marks(tmp_path / "marks") == list(range(60))
+
+
+@pytest.mark.parametrize("fault", ["missing", "cut", "of another call"])
+def test_a_call_whose_arguments_cannot_be_read_fails_alone(
+    fault: str, pool_of: Callable[[int], Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LAG", 0.1)
+    pool, calls = pool_of(1), pickled(len, *((b"x" * size,) for size in (100_000, 5, 200_000))).calls
+    head, *bounds = unpacked(calls.offsets)
+    writer = ClientFiles(PoolFiles(), pool.directory, 0, INLINE_BYTES)
+    function = writer.add_function(calls.data[: bounds[0]], head)
+    each = [calls.data[begin:end] for begin, end in itertools.pairwise(bounds)]
+    writer.add_block(function, 0, writer.add_arguments(0, each))
+    writer.close()
+    file = Path(pool.directory, ARGUMENTS, "0")
+    if fault == "missing":
+        file.unlink()
+    elif fault == "cut":
+        os.truncate(file, 50_000)
+    else:
+        file.write_bytes(file.with_name("2").read_bytes())
+    pool.start(0, workers=1)
+    assert pool.wait(0) == 0
+    pool.read()
+    assert pool.results() == {1: 5, 2: 200_000}
+    (failure,) = pool.failures().values()
+    assert failure.error is not None
+    assert (failure.call, failure.phase) == (0, "load")
+    assert "arguments/0" in failure.error.message
 
 
 def large(count: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import threading
 from pathlib import Path
@@ -12,8 +13,10 @@ import pytest
 from slurm.errors import UntrustedFile
 from slurm.places.place import place_for
 from slurm.pools import relayed_files
+from slurm.pools.client_files import ClientFiles
 from slurm.pools.relayed_files import RelayedFiles, RelayedReader
-from slurm.protocol.frames import BLOCK, Head, encode, write_at
+from slurm.protocol.frames import ARGUMENTS, BLOCK, Head, encode, read_frame, write_at
+from slurm.protocol.pools import INLINE_BYTES
 from waiting import until
 
 
@@ -67,6 +70,62 @@ def test_what_is_written_and_read_is_whole_although_relays_are_killed(root: Path
     assert files.claim(directory, "cancelled", [3, 4]) == [True, True]
     assert files.claim(directory, "ended", [4, 5]) == [False, True]
     assert files.claimants(directory, [3, 5, 6]) == ["cancelled", "ended", None]
+    kill(root)
+
+
+def test_a_block_follows_its_arguments_although_relays_are_killed_and_the_disk_is_full(root: Path) -> None:
+    files = RelayedFiles(place_for("local", root=root))
+    client = ClientFiles.create(files, f"{root}/jobs/pool", 1, inline=INLINE_BYTES)
+    some = [os.urandom(size) for size in (5_000_000, 10, 70_000, 9_000_000, 80_000)]
+    blocks, killed = Path(client.directory, "calls"), list[bool]()
+
+    def write(*numbers: int) -> None:
+        for number in numbers:
+            client.add_block(bytes(32), number, client.add_arguments(number, [some[number]]))
+            if number != 3:
+                killed.append(kill(root))
+        client.flush()
+
+    def check(count: int) -> None:
+        heads = [Head(*head) for head, _ in files.heads(str(blocks), 0)]
+        assert [head.number for head in heads] == list(range(count))
+        for number in set(range(count)) - {1}:
+            frame = read_frame(f"{client.directory}/arguments/{number}", 0)
+            assert frame is not None
+            assert (frame.head.kind, frame.head.number, frame.body) == (ARGUMENTS, number, some[number])
+
+    write(0, 1, 2)
+    assert any(killed)
+    check(3)
+    size = blocks.stat().st_size
+    (relay,) = relays(root)
+    resource.prlimit(relay, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+    writing = threading.Thread(target=write, args=(3, 4))
+    writing.start()
+    until(Path(client.directory, "arguments", "3").exists)
+    until(lambda: Path(client.directory, "arguments", "3").stat().st_size == 1_000_000)
+    assert blocks.stat().st_size == size
+    resource.prlimit(relay, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    writing.join(120)
+    check(5)
+    kill(root)
+
+
+def test_what_calls_share_is_whole_although_a_relay_is_killed(root: Path) -> None:
+    files = RelayedFiles(place_for("local", root=root))
+    client = ClientFiles.create(files, f"{root}/jobs/pool", 1, inline=INLINE_BYTES)
+    some, functions = [os.urandom(size) for size in (150_000_000, 1000)], Path(client.directory, "functions")
+    (relay,) = relays(root)
+    writing = threading.Thread(target=client.add_function, args=(some[0], 0))
+    writing.start()
+    until(lambda: bool(list(functions.iterdir())))
+    os.kill(relay, signal.SIGKILL)
+    digests = [client.add_function(some[1], 0, "3"), client.add_function(some[0], 0)]
+    writing.join(120)
+    assert sorted(path.name for path in functions.iterdir()) == sorted(digest.hex() for digest in digests)
+    for digest, data in zip(digests, (some[1], some[0]), strict=True):
+        assert (functions / digest.hex() / "calls.pkl").read_bytes() == data
+    assert relays(root) != [relay]
     kill(root)
 
 

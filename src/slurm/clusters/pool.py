@@ -26,7 +26,7 @@ from slurm.pools.held_calls import jobs_among
 from slurm.pools.pool_calls import PoolCalls
 from slurm.pools.relayed_files import files_of
 from slurm.protocol import CLIENTS
-from slurm.protocol.pools import MOST, POOL, client_key, is_elastic
+from slurm.protocol.pools import INLINE, INLINE_BYTES, MOST, POOL, client_key, is_elastic
 from slurm.runner.pools import element
 from slurm.runner.pools.worker import WorkerSettings
 from slurm.sanitize.numbers import whole
@@ -351,10 +351,10 @@ def _make(
     numbers: Iterable[int | None] = range(nodes) if least == nodes else (None,)
     calls: list[Arguments] = [((number, nodes, workers, seconds, end, each), {}) for number in numbers]
     try:
-        files = ClientFiles.create(pool_files, directory, nodes if least == nodes else 0)
+        files = ClientFiles.create(pool_files, directory, nodes if least == nodes else 0, inline=INLINE_BYTES)
         draft = describe(place, Wanted(task, calls, True, settings, environment, cluster.settings, key))
         if least == nodes:
-            submission = draft.submission.replace(pool={"workers": workers})
+            submission = draft.submission.replace(pool={"workers": workers, INLINE: INLINE_BYTES})
             state = submit_draft(place, draft._replace(submission=submission), settings.callbacks)
         else:
             submission, state = create_elastic(place, draft, least=least, most=nodes, workers=workers)
@@ -378,7 +378,8 @@ def _join(cluster: Cluster, pool_files: PoolFiles | RelayedFiles, key: str) -> P
     state = place.registry.add(*records)
     try:
         elements = 0 if is_elastic(submission.pool) else submission.elements
-        files = ClientFiles.create(pool_files, place.store.directory(key), elements)
+        inline = submission.pool.get(INLINE)
+        files = ClientFiles.create(pool_files, place.store.directory(key), elements, inline=inline)
     except OSError as error:
         raise PoolError(f"the pool {key} cannot be joined: {error}") from error
     return Pool(place, state, files, submission=submission, callbacks=cluster.settings.callbacks)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurm.options.retry import Retry
 
 BLOCK_BYTES = 1 << 20
-"""A block of several calls has no more bytes."""
+"""The calls of a block of several calls have no more bytes, with those of their arguments that are files."""
 _BLOCKS_OF_A_WORKER, _MOST_CALLS = 16, 512
 _CALL_BYTES = (1 << 32) - 1
 """A block has lengths of 4 bytes."""
@@ -92,6 +92,12 @@ class Blocks:
         """The blocks."""
         with self._changed:
             return list(self._blocks.values())
+
+    @property
+    def first(self) -> int:
+        """The number of the first block; 0 if there is none."""
+        with self._changed:
+            return next(iter(self._blocks), 0)
 
     def last(self, most: int) -> list[Block]:
         """Return the last `most` blocks that were written, newest first."""

@@ -18,7 +18,7 @@ from slurm.options import Options
 from slurm.pools.relayed_files import files_of
 from slurm.pools.scaling import Demand, elements_to_add
 from slurm.protocol import ATTEMPTS, SCRIPT, SUBMITTED, Block, Submitted
-from slurm.protocol.pools import ENDED, MOST
+from slurm.protocol.pools import ENDED, INLINE, INLINE_BYTES, MOST
 from slurm.protocol.states import JobState
 from slurm.serialization.calls import packed, unpacked
 from slurm.storage.grown_pools import grown_blocks
@@ -282,7 +282,8 @@ def create_elastic(
 
     All elements get the arguments of the only call of the draft.
     """
-    submission = draft.submission.replace(count=0, pool={"workers": workers, "least": least, MOST: most})
+    pool = {"workers": workers, "least": least, MOST: most, INLINE: INLINE_BYTES}
+    submission = draft.submission.replace(count=0, pool=pool)
     head, call, end = unpacked(draft.calls.offsets)
     calls = draft.calls._replace(offsets=packed([head, *[call] * ELEMENTS, end]))
     place.blobs.send(draft.uploads)

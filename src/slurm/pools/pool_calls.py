@@ -90,7 +90,8 @@ class PoolCalls(GrowingCalls):
 
         Waits while too many have no answer. Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
         """
-        check_sizes(calls)
+        if self._own_files.inline is None:
+            check_sizes(calls)
         waits = [bool(some) or bool(after) for some in needs]
         for key in {each.key for each in (*frozenset().union(*needs), *(each for each, _ in after))}:
             self._state_of(key)
@@ -104,6 +105,7 @@ class PoolCalls(GrowingCalls):
                     written += len(calls[end])
                     end += 1
                 if not self._blocks.has_room:
+                    self._own_files.write_waiting()
                     self.follow()
                     self._blocks.wait_for_room()
                 self.add(digest, numbers[at], calls[at:end], retry=retry)
@@ -121,14 +123,20 @@ class PoolCalls(GrowingCalls):
         retry: Retry | None,
         places: bytes = b"",
         attempt: int = 1,
+        size: int | None = None,
     ) -> None:
-        """Write a block of calls, and expect answers to them. Raises PoolError."""
+        """Write a block of calls, and expect answers to them. `size` is that of all arguments. Raises PoolError.
+
+        Empty arguments are in a file that was written with an earlier attempt.
+        """
         files = self._own_files
         with files.lock:
             numbers = range(first, first + len(calls))
-            size = sum(map(len, calls))
+            size = sum(map(len, calls)) if size is None else size
+            calls = files.add_arguments(first, calls)  # first, because an interrupt here leaves no block
             self._blocks.add(Block(files.next_block, numbers, files.offset, size, retry, attempt))
-            files.add_block(digest, first, calls, places=places, attempt=attempt)
+            unfinished = self._blocks.first
+            files.add_block(digest, first, calls, places=places, attempt=attempt, unfinished=unfinished)
 
     def find(self) -> None:
         """Find the blocks that another process has written, and expect answers to them. Raises OSError, SlurmError."""
@@ -329,11 +337,12 @@ class PoolCalls(GrowingCalls):
         """Write the calls of a block that have no answers once more, as the next attempt."""
         digest, first, calls, places = self._own_files.read_block(block.offset)
         with self._reading:
+            attempt = block.attempt + 1
             for numbers in ranges(block.left):
-                self._answers.expect(numbers, block.attempt + 1)
+                self._answers.expect(numbers, attempt)
                 some = [calls[number - first] for number in numbers]
-                attempt = block.attempt + 1
-                self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt)
+                size = block.bytes * len(some) // len(calls)
+                self.add(digest, numbers.start, some, retry=block.retry, places=places, attempt=attempt, size=size)
             self._blocks.drop(block)
         self._own_files.flush()
 

@@ -15,11 +15,11 @@ import time
 from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
-from slurm.protocol import CLIENTS, RESULTS, freshness
+from slurm.protocol import CALLS, CLIENTS, RESULTS, freshness
 from slurm.protocol.claims import TAKEN, Claims, claimant, prepare
 from slurm.protocol.directories import make_private
 from slurm.protocol.frames import HEAD_BYTES, FrameReader, Head, complete, encode, read_frame, write_at
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, OUT, outbox_name
+from slurm.protocol.pools import ARGUMENTS, BLOCKS, FUNCTIONS, OUT, outbox_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class PoolFiles:
             if name.isdecimal() and os.path.exists(f"{pool}/{CLIENTS}/{name}/.{token}"):
                 return int(name)
         hidden = f"{pool}/{CLIENTS}/.{os.urandom(6).hex()}"
-        for name in (FUNCTIONS, OUT, RESULTS, TAKEN):
+        for name in (ARGUMENTS, FUNCTIONS, OUT, RESULTS, TAKEN):
             make_private(f"{hidden}/{name}")
         for name in (f".{token}", BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
             write_at(f"{hidden}/{name}", 0, b"")  # a file that was looked for in vain may stay absent for a while
@@ -78,9 +78,15 @@ class PoolFiles:
         """Remove the directory of a pool that was not submitted."""
         shutil.rmtree(directory, ignore_errors=True)
 
-    def add_function(self, directory: str, digest: str, files: Mapping[str, bytes]) -> None:
+    def write_shared(self, directory: str, digest: str, token: str, offset: int, data: bytes | memoryview) -> None:
+        """Write a part of what calls of a function share. `add_function` with the same token writes the rest."""
+        hidden = f"{directory}/{FUNCTIONS}/.{digest}.{token}"
+        make_private(hidden)
+        write_at(f"{hidden}/{CALLS}", offset, data)
+
+    def add_function(self, directory: str, digest: str, token: str, files: Mapping[str, bytes]) -> None:
         """Write the files of a function. Elements see them all or none."""
-        hidden = f"{directory}/{FUNCTIONS}/.{digest}.{os.urandom(6).hex()}"
+        hidden = f"{directory}/{FUNCTIONS}/.{digest}.{token}"
         make_private(hidden)
         for name, data in files.items():
             write_at(f"{hidden}/{name}", 0, data)
@@ -96,8 +102,12 @@ class PoolFiles:
         prepare(directory, block)
         write_at(f"{directory}/{BLOCKS}", offset, frame)
 
+    def write_arguments(self, directory: str, number: int, offset: int, data: bytes | memoryview) -> None:
+        """Write bytes at an offset of the file for the arguments of a call. A block refers to it once it is whole."""
+        write_at(f"{directory}/{ARGUMENTS}/{number}", offset, data)
+
     def wait(self, written: object) -> None:
-        """Wait until a frame is written that `write` has sent. Here `write` does not return before."""
+        """Wait until something is written that was sent. Here what writes does not return before."""
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
         """Claim blocks with a name; say of each whether that, or a process with the same name, has it."""
@@ -146,8 +156,10 @@ OPERATIONS = (
     "create_client",
     "add_outboxes",
     "remove",
+    "write_shared",
     "add_function",
     "write",
+    "write_arguments",
     "claim",
     "claimants",
     "exist",

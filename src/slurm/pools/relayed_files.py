@@ -87,12 +87,12 @@ class RelayedReader:
 
 
 class Written:
-    """A frame that was sent to be written."""
+    """A request to write something. None in place of what was sent: it is to be sent again."""
 
-    __slots__ = ("arguments", "sent")
+    __slots__ = ("arguments", "name", "sent")
 
-    def __init__(self, arguments: tuple[Any, ...], sent: tuple[Stream, Future[Any]] | None) -> None:
-        self.arguments, self.sent = arguments, sent
+    def __init__(self, name: str, arguments: tuple[Any, ...], sent: tuple[Stream, Future[Any]] | None) -> None:
+        self.name, self.arguments, self.sent = name, arguments, sent
 
 
 class RelayedFiles:
@@ -129,20 +129,30 @@ class RelayedFiles:
         """Remove the directory of a pool that was not submitted."""
         self._request("remove", directory)
 
-    def add_function(self, directory: str, digest: str, files: Mapping[str, bytes]) -> None:
+    def write_shared(self, directory: str, digest: str, token: str, offset: int, data: bytes | memoryview) -> Written:
+        """Send a part of what calls of a function share, as `write` does."""
+        return self._write_soon("write_shared", directory, digest, token, offset, data)
+
+    def add_function(self, directory: str, digest: str, token: str, files: Mapping[str, bytes]) -> None:
         """Write the files of a function."""
-        self._request("add_function", directory, digest, dict(files))
+        self._request("add_function", directory, digest, token, dict(files))
 
     def write(self, directory: str, block: int, offset: int, frame: bytes) -> Written:
         """Send a frame for an offset of `calls`, so that others can follow before this one is known to be written."""
-        arguments = directory, block, offset, frame
+        return self._write_soon("write", directory, block, offset, frame)
+
+    def write_arguments(self, directory: str, number: int, offset: int, data: bytes | memoryview) -> Written:
+        """Send bytes for an offset of the file for the arguments of a call. Others can follow, as above."""
+        return self._write_soon("write_arguments", directory, number, offset, data)
+
+    def _write_soon(self, name: str, *arguments: Any) -> Written:
         try:
-            return Written(arguments, self._send("write", arguments))
+            return Written(name, arguments, self._send(name, arguments))
         except ConnectionLost:
-            return Written(arguments, None)
+            return Written(name, arguments, None)
 
     def wait(self, written: Written | None) -> None:
-        """Wait until a frame is written. After an error, the next wait sends it again."""
+        """Wait until something is written. After an error, the next wait sends it again."""
         if written is None:
             return
         sent, written.sent = written.sent, None
@@ -152,7 +162,7 @@ class RelayedFiles:
                 return
         except ConnectionLost:
             _log.info("the relay of %s has ended before it has answered", self._place.url)
-        self._request("write", *written.arguments)
+        self._request(written.name, *written.arguments)
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
         """Claim blocks with a name; say of each whether that has it."""

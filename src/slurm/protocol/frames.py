@@ -1,8 +1,9 @@
 """Frames: what a pool's files consist of. Each frame has a head with checksums, and a body.
 
-A client writes blocks of calls to `calls`, an element answers to `out/<e>.<attempt>`. Each file has one writer, which
-writes every frame at an offset of its own: after an error, it writes the same bytes at the same place again. So a
-reader never takes a part of one frame for the begin of another. A frame is there once its checksums match.
+A client writes blocks of calls to `calls`, an element answers to `out/<e>.<attempt>`. Large arguments are the only
+frame of a file. Each file has one writer, which writes every frame at an offset of its own: after an error, it writes
+the same bytes at the same place again. So a reader never takes a part of one frame for the begin of another. A frame
+is there once its checksums match.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 BLOCK, CLOSED, CANCEL = 1, 2, 3
 """The kinds of frames in `calls`: calls to make; that no more follow; and calls to cancel, from `first` on."""
+ARGUMENTS = 4
+"""The kind of the frame in a file with the pickled arguments of one call. Its number is that of the call."""
 RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED, BROKEN = 11, 12, 13, 14, 15, 16, 17
 """The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
 own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; that a
@@ -33,6 +36,8 @@ _HEAD = Struct("<3sBQQIIddIQI")
 _CHECKSUM = Struct("<I")
 HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 _READ_BYTES = 1 << 20
+_HEADS_BYTES = 1 << 16
+"""To read heads: what is read of bodies is read in vain."""
 
 
 class Head(NamedTuple):
@@ -48,7 +53,8 @@ class Head(NamedTuple):
     attempt: int = 1
     began: float = 0.0
     ended: float = 0.0
-    """Seconds since the epoch, by the node's clock."""
+    """Seconds since the epoch, by the node's clock. Of a block, `ended` is the number of the first block with calls
+    that had not ended when this one was written."""
     worker: int = 0
     """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements then."""
     length: int = 0
@@ -71,8 +77,13 @@ class Frame(NamedTuple):
 
 def encode(head: Head, body: bytes = b"") -> bytes:
     """Return the bytes of a frame; the length and checksum in its head are those of the body."""
+    return encode_head(head, body) + body
+
+
+def encode_head(head: Head, body: bytes) -> bytes:
+    """Return the bytes of a frame that precede its body."""
     packed = _HEAD.pack(_MAGIC, *head[:-2], len(body), crc32(body))
-    return b"".join((packed, _CHECKSUM.pack(crc32(packed)), body))
+    return packed + _CHECKSUM.pack(crc32(packed))
 
 
 def head_at(data: bytes | bytearray, at: int = 0) -> Head | None:
@@ -128,7 +139,7 @@ class FrameReader:
         """Yield the heads that have been added, with their offsets. The bodies are not read, and may come later."""
         freshen_size(self.path)
         with open_own(self.path) as file:
-            while data := os.pread(file.fileno(), _READ_BYTES, self.offset):
+            while data := os.pread(file.fileno(), _HEADS_BYTES, self.offset):
                 at = 0
                 while head := head_at(data, at):
                     yield head, self.offset
@@ -165,7 +176,7 @@ def _read(file: IO[bytes], length: int, offset: int) -> bytes:
     return file.read(length)
 
 
-def write_at(path: str, offset: int, data: bytes | bytearray, *, sync: bool = False) -> None:
+def write_at(path: str, offset: int, data: bytes | bytearray | memoryview, *, sync: bool = False) -> None:
     """Write bytes at an offset of a file, which is made if it is missing, and close it.
 
     After an OSError, some of them may be there: write the same bytes at the same offset again.

@@ -1,6 +1,7 @@
 """Pools: the files of a pool's clients. Each client has a directory `clients/<n>/` in the directory of the pool.
 
 calls                     client       frames: blocks of calls
+arguments/<n>             client       one frame: the arguments of call n, if they are large
 functions/<digest>/       client       calls.pkl and calls.idx, without calls: a function, and what calls share;
                                        retry, the `Retry` of its calls as JSON, if they have one
 taken/<b // 4096>/<b>     elements     claims of blocks, see `slurm.protocol.claims`
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-BLOCKS, OUT, FUNCTIONS, RETRY = "calls", "out", "functions", "retry"
+BLOCKS, OUT, FUNCTIONS, RETRY, ARGUMENTS = "calls", "out", "functions", "retry", "arguments"
 
 POOL = "pool"
 """The name of the task that the elements of pools run."""
@@ -29,6 +30,10 @@ ENDED = "ended"
 """The name of a file in `attempts/`. If it exists, no more elements are added to an elastic pool."""
 LARGE_BYTES = 1 << 20
 """A larger result is a file of its own."""
+INLINE_BYTES = 1 << 16
+"""Larger arguments are a file of their own, so that a block is small: elements that do not take it read it in vain."""
+INLINE = "inline"
+"""The field in the record of a pool for this number. Without it, the elements cannot read such files."""
 _DIGEST_BYTES = 32
 _LENGTH_BYTES = 4
 _COUNT_BYTES = 4
@@ -71,6 +76,8 @@ def worker_log(element: int, task: int, worker: int) -> str:
 
 def pack(digest: bytes, calls: Sequence[bytes], places: bytes = b"") -> bytes:
     """Return the body of a block: calls of the function with this digest, as pickled arguments.
+
+    Empty arguments are in a file of their own.
 
     `places` says where the results of calls are that the arguments refer to, as JSON: for the key of each client, and
     the number of each call, the name of an outbox and an offset in it.

@@ -74,6 +74,8 @@ class _Client:
         self.seen: deque[_Seen] = deque()
         self.elements = 0
         """The number of elements that an elastic pool had when the last block was written."""
+        self._first = 0
+        """All calls in blocks before this number have ended."""
         self.cancelled: list[range] = []
         """The calls to cancel that were read and not handled yet."""
 
@@ -86,6 +88,7 @@ class _Client:
                 if head.kind == BLOCK:
                     self.seen.append(_Seen(head, offset, now))
                     self.written, self.elements = max(self.written, head.first + head.calls), head.worker
+                    self._first = max(self._first, int(head.ended))
                 elif head.kind == CANCEL:
                     self.cancelled.append(range(head.first, head.first + head.calls))
         except OSError as error:
@@ -102,6 +105,8 @@ class _Client:
             at = element % min(elements, len(self.seen)) if elastic else 0
             block = self.seen[at]
             del self.seen[at]
+            if block.head.number < self._first:  # to try to claim it would take an element that starts late much longer
+                continue
             if not elastic and block.head.number % elements != element and now - block.since < _FOREIGN_SECONDS:
                 self.seen.append(block)
             else:

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from slurm.errors import UntrustedFile
 from slurm.protocol import CLIENTS, LOAD, RESULTS, SAVE
+from slurm.protocol.frames import ARGUMENTS as OF_ARGUMENTS
 from slurm.protocol.frames import BEGUN, BROKEN, FAILURE, LARGE, RESULT, Head, encode, wait_for_frame
+from slurm.protocol.freshness import retry_absent
 from slurm.protocol.outcomes import CallFailure, ResultRecord
-from slurm.protocol.pools import BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, outbox_name, unpack
+from slurm.protocol.pools import ARGUMENTS, BLOCKS, FUNCTIONS, LARGE_BYTES, client_key, outbox_name, unpack
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.protocol.records import encode as as_json
 from slurm.runner.argument_loader import ArgumentLoader
@@ -119,7 +121,7 @@ class Worker:
         self._answers.flush()
         if attempt > 1:
             set_current(job.replace(attempt=attempt))
-        done = run_call(lambda: self._load(job, client, digest)(data), self._resolver, job, number)
+        done = run_call(lambda: self._call(job, client, digest, number, data), self._resolver, job, number)
         if os.getpid() != me:
             os._exit(0)  # a child process that the call forked and that returned
         forget_progress(job.key, number)
@@ -153,6 +155,9 @@ class Worker:
         ended = max(begun.began, time.time())
         self._answers.write(encode(begun._replace(kind=kind, calls=printed, ended=ended), body))
 
+    def _call(self, job: JobContext, client: int, digest: str, number: int, data: bytes) -> Call:
+        return self._load(job, client, digest)(data or _arguments(f"{job.directory}/{ARGUMENTS}/{number}", number))
+
     def _load(self, job: JobContext, client: int, digest: str) -> Callable[[bytes], Call]:
         loader = self._loaders.get((client, digest))
         if loader is None:
@@ -161,6 +166,14 @@ class Worker:
                 del self._loaders[next(iter(self._loaders))]
             self._loaders[client, digest] = loader
         return loader
+
+
+def _arguments(path: str, number: int) -> bytes:
+    """Read the pickled arguments of a call from a file of their own."""
+    frame = retry_absent(lambda path: wait_for_frame(path, 0, LAG), path)
+    if (frame.head.kind, frame.head.number) != (OF_ARGUMENTS, number):
+        raise ValueError(f"{path} does not hold the arguments of call {number}")
+    return frame.body
 
 
 def _failure(number: int, phase: str, error: Exception) -> tuple[int, bytes]:
