@@ -25,6 +25,11 @@ def read(path: Path) -> str:
 
 
 @task
+def padded(padding: bytes, values: list[int]) -> list[int]:
+    return values
+
+
+@task
 def multiply(x: int, values: list[int]) -> list[int]:
     return [x * value for value in values]
 
@@ -83,15 +88,16 @@ def test_a_tree_is_removed_with_its_files(local: Cluster, root: Path, project: P
 
 
 def test_files_that_calls_of_a_pool_use_stay(local: Cluster, root: Path, project: Path) -> None:
-    data, size = local.put(project / "data"), local.put([1, 2, 3])
+    data, size, more = local.put(project / "data"), local.put([1, 2, 3]), local.put([4])
     unused = local.put(["nothing uses this"])
     with local.pool(workers=(0, 1), time="10:00", idle=1) as pool:
         assert read.on(pool)(data).result(60) == "data/adata/b"
         assert multiply.on(pool).map([1, 2], values=size).results(60) == [[1, 2, 3], [2, 4, 6]]
+        assert padded.on(pool)(bytes(100_000), more).result(60) == [4]  # large arguments are a file of their own
         for day in (40, 41):
             clean(root, day=day)
         blobs = {path.name.partition("-")[0] for path in (root / "blobs").iterdir()}
-        assert {data.sha256, size.sha256} <= blobs
+        assert {data.sha256, size.sha256, more.sha256} <= blobs
         assert unused.sha256 not in blobs
         assert read.on(pool)(data).result(60) == "data/adata/b"
     until(pool.jobs.done)

@@ -85,6 +85,6 @@ WAITS = (
 def test_each_wait_ends_although_the_signal_came_just_before_it(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
-    argv = [sys.executable, program, tmp_path / "jobs", tmp_path / "go"]
+    argv = [sys.executable, *map(str, (program, tmp_path / "jobs", tmp_path / "go"))]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=200, check=False)
     assert (done.stdout.splitlines(), done.stderr, done.returncode) == (list(WAITS), "", 0)

@@ -23,7 +23,7 @@ def pool(tmp_path: Path) -> Path:
 
 
 def client_of(pool: Path) -> ClientFiles:
-    return ClientFiles.create(PoolFiles(), f"{pool}", 0)
+    return ClientFiles.create(PoolFiles(), f"{pool}", 0, inline=None)
 
 
 def may_grow(*pools: Path) -> list[bool]:

@@ -11,8 +11,8 @@ trap 'rm -f -- "$used" "$used.json"' EXIT
 : > "$used.json"
 [ ! -d ../jobs ] || find ../jobs/ -mindepth 3 -maxdepth 3 -name submission.json -exec cat {} + >> "$used.json"
 # No record names what calls of pools use: a reference in their pickles is a kind, such as `tree`, a slash, and the digest.
-for calls in ../jobs/pool/*/clients/*/calls ../jobs/pool/*/clients/*/functions/*/calls.pkl; do
-    [ ! -f "$calls" ] || LC_ALL=C tr -c 'a-z0-9/' '\n' < "$calls" | grep -oE '[a-z]+/[0-9a-f]{64}' | sed 's,.*tree/\(.*\),\1-tree,' >> "$used.json"
+for of in ../jobs/pool/*/clients/*; do
+    find "$of/calls" "$of/functions" "$of/arguments" -type f -exec cat {} + 2> /dev/null | LC_ALL=C tr -c 'a-z0-9/' '\n' | grep -oE '[a-z]+/[0-9a-f]{64}' | sed 's,.*tree/\(.*\),\1-tree,' >> "$used.json"
 done
 grep -oE '[0-9a-f]{64}-tree' "$used.json" | sort -u | while read -r tree; do # the list of its files names more
     [ ! -f "${tree%-tree}-file" ] || cat -- "${tree%-tree}-file" >> "$used.json"
