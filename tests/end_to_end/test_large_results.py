@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurm import Cluster, task
+from slurm.pools.blocks import Blocks
 from waiting import until
 
 if TYPE_CHECKING:
@@ -68,11 +71,13 @@ def holders(pool: Pool, root: Path) -> tuple[int, list[int]]:
     """The parent of the workers of a pool with one element; and it with the relays of this root."""
     parents = dict(processes_with(pool.key.encode()))
     (element,) = {parent for parent in parents.values() if parent in parents}
-    relays = [pid for pid, _ in processes_with(b"\0slurm.pools.pool_files\0")]
-    return element, [
-        element,
-        *(pid for pid in relays if os.fsencode(root) in Path(f"/proc/{pid}/cmdline").read_bytes()),
-    ]
+    return element, [element, *relays(root)]
+
+
+def relays(root: Path) -> list[int]:
+    """The relays of a root."""
+    found = [pid for pid, _ in processes_with(b"\0slurm.pools.pool_files\0")]
+    return [pid for pid in found if os.fsencode(root) in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @task
@@ -113,6 +118,26 @@ def check_large_values(cluster: Cluster, root: Path, directory: Path, *, argumen
     for _ in range(result // argument):
         sent.update(data)
     assert arrived.digest() == sent.digest()
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_an_interrupt_while_arguments_are_sent_leaves_no_call_and_the_pool_goes_on(
+    ssh_env: object, root: Path, monkeypatch: pytest.MonkeyPatch, *, mapped: bool
+) -> None:
+    monkeypatch.setattr(Blocks, "most_bytes", 10 * MEGABYTE)  # nothing of the call may count as unanswered
+    data = os.urandom(20 * MEGABYTE)
+    with Cluster("local+ssh://box", root=root) as cluster, cluster.pool(workers=1, time="10:00") as pool:
+        assert task(len).on(pool)(b"x").result(SOON) == 1
+        (relay,) = relays(root)
+        os.kill(relay, signal.SIGSTOP)  # so the data is not taken
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - it may come at any moment of the call
+            timer.start()
+            task(len).on(pool).map([data, b"y"] if mapped else [data])
+        os.kill(relay, signal.SIGKILL)
+        assert task(len).on(pool).map([b"x" * 100_000, data]).results(SOON) == [100_000, len(data)]
+        assert task(len).on(pool)(b"x").result(SOON) == 1
+    until(pool.jobs.done)
 
 
 @pytest.mark.slurm
