@@ -156,7 +156,10 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
         if "not found" in survey.trouble:
             advice = "run this where its commands are installed, load their module, or set `login_shell: yes`"
         elif "configuration source" in survey.trouble:
-            advice = "its commands are installed, but have no cluster: run this on a login node, or set SLURM_CONF"
+            advice = (
+                "its commands are installed, but have no cluster: run this on a login node, or set SLURM_CONF, or "
+                "SLURM_CONF_SERVER=host:port if machines get their slurm.conf from slurmctld"
+            )
         yield Finding(Level.ERROR, "scheduler", f"{name}: {survey.trouble}", advice)
         return
     if survey.old:
