@@ -12,7 +12,7 @@ from typing import final
 
 from testbed.daemons import Daemon, GuardianClient
 from testbed.errors import SlurmTestbedError
-from testbed.programs import find_program
+from testbed.programs import find_program, plugin_directory
 
 _START_SECONDS = 60.0
 _MUNGED = """\
@@ -25,7 +25,11 @@ exec munged --foreground --force --key-file="$1/munge.key" --socket="$1/munge.so
 
 def cannot_be_configless() -> str | None:
     """Return why this user cannot have such a machine, or None: no package brings that."""
-    return None if os.geteuid() == 0 else "a configless node needs root, who alone may mount a /run in a namespace"
+    if os.geteuid() != 0:
+        return "a configless node needs root, who alone may mount a /run in a namespace"
+    if plugin_directory() is not None:
+        return "without a slurm.conf, an unpacked release of Slurm loads the plugins of the installed one"
+    return None
 
 
 @final

@@ -147,6 +147,14 @@ class SlurmTestbed:
         """Return a testbed, not started, that shares this one's slurmdbd: the cluster `other`, with the node m1."""
         return SlurmTestbed(name=SECOND_CLUSTER, nodes=1, node_prefix="m", settings=settings, beside=self)
 
+    def federate(self, other: SlurmTestbed) -> None:
+        """Make a federation of this cluster and another one, and wait until both know it."""
+        self.run("sacctmgr", "-i", "add", "federation", "both", f"clusters={self.name},{other.name}")
+        self._wait(lambda: self._sees_sibling() and other._sees_sibling(), _START_SECONDS, "there is no federation")
+
+    def _sees_sibling(self) -> bool:
+        return "Synced:Yes" in self.run("scontrol", "show", "federation").stdout
+
     def start(self) -> None:
         """Bring the cluster up and wait until it takes jobs.
 

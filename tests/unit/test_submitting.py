@@ -19,9 +19,10 @@ from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused
 from slurm.options import NONE
 from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
-from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, id_of_link, tag
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, id_of_link
 from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.marks import tag
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.schedulers.submit_and_record import Link
 from slurm.transports.local import LocalTransport

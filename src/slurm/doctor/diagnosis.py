@@ -168,6 +168,9 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "scheduler", f"{name}: {survey.version}")
+    if survey.federation:
+        found = f"{', '.join(survey.federation)}: single calls run on any of them, maps on the cluster that queues them"
+        yield Finding(Level.OK, "federation", found)
     yield from _accounting(survey)
     for limit, value in survey.limits.items():
         yield Finding(Level.OK, "limit", f"{limit}: {value}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from slurm.protocol import Origin
 from slurm.protocol.shell import program
-from slurm.schedulers import directives, offers, refusals
+from slurm.schedulers import directives, federation, offers, refusals
 from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER
 from slurm.schedulers.slurm_jobs import SlurmJobs
 
@@ -90,6 +90,11 @@ class SlurmScheduler(SlurmJobs):
         number, _, cluster = id_.partition(";")
         return number, cluster
 
+    @classmethod
+    def is_federated(cls, id_: str) -> bool:
+        """Recognize the number of a federation's cluster in the id."""
+        return federation.has_id(id_)
+
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """Return #SBATCH lines."""
         return directives.lines(options, tag=tag, log=log, block=block)
@@ -148,9 +153,9 @@ class SlurmScheduler(SlurmJobs):
         return ["sh", "-c", program(__name__, "limits.sh")]
 
     def parse_origin(self, output: str) -> Origin | None:
-        """Read ClusterName."""
+        """Read ClusterName, and the members of its federation."""
         name = _CLUSTER_NAME.search(output)
-        return Origin(cluster=name[1]) if name else None
+        return Origin(cluster=name[1], federation=federation.members(output) or None) if name else None
 
     def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
         """Read the option `--clusters`, or else the variables of sbatch(1)."""
@@ -207,6 +212,7 @@ class SlurmScheduler(SlurmJobs):
             arrays=limits.get("MaxArraySize") != "0",
             limits=limits,
             partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
+            federation=federation.members(output),
         )
 
 

@@ -43,3 +43,5 @@ class Survey(NamedTuple):
     limits: Mapping[str, str] = {}
     """By the names that the scheduler uses."""
     partitions: Sequence[Partition] = ()
+    federation: Sequence[str] = ()
+    """The clusters of its federation, and itself, if it is in one."""
