@@ -96,7 +96,7 @@ def test_a_call_that_was_moved_behaves_as_any_other(
         job, cancelled, array = leave(gate), leave(gate), add.map(range(2))
         id_ = id_of(job)
         until(job.running)
-        assert first.run("squeue", "-h", "-t", "all", "-j", id_, "-o", "%T").stdout == "REVOKED\n"
+        until(lambda: first.run("squeue", "-h", "-t", "all", "-j", id_, "-o", "%T").stdout == "REVOKED\n")
         assert (job.status().state, job.status().node) == (JobState.RUNNING, "m1")
         assert slurm("connect", "--on", cluster.url, job.key, "--", "printenv", "SLURM_CLUSTER_NAME") == "other\n"
         until(lambda: job.logs() == "waits\n")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from slurm.protocol.states import JobState
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,18 @@ def options(ids: Sequence[str], cluster: str, *more: str) -> list[str]:
 def members(output: str) -> tuple[str, ...]:
     """Parse the names of the clusters of this federation in the output of `scontrol show federation`."""
     return tuple(sorted(_MEMBER.findall(output)))
+
+
+def current(reports: Sequence[Report]) -> list[Report]:
+    """Leave out squeue's reports that a job waits, if another cluster has started it. Its origin learns it later."""
+    started = {report.id for report in reports if has_id(report.id) and report.state is not JobState.PENDING}
+    return where_they_are(
+        [
+            report
+            for report in reports
+            if report.tasks is not None or report.id not in started or report.state is not JobState.PENDING
+        ]
+    )
 
 
 def where_they_are(reports: Sequence[Report]) -> list[Report]:

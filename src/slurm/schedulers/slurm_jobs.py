@@ -82,7 +82,7 @@ class SlurmJobs(Scheduler):
             at, _, start = at.partition(" ")
             report = _expected(_report(id_, some, word, node, reason), start)
             found.append(_with_marks(report, comment, script, user=user, me=me, at=at))
-        return federation.where_they_are(found)
+        return federation.current(found)
 
     def ids_unknown(self, message: str) -> bool:
         """Recognize squeue's message for a query about one id only."""
