@@ -172,6 +172,8 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
         found = f"{', '.join(survey.federation)}: single calls run on any of them, maps on the cluster that queues them"
         yield Finding(Level.OK, "federation", found)
     yield from _accounting(survey)
+    if survey.memory is False:
+        yield Finding(Level.OK, "memory", "not enforced: a job may use more than its mem=, and take it from others")
     for limit, value in survey.limits.items():
         yield Finding(Level.OK, "limit", f"{limit}: {value}")
     if not survey.arrays:
@@ -214,7 +216,7 @@ def _partition(partition: Partition, *, wanted: bool) -> Finding:
     found = (
         f"{partition.name}{' (default)' if partition.default else ''}: {'up' if partition.up else 'not up'}, "
         f"{partition.usable} of {partition.nodes} nodes usable, {partition.cpus} CPUs and {partition.memory} MB each"
-        f"{gres}, time limit {partition.time_limit}"
+        f"{gres}, time limit {partition.time_limit}{f', access: {partition.access}' if partition.access else ''}"
     )
     if partition.up and partition.usable:
         return Finding(Level.OK, "partition", found)

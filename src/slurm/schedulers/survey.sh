@@ -8,6 +8,7 @@ config=$(timeout 30 scontrol show config 2>&1); status=$?
 echo "$config"
 [ $status -eq 0 ] || exit
 sinfo --noheader --format='part|%P|%a|%l|%D|%T|%c|%m|%G'
+timeout 10 scontrol show partition --oneliner | sed 's/^/use|/'
 if echo "$config" | grep -q '^AccountingStorageType *= *accounting_storage/slurmdbd'; then
     timeout 10 scontrol show federation
     timeout 10 sacctmgr --noheader --parsable2 show assoc user="$(id -un)" \
