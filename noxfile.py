@@ -61,6 +61,13 @@ OTHER_RELEASES = ("20.11", "24.11")
 """The releases of Slurm that `nox -s generations` runs on, besides the installed one on which `tests` runs."""
 
 
+def _report(session: nox.Session, tested: str) -> list[str]:
+    """Options that write a report for tests/matrix.py, if SLURMTASKS_REPORTS names a directory. `tested` is its row."""
+    directory = os.environ.get("SLURMTASKS_REPORTS")
+    file = Path(directory or "").absolute() / f"{session.name}-{tested}.xml"
+    return [f"--junitxml={file}", "-o", f"junit_suite_name={tested}"] if directory else []
+
+
 def _of(module: str, *names: str) -> list[str]:
     return [f"{module}::{name}" for name in names]
 
@@ -136,9 +143,8 @@ def generations(session: nox.Session) -> None:
         env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
         # Over SSH the same commands run: `box` is the name of the host in those tests.
         passed_over = [f"--deselect={test}" for test in SAME_ON_OTHER_RELEASES]
-        session.run(
-            "pytest", "-n", "4", "-m", "slurm", "-k", "not box", *passed_over, *TESTS_ON_OTHER_RELEASES, env=env
-        )
+        options = ["-n", "4", "-m", "slurm", "-k", "not box", *_report(session, f"slurm-{release}")]
+        session.run("pytest", *options, *passed_over, *TESTS_ON_OTHER_RELEASES, env=env)
 
 
 @nox.session
@@ -148,7 +154,7 @@ def everywhere(session: nox.Session) -> None:
     for release in ("20.11", "22.05", "24.11", "26.05"):
         session.log(f"Slurm {release}")
         env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
-        session.run("pytest", *session.posargs, env=env)
+        session.run("pytest", *_report(session, f"slurm-{release}"), *session.posargs, env=env)
 
 
 TESTS_OF_CALLS = (
@@ -189,7 +195,8 @@ def grid_engine(session: nox.Session) -> None:
     """Those tests on Grid Engine, which is downloaded and unpacked once. Needs root; arguments are tests instead."""
     session.install("-e", ".[test]")
     env = {"SLURMTASKS_TEST_GRID_ENGINE": "1"}
-    session.run("pytest", "-n", "2", *(session.posargs or TESTS_ON_GRID_ENGINE), env=env)
+    options = ["-n", "2", *_report(session, "grid-engine")]
+    session.run("pytest", *options, *(session.posargs or TESTS_ON_GRID_ENGINE), env=env)
 
 
 TESTS_BY_SLURMRESTD = (
@@ -204,7 +211,8 @@ def slurmrest(session: nox.Session) -> None:
     """Run these tests, or those that the arguments name, through slurmrestd. Needs root."""
     session.install("-e", ".[test]")
     env = {"SLURMTASKS_TEST_SLURMREST": "1", "SLURMTASKS_REQUIRE_SLURM": "1"}
-    session.run("pytest", "-n", "2", *(session.posargs or TESTS_BY_SLURMRESTD), env=env)
+    options = ["-n", "2", *_report(session, "slurmrestd")]
+    session.run("pytest", *options, *(session.posargs or TESTS_BY_SLURMRESTD), env=env)
 
 
 @nox.session

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from filelock import FileLock
 
+from matrix import MARK
 from slurm import Cluster
 from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.schedulers.local_queue import client
@@ -39,6 +40,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two a CPU, because tests wait more than they compute; files that are picked run in this process."""
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS or any(map(os.path.isdir, config.args))
     return min(2 * len(os.sched_getaffinity(0)), MOST_WORKERS) if whole else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Name in reports the tests that need a real Slurm: `matrix` counts them."""
+    for item in items:
+        if item.get_closest_marker(MARK):
+            item.user_properties.append((MARK, "1"))
 
 
 @pytest.hookimpl(trylast=True)

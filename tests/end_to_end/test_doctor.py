@@ -64,6 +64,21 @@ def test_findings_have_version_limits_and_partitions_of_slurm(slurm_env: SlurmTe
 
 
 @pytest.mark.slurm
+@pytest.mark.parametrize("limited", [False, True])
+def test_who_may_use_a_partition_and_whether_memory_is_enforced(
+    new_testbed: Callable[..., SlurmTestbed], root: Path, monkeypatch: pytest.MonkeyPatch, *, limited: bool
+) -> None:
+    testbed = new_testbed(partitions={"zoo": "AllowAccounts=zoo,park DenyQos=night"}, memory_limits=limited)
+    for name, value in testbed.env.items():
+        monkeypatch.setenv(name, value)
+    findings = examine(Cluster("slurm", root=root))
+    partitions = {finding.found.split()[0]: finding.found for finding in findings if finding.check == "partition"}
+    assert partitions["zoo:"].endswith(", access: AllowAccounts=zoo,park DenyQos=night")
+    assert "access" not in partitions["debug"]
+    assert [finding.found[:12] for finding in findings if finding.check == "memory"] == ["not enforced"] * (not limited)
+
+
+@pytest.mark.slurm
 def test_accounting_is_found(new_testbed: Callable[..., SlurmTestbed], root: Path) -> None:
     testbed = new_testbed(accounting=True)
     with pytest.MonkeyPatch.context() as patch:

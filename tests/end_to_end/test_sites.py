@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from waiting import remove, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from testbed.configless import ConfiglessMachine
 
 pytestmark = pytest.mark.slurm
 
@@ -271,3 +274,64 @@ def test_each_job_has_a_private_tmp(
     with pytest.raises(TaskExited, match=r"does not see .*/jobs/variables/.*\. Choose a root that all nodes see"):
         lost.result(60)
     testbed.stop()
+
+
+# Machines without a slurm.conf.
+
+CONFIGLESS = """
+import sys
+from pathlib import Path
+from slurm import Cluster, Retry, task, workflow
+
+@task
+def double(number):
+    print("doubles", number)
+    return 2 * number
+
+@workflow
+def flow():
+    return double(4).result()
+
+@task(retry=Retry(times=1, on=(ValueError,)))
+def second_time(mark):
+    if not mark.exists():
+        mark.touch()
+        raise ValueError("the first time")
+    return "done"
+
+with Cluster("slurm", root=sys.argv[1]) as cluster:
+    again = second_time(Path(sys.argv[1], "mark"))
+    jobs = double.map(range(3))
+    print(jobs.results(60), {job.status().state.value for job in jobs}, jobs[1].logs())
+    held = double.with_options(hold=True)(1)
+    print(held.status().state.value, held.status().reason)
+    held.cancel()
+    print(type(held.exception(60)).__name__, flow().result(60), again.result(60))
+"""
+
+
+@pytest.mark.parametrize("place", ["node", "login node"])
+def test_no_machine_has_a_slurm_conf(
+    configless_cluster: tuple[ConfiglessMachine, SlurmTestbed], root: Path, tmp_path: Path, place: str
+) -> None:
+    machine, testbed = configless_cluster
+    hidden = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /run/slurm && exec "$@"', "sh")
+    server = (*hidden, "env", f"SLURM_CONF_SERVER={testbed.conf_server}")  # no slurmd made a copy of slurm.conf there
+    inside = (*machine.inside, *(server if place == "login node" else ()))
+    program = tmp_path / "program.py"
+    program.write_text(CONFIGLESS)
+    done = testbed.run(*inside, sys.executable, str(program), str(root), timeout=300)
+    assert done.stdout.splitlines() == [
+        "[0, 2, 4] {'COMPLETED'} doubles 1",
+        "",
+        "PENDING JobHeldUser",
+        "JobCancelled 8 done",
+    ]
+    doctor = (sys.executable, "-m", "slurm", "doctor", f"slurm://{root}", "--run-job")
+    lines = testbed.run(*inside, *doctor, timeout=300).stdout.splitlines()
+    levels = {words[1]: words[0] for line in lines if len(words := line.split()) > 1}
+    assert (levels["scheduler"], levels["partition"], levels["job"]) == ("ok", "ok", "ok"), lines
+    assert not [line for line in lines if line.startswith("error")]
+    without = testbed.run(*machine.inside, *hidden, *doctor, check=False, timeout=300).stdout
+    assert "or SLURM_CONF_SERVER=host:port if machines get" in without
+    assert "error    job         slurm refused" in without  # nothing was queued, for sure

@@ -19,6 +19,7 @@ import pytest
 from testbed import pbs_fake
 from testbed.apptainer import apptainer_options, apptainer_path, missing_apptainer
 from testbed.caches import CachedFiles, cannot_mount, missing_caches
+from testbed.configless import ConfiglessMachine, cannot_be_configless
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
 from testbed.errors import SlurmTestbedError
 from testbed.generations import VARIABLE, activate
@@ -220,6 +221,22 @@ def cached_cluster() -> Iterator[tuple[CachedFiles, SlurmTestbed]]:
     _require(missing() or missing_caches())
     with CachedFiles(3600) as files, SlurmTestbed(node_command=files.on_nodes) as testbed:
         yield files, testbed
+
+
+@pytest.fixture
+def configless_cluster() -> Iterator[tuple[ConfiglessMachine, SlurmTestbed]]:
+    """Give a cluster whose nodes have no slurm.conf, and its machine, where a test's program runs by `inside`.
+
+    That the user isn't root only skips a test.
+    """
+    if reason := cannot_be_configless():
+        pytest.skip(reason)
+    _require(missing())
+    with (
+        ConfiglessMachine() as machine,
+        SlurmTestbed(configless=True, settings=machine.settings, node_command=machine.inside) as testbed,
+    ):
+        yield machine, testbed
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ class SlurmTestbed:
     `beside`, a running testbed that has accounting, and stopped before it: see second_cluster().
     node_command runs another command on the nodes, in a namespace of theirs.
     kinds are node_settings of single nodes, files further ones beside slurm.conf: their texts by their names.
+    With configless each slurmd gets its slurm.conf from slurmctld: see ConfiglessMachine.
     With memory_limits the kernel kills what uses more than its --mem; only root can have that.
 
     The constructor does no I/O. The cluster is gone at stop(), or soon after the death of this process,
@@ -72,6 +73,8 @@ class SlurmTestbed:
     #: What a Slurm command needs in its environment to find this cluster: SLURM_CONF, and a PATH with Slurm
     #: on it.
     env: dict[str, str]
+    #: Where slurmctld listens: host and port.
+    conf_server: str
     slurmctld: Daemon
     slurmd: dict[str, Daemon]
     #: These two only with accounting.
@@ -99,6 +102,7 @@ class SlurmTestbed:
         beside: SlurmTestbed | None = None,
         memory_limits: bool = False,
         node_command: Sequence[str] = (),
+        configless: bool = False,
     ) -> None:
         if (accounting or beside) and speedup != 1:
             raise ValueError("accounting needs the true time: it can't be had with speedup")
@@ -124,6 +128,7 @@ class SlurmTestbed:
         self._database_settings = dict(database_settings or {})
         self._beside = beside
         self._memory_limits = memory_limits
+        self._configless = configless
         self._node_command = tuple(node_command)
         self._accounting: Accounting | None = None
         self._ports: list[int] = []
@@ -141,6 +146,14 @@ class SlurmTestbed:
     def second_cluster(self, *, settings: Mapping[str, str] | None = None) -> SlurmTestbed:
         """Return a testbed, not started, that shares this one's slurmdbd: the cluster `other`, with the node m1."""
         return SlurmTestbed(name=SECOND_CLUSTER, nodes=1, node_prefix="m", settings=settings, beside=self)
+
+    def federate(self, other: SlurmTestbed) -> None:
+        """Make a federation of this cluster and another one, and wait until both know it."""
+        self.run("sacctmgr", "-i", "add", "federation", "both", f"clusters={self.name},{other.name}")
+        self._wait(lambda: self._sees_sibling() and other._sees_sibling(), _START_SECONDS, "there is no federation")
+
+    def _sees_sibling(self) -> bool:
+        return "Synced:Yes" in self.run("scontrol", "show", "federation").stdout
 
     def start(self) -> None:
         """Bring the cluster up and wait until it takes jobs.
@@ -237,6 +250,7 @@ class SlurmTestbed:
         ports = free_ports(1 + nodes + self._with_accounting)
         self._ports = ports[: 1 + nodes]
         self.conf = self.directory / "slurm.conf"
+        self.conf_server = f"{LOOPBACK}:{self._ports[0]}"
         self.env = {"SLURM_CONF": str(self.conf), "PATH": search_path()}
         if self._with_accounting:
             self._accounting = Accounting(self.directory, ports[-1], self.daemon, self._database_settings)
@@ -245,7 +259,10 @@ class SlurmTestbed:
         self.slurmctld = self.daemon("slurmctld", "slurmctld", "-D", env=self._clock())
         self.slurmd = {
             name: self.daemon(
-                f"slurmd-{name}", "slurmd", "-D", "-N", name, env=self.skewed(name), command=self._node_command
+                *(f"slurmd-{name}", "slurmd", "-D", "-N", name),
+                *(("--conf-server", self.conf_server) if self._configless else ()),
+                env=self.skewed(name),
+                command=self._node_command,
             )
             for name in self._node_names
         }
@@ -308,6 +325,7 @@ class SlurmTestbed:
     def _options_settings(self) -> dict[str, str]:
         settings = memory_settings(self._memory, self._cpus) if self._memory_limits else {}
         settings |= {"GresTypes": "gpu"} if self._gpu else {}
+        settings |= {"SlurmctldParameters": "enable_configless"} if self._configless else {}
         if self._speedup != 1:
             settings |= _PATIENT
         return settings | self._accounting_settings()

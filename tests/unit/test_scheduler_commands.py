@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from slurm.options import Options
 from slurm.protocol import Block, Origin, Submitted
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Dependency, Request, Site, Target, numbers, ranges, tag
+from slurm.schedulers.base import Dependency, Request, Site, Target, numbers, ranges
 from slurm.schedulers.ids import element_id
 from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.marks import tag
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.schedulers.submit_and_record import recording
 

@@ -76,6 +76,24 @@ def test_parse_status_skips_the_line_that_names_the_cluster(tasks: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("id_", "words", "expected"),
+    [  # as two clusters of a federation report a job, in any order
+        ("67108865", ("PENDING", "RUNNING"), ["RUNNING"]),  # the origin hears of the start later
+        ("67108865", ("CANCELLED", "REVOKED"), ["CANCELLED"]),
+        ("67108865", ("PENDING", "REVOKED"), ["PENDING"]),
+        ("67108865", ("REVOKED",), ["REVOKED"]),
+        ("3", ("PENDING", "RUNNING"), ["PENDING", "RUNNING"]),  # ids of clusters that are in no federation
+    ],
+)
+def test_parse_status_reports_a_job_where_it_is(id_: str, words: tuple[str, ...], expected: list[str]) -> None:
+    rows = [f"{id_}|N/A|{word}||1000|1795776130|None|{PATH}|{KEY}\n" for word in words]
+    for order in (rows, rows[::-1]):
+        found = SLURM.parse_status(separated(f"1000\n{HEADER}{''.join(order)}")) or []
+        assert sorted(report.word for report in found) == expected
+        assert not any(report.state.final for report in found if report.word == "REVOKED")
+
+
+@pytest.mark.parametrize(
     "output",
     [
         "",

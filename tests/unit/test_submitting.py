@@ -19,9 +19,10 @@ from slurm.errors import ConnectionLost, SchedulerError, SubmissionRefused
 from slurm.options import NONE
 from slurm.protocol import Block, Submitted
 from slurm.schedulers import refusals
-from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, id_of_link, tag
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Failure, Request, Site, id_of_link
 from slurm.schedulers.client import SchedulerClient
 from slurm.schedulers.local import LocalScheduler
+from slurm.schedulers.marks import tag
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.schedulers.submit_and_record import Link
 from slurm.transports.local import LocalTransport
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 
 KEY = "f/20260101T000000Z-00000000"
 FAILED = "sbatch: error: Batch job submission failed: "
+NO_ANSWER = (
+    "sbatch: error: _fetch_child: failed to fetch remote configs: Unable to contact slurm controller (connect failure)"
+)
+NO_CONFIGURATION = (
+    "sbatch: error: _establish_config_source: failed to fetch config\n"
+    "sbatch: fatal: Could not establish a configuration source"
+)
 CONNECT_FAILURE = f'echo "{FAILED}Unable to contact slurm controller (connect failure)" >&2; exit 1'
 UNKNOWN = {
     "killed": "kill -9 $$",
@@ -404,6 +412,8 @@ def test_refusals_of_sbatch_are_recognized(message: str) -> None:
         (FAILED + "Message of a later Slurm", Failure.UNKNOWN),
         ("sbatch: error: Invalid --time specification\n" + FAILED + "Message receive failure", Failure.UNKNOWN),
         ("Invalid qos specification", Failure.UNKNOWN),
+        (f"{NO_ANSWER}\n{NO_CONFIGURATION}", Failure.LATER),
+        (f"sbatch: error: fetch_config: DNS SRV lookup failed\n{NO_CONFIGURATION}", Failure.REFUSED),
         ("Killed", Failure.UNKNOWN),
         ("", Failure.UNKNOWN),
     ],

@@ -156,7 +156,10 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
         if "not found" in survey.trouble:
             advice = "run this where its commands are installed, load their module, or set `login_shell: yes`"
         elif "configuration source" in survey.trouble:
-            advice = "its commands are installed, but have no cluster: run this on a login node, or set SLURM_CONF"
+            advice = (
+                "its commands are installed, but have no cluster: run this on a login node, or set SLURM_CONF, or "
+                "SLURM_CONF_SERVER=host:port if machines get their slurm.conf from slurmctld"
+            )
         yield Finding(Level.ERROR, "scheduler", f"{name}: {survey.trouble}", advice)
         return
     if survey.old:
@@ -165,7 +168,12 @@ def scheduler(name: str, survey: Survey) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "scheduler", f"{name}: {survey.version}")
+    if survey.federation:
+        found = f"{', '.join(survey.federation)}: single calls run on any of them, maps on the cluster that queues them"
+        yield Finding(Level.OK, "federation", found)
     yield from _accounting(survey)
+    if survey.memory is False:
+        yield Finding(Level.OK, "memory", "not enforced: a job may use more than its mem=, and take it from others")
     for limit, value in survey.limits.items():
         yield Finding(Level.OK, "limit", f"{limit}: {value}")
     if not survey.arrays:
@@ -208,7 +216,7 @@ def _partition(partition: Partition, *, wanted: bool) -> Finding:
     found = (
         f"{partition.name}{' (default)' if partition.default else ''}: {'up' if partition.up else 'not up'}, "
         f"{partition.usable} of {partition.nodes} nodes usable, {partition.cpus} CPUs and {partition.memory} MB each"
-        f"{gres}, time limit {partition.time_limit}"
+        f"{gres}, time limit {partition.time_limit}{f', access: {partition.access}' if partition.access else ''}"
     )
     if partition.up and partition.usable:
         return Finding(Level.OK, "partition", found)

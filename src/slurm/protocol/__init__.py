@@ -257,6 +257,8 @@ class Origin(Record):
     """The machine's name, for messages."""
     boot: str = ""
     """The machine's boot id, if a restart ends its jobs."""
+    federation: tuple[str, ...] | None = None
+    """The clusters of its federation, and itself, if it is in one."""
 
     def __str__(self) -> str:
         return f"{self.host} (local scheduler {self.cluster})" if self.host else f"cluster {self.cluster}"

@@ -184,6 +184,12 @@ class Scheduler(ABC):
         """Split an id into the id on its cluster and the name of that cluster; "" if it names none."""
         return id_, ""
 
+    @classmethod
+    def is_federated(cls, id_: str) -> bool:
+        """Whether all clusters of a federation know the job by this id. They may move it to another one of them."""
+        del id_
+        return False
+
     # Submitting.
 
     @abstractmethod
@@ -392,8 +398,3 @@ def ntasks(option: Callable[[str], object]) -> int:
         return int(str(option("ntasks")))
     nodes = str(option("nodes") or 1).replace(",", "-").partition("-")[0]
     return (int(nodes) if nodes.isdecimal() else 1) * int(str(option("ntasks_per_node") or 1))
-
-
-def tag(key: str, block: Block) -> str:
-    """Return the first word of a block's comment, which identifies it: the submission's key, then the block."""
-    return key + (f"+{block.first}" if block.first else "") + (f"~{block.name}" if block.name else "")

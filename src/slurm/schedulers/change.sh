@@ -1,12 +1,13 @@
 # shellcheck shell=sh
 # Cancel, hold or release jobs, but only those whose comment or script names their submission (slurm.schedulers.marks).
-# Arguments: the verb; the ids, separated by commas; lines "id key name"; --clusters=… or nothing.
+# Arguments: the verb; the ids, separated by commas; lines "id key name"; more options of squeue; --clusters=… or nothing.
 # A name is an argument of scancel and scontrol: the id, or some of its elements.
 . clean.sh
-verb=$1 ids=$2 targets=$3
-shift 3
+verb=$1 ids=$2 targets=$3 where=$4
+shift 4
 between=$(printf '\037')
-output=$(squeue --states=all --format="%F$between%k$between%o" "$@" --jobs="$ids" 2>&1; echo "=$?")
+# shellcheck disable=SC2086 # none, or several words
+output=$(squeue $where --states=all --format="%F$between%k$between%o" "$@" --jobs="$ids" 2>&1; echo "=$?")
 case $output in
     *ARRAY_JOB_ID"$between"*'
 =0') ;;

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import ConnectionLost, SchedulerError, SubmissionError, SubmissionRefused, TransportError
 from slurm.schedulers import submit_and_record
-from slurm.schedulers.base import Failure, Target, tag
+from slurm.schedulers.base import Failure, Target
 from slurm.schedulers.job_control import TIMEOUT, JobControl
+from slurm.schedulers.marks import tag
 from slurm.transports.base import Completed, pauses
 
 if TYPE_CHECKING:

@@ -23,6 +23,11 @@ def split_id(scheduler: str, id_: str) -> tuple[str, str]:
     return _class(scheduler).split_id(id_)
 
 
+def is_federated(scheduler: str, id_: str) -> bool:
+    """Whether all clusters of the federation that assigned an id can report and change its job."""
+    return _class(scheduler).is_federated(id_)
+
+
 def cluster(scheduler: str, block: Block) -> str:
     """Return the cluster that the id of a block names, or else that of its origin; "" if neither is known."""
     return _class(scheduler).split_id(block.id)[1] or (block.origin.cluster if block.origin else "")

@@ -205,11 +205,12 @@ class JobControl:
 
     def _by_cluster(self, ids: Iterable[str]) -> Mapping[str, Mapping[str, Sequence[str]]]:
         """Group ids by cluster, "" for the local one. Maps the ids without the cluster to the full ids."""
-        here = self.here.cluster if self.here else ""
+        here, siblings = (self.here.cluster, self.here.federation or ()) if self.here else ("", ())
         groups: dict[str, dict[str, list[str]]] = {}
         for id_ in dict.fromkeys(ids):
             number, cluster = self.scheduler.split_id(id_)
-            groups.setdefault("" if cluster == here else cluster, {}).setdefault(number, []).append(id_)
+            known = cluster == here or (cluster in siblings and self.scheduler.is_federated(number))
+            groups.setdefault("" if known else cluster, {}).setdefault(number, []).append(id_)
         return groups
 
     def _run(self, kind: str, argv: Sequence[str], *, stdin: bytes = b"", timeout: float = TIMEOUT) -> Completed:

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from slurm.protocol import Block
     from slurm.schedulers.base import Report
 
 _KEY = re.compile(r"[^/\s+~]+/\d{8}T\d{6}Z-[0-9a-f]{8}([+~]|$)")
@@ -17,6 +18,11 @@ _MISSING = ("", "N/A", "Unknown")
 """Texts that stand for an unknown script."""
 _CLOCK_DIFFERENCE = 86400.0
 """The maximum difference between the clocks of client and scheduler in seconds, including a wrong time zone."""
+
+
+def tag(key: str, block: Block) -> str:
+    """Return the first word of a block's comment, which identifies it: the submission's key, then the block."""
+    return key + (f"+{block.first}" if block.first else "") + (f"~{block.name}" if block.name else "")
 
 
 def has_tag(tag: str, *, comment: str, script: str) -> bool | None:

@@ -147,6 +147,8 @@ _NOT_SENT = re.compile(
 )
 """Messages of sbatch about its arguments and the script, printed before it contacts the controller."""
 
+_NO_CONFIGURATION, _CONTROLLER_DOWN = "Could not establish a configuration source", "failed to fetch remote configs"
+"""Without a slurm.conf, sbatch gets one from the controller that SLURM_CONF_SERVER or DNS names, before all else."""
 
 _MEANINGS = {
     **dict.fromkeys(_REFUSED, Failure.REFUSED),
@@ -159,6 +161,8 @@ def parse_failure(message: str) -> Failure:
     """Classify the output of a failed sbatch by its last line about the submission."""
     if _FULL.search(message):
         return Failure.FULL
+    if _NO_CONFIGURATION in message:
+        return Failure.LATER if _CONTROLLER_DOWN in message else Failure.REFUSED
     lines = [line.strip() for line in reversed(message.splitlines())]
     if answers := [found[1] for found in map(_FAILED.search, lines) if found]:
         return _MEANINGS.get(answers[0], Failure.UNKNOWN)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from slurm.protocol import Origin
 from slurm.protocol.shell import program
-from slurm.schedulers import directives, offers, refusals
-from slurm.schedulers.base import LAST_BLOCK, LAST_CLUSTER
+from slurm.schedulers import directives, federation, offers, refusals, sbatch
 from slurm.schedulers.slurm_jobs import SlurmJobs
 
 if TYPE_CHECKING:
@@ -17,22 +16,7 @@ if TYPE_CHECKING:
     from slurm.options import Options
     from slurm.protocol import Block
     from slurm.schedulers.base import Failure, Request
-    from slurm.schedulers.survey import Partition, Survey
-
-_INPUT_NAMES = {"time": "TIMELIMIT", "switches": "REQ_SWITCH", "mem": "MEM_PER_NODE"}
-"""Options whose SBATCH_ variable has another name; sbatch(1), INPUT ENVIRONMENT VARIABLES."""
-
-_ALWAYS_UNSET = (
-    "SBATCH_ARRAY_INX",
-    "SBATCH_JOB_NAME",
-    "SBATCH_OPEN_MODE",
-    "SBATCH_WAIT",
-    "SBATCH_INPUT",
-    "SBATCH_OUTPUT",
-    "SBATCH_ERROR",
-    "SLURM_EXIT_ERROR",
-)
-"""These variables would change how a script is queued, where its output goes, or what sbatch's exit status means."""
+    from slurm.schedulers.survey import Survey
 
 _CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*([\w.-]+)$", re.MULTILINE)
 _EXPORTED = re.compile(r"^clusters=(.+)$", re.MULTILINE)
@@ -49,14 +33,6 @@ _TRANSIENT = (
     "Resource temporarily unavailable",
     "rate limit exceeded",
 )
-
-_OLDEST = (20, 11)
-_LIMITS = ("MaxArraySize", "MaxJobCount", "MinJobAge", "DefMemPerNode", "DefMemPerCPU", "EnforcePartLimits")
-_ASSOCIATION = ("MaxJobs", "MaxSubmit", "MaxWall")
-_NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
-_USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
-"""Prefixes of sinfo(1)'s states of nodes that can run jobs."""
-
 _DEFAULT_MAX_ARRAY_SIZE = 1001  # slurm.conf(5)
 
 
@@ -90,33 +66,18 @@ class SlurmScheduler(SlurmJobs):
         number, _, cluster = id_.partition(";")
         return number, cluster
 
+    @classmethod
+    def is_federated(cls, id_: str) -> bool:
+        """Recognize the number of a federation's cluster in the id."""
+        return federation.has_id(id_)
+
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
         """Return #SBATCH lines."""
         return directives.lines(options, tag=tag, log=log, block=block)
 
     def submit_command(self, request: Request) -> Sequence[str]:
-        """Run sbatch. Unset the SBATCH_ variables of given options: they take precedence over the script's lines."""
-        asked = [name for name, _ in request.options.set()]
-        asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
-        asked += ["signal"] if "signal_lead" in asked else []
-        unset = [*_ALWAYS_UNSET, *(f"SBATCH_{_INPUT_NAMES.get(name, name.upper())}" for name in asked)]
-        unset += ["SBATCH_CLUSTERS", "SLURM_CLUSTERS"] if request.cluster or "clusters" in asked else []
-        # Slurm has no dependencies between clusters.
-        follows = any(LAST_BLOCK in dependency.ids for dependency in request.dependencies)
-        cluster = request.cluster or (LAST_CLUSTER if follows else "")
-        return [
-            "env",
-            *(word for name in unset for word in ("-u", name)),
-            "sbatch",
-            "--parsable",
-            *directives.array(request.block, request.options),
-            f"--output={request.log}",
-            *directives.overrides(request),
-            *([f"--clusters={cluster}"] if cluster else []),
-            *_dependency(request),
-            request.script,
-            *request.arguments,
-        ]
+        """Run sbatch."""
+        return sbatch.command(request)
 
     def is_transient(self, message: str) -> bool:
         """Recognize messages of commands if slurmctld is down, busy or temporarily full."""
@@ -148,9 +109,9 @@ class SlurmScheduler(SlurmJobs):
         return ["sh", "-c", program(__name__, "limits.sh")]
 
     def parse_origin(self, output: str) -> Origin | None:
-        """Read ClusterName."""
+        """Read ClusterName, and the members of its federation."""
         name = _CLUSTER_NAME.search(output)
-        return Origin(cluster=name[1]) if name else None
+        return Origin(cluster=name[1], federation=federation.members(output) or None) if name else None
 
     def parse_clusters(self, output: str, options: Options) -> Sequence[str]:
         """Read the option `--clusters`, or else the variables of sbatch(1)."""
@@ -184,55 +145,6 @@ class SlurmScheduler(SlurmJobs):
 
     def parse_survey(self, output: str) -> Survey:
         """Parse the configuration, then lines with the prefixes of the script."""
-        from slurm.schedulers.survey import Survey  # noqa: PLC0415 - only for the doctor
+        from slurm.schedulers import slurm_survey  # noqa: PLC0415 - only for the doctor
 
-        config = {
-            name.strip(): value.strip()
-            for name, equals, value in (x.partition("=") for x in output.splitlines())
-            if equals
-        }
-        version = config.get("SLURM_VERSION", "")
-        if not version:
-            return Survey(version="", trouble=output.strip() or "no answer")
-        lines = [line.split("|") for line in output.splitlines()]
-        limits = {name: config[name] for name in _LIMITS if name in config}
-        for _, account, partition, *values in (line for line in lines if line[0] == "assoc" and len(line) == 6):
-            known = [f"{name} {value}" for name, value in zip(_ASSOCIATION, values, strict=True) if value]
-            where = f"account {account}{f', partition {partition}' if partition else ''}"
-            limits[where] = ", ".join(known) or "no limits of its own"
-        return Survey(
-            version=version,
-            old=tuple(int(part) for part in version.split(".")[:2] if part.isdecimal()) < _OLDEST,
-            accounting=config.get("AccountingStorageType", "") not in _NO_ACCOUNTING,
-            arrays=limits.get("MaxArraySize") != "0",
-            limits=limits,
-            partitions=_partitions([line[1:] for line in lines if line[0] == "part" and len(line) == 9]),
-        )
-
-
-def _partitions(lines: Sequence[Sequence[str]]) -> tuple[Partition, ...]:
-    """Parse sinfo's lines: a partition has one for each state and each kind of its nodes."""
-    from slurm.schedulers.survey import Partition  # noqa: PLC0415 - as above
-
-    found: dict[str, Partition] = {}
-    for name, up, limit, nodes, state, cpus, memory, gres in lines:
-        bare = name.rstrip("*")
-        count = int(nodes) if nodes.isdecimal() else 0
-        usable = count if state.startswith(_USABLE) and not state.endswith("*") else 0
-        before = found.get(bare)
-        found[bare] = (
-            before._replace(nodes=before.nodes + count, usable=before.usable + usable)
-            if before
-            else Partition(bare, name.endswith("*"), up == "up", limit, count, usable, cpus, memory, gres)
-        )
-    return tuple(found.values())
-
-
-def _dependency(request: Request) -> list[str]:
-    """Return options. Without --kill-on-invalid-dep, a dependent of a failed job would stay pending forever."""
-    if not request.dependencies:
-        return []
-    terms = [
-        ":".join((item.kind, *(SlurmScheduler.split_id(id_)[0] for id_ in item.ids))) for item in request.dependencies
-    ]
-    return [f"--dependency={','.join(terms)}", "--kill-on-invalid-dep=yes"]
+        return slurm_survey.parse(output)

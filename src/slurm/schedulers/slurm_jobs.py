@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from slurm.protocol import JOBS, SCRIPT, Block
 from slurm.protocol.shell import program
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Report, Scheduler, numbers, ranges, tag
+from slurm.schedulers import federation
+from slurm.schedulers.base import Report, Scheduler, numbers, ranges
+from slurm.schedulers.marks import tag
 from slurm.schedulers.slurm_reasons import reason_of
 
 if TYPE_CHECKING:
@@ -53,8 +55,17 @@ class SlurmJobs(Scheduler):
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Run squeue for jobs in any state: it lists a finished job for MinJobAge."""
-        which = f"--jobs={','.join(ids)}" if ids else "--me"
-        return ["sh", "-c", program(__name__, "query.sh"), "sh", f"--format={_FIELDS}", *_option(cluster), which]
+        which, where = f"--jobs={','.join(ids)}" if ids else "--me", federation.options(ids, cluster, "--sibling")
+        return [
+            "sh",
+            "-c",
+            program(__name__, "query.sh"),
+            "sh",
+            f"--format={_FIELDS}",
+            *_option(cluster),
+            *where,
+            which,
+        ]
 
     def parse_status(self, output: str) -> Iterable[Report] | None:
         """Parse squeue's output; None unless it has its header, no error, and ends with a complete line."""
@@ -71,7 +82,7 @@ class SlurmJobs(Scheduler):
             at, _, start = at.partition(" ")
             report = _expected(_report(id_, some, word, node, reason), start)
             found.append(_with_marks(report, comment, script, user=user, me=me, at=at))
-        return found
+        return federation.current(found)
 
     def ids_unknown(self, message: str) -> bool:
         """Recognize squeue's message for a query about one id only."""
@@ -82,7 +93,8 @@ class SlurmJobs(Scheduler):
 
         Not --json, because that of 22.05 reports success for failed jobs.
         """
-        arguments = [_COLUMNS, f"--delimiter={_SEPARATOR}", *_option(cluster), f"--jobs={','.join(ids)}"]
+        where = [*_option(cluster), *federation.options(ids, cluster)]
+        arguments = [_COLUMNS, f"--delimiter={_SEPARATOR}", *where, f"--jobs={','.join(ids)}"]
         return ["sh", "-c", program(__name__, "history.sh"), "sh", *arguments]
 
     def parse_accounting(self, output: str) -> Iterable[Report]:
@@ -99,7 +111,7 @@ class SlurmJobs(Scheduler):
             id_, _, tasks = name.partition("_")
             report = _report(id_, numbers(tasks) if tasks else None, word, node, reason, exit_)
             found.append(_with_marks(report, comment, line if has_line else "", user=user, me=me, at=at))
-        return sorted(found, key=lambda report: report.submitted or 0.0)
+        return sorted(federation.where_they_are(found), key=lambda report: report.submitted or 0.0)
 
     def accounting_missing(self, message: str) -> bool:
         """Recognize sacct's message if AccountingStorageType is none, and the shell's if sacct is not installed."""
@@ -188,7 +200,8 @@ def _change(verb: str, targets: Sequence[Target], cluster: str) -> str:
     """A script that cancels, holds or releases the jobs that belong to the submissions."""
     ids = ",".join(dict.fromkeys(target.id for target in targets))
     lines = [f"{id_} {key} {id_}{'' if tasks is None else f'_[{ranges(tasks)}]'}" for id_, tasks, key in targets]
-    arguments = [verb, ids, "\n".join(lines), *_option(cluster)]
+    where = " ".join(federation.options(ids.split(","), cluster, "--sibling"))
+    arguments = [verb, ids, "\n".join(lines), where, *_option(cluster)]
     return f"set -- {shlex.join(arguments)}\n{program(__name__, 'change.sh')}"
 
 

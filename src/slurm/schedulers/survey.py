@@ -24,6 +24,8 @@ class Partition(NamedTuple):
     memory: str
     """Processors of a node, and its memory in megabytes."""
     gres: str
+    access: str = ""
+    """Who may use it, in the scheduler's words; empty for everybody, and if it is unknown."""
 
 
 class Survey(NamedTuple):
@@ -38,8 +40,12 @@ class Survey(NamedTuple):
     """Whether jobs run on other machines than the commands, so that both need a shared file system."""
     accounting: bool | None = None
     """Whether finished jobs are remembered; None if the scheduler has no accounting at all."""
+    memory: bool | None = None
+    """Whether a job that uses more memory than it asked for is ended; None if unknown."""
     arrays: bool = True
     """Whether it accepts job arrays."""
     limits: Mapping[str, str] = {}
     """By the names that the scheduler uses."""
     partitions: Sequence[Partition] = ()
+    federation: Sequence[str] = ()
+    """The clusters of its federation, and itself, if it is in one."""

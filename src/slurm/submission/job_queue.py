@@ -99,8 +99,11 @@ class JobQueue:
         """Split the elements of a submission into job arrays, or into single jobs where there are no arrays."""
         elements = submission.elements
         size = self.max_array_size if elements > 1 else 1
-        array = None if size and self.has_arrays else False
-        size, origin = max(1, size), self.origin
+        origin = self.origin
+        # A federation moves only jobs that are no arrays.
+        movable = elements == 1 and origin is not None and origin.federation is not None
+        array = None if size and self.has_arrays and not movable else False
+        size = max(1, size)
         return [
             Block(first=first, count=min(size, elements - first), array=array, origin=origin)
             for first in range(0, elements, size)

@@ -32,6 +32,8 @@ def elsewhere(scheduler: str, block: Block, here: Here) -> Report | None:
     if scheduler == here.scheduler:
         if origin is None or here.origin is None or ids.split_id(scheduler, block.id)[1] == here.origin.cluster:
             return None
+        if ids.is_federated(scheduler, block.id) and ids.cluster(scheduler, block) in (here.origin.federation or ()):
+            return None
         # A restart may empty /tmp, so that the local scheduler there gets another name; the host name stays.
         same = origin.cluster == here.origin.cluster or (origin.host and origin.host == here.origin.host)
         if same and origin.boot and here.origin.boot and origin.boot != here.origin.boot:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from slurm.errors import OptionError, SubmissionError
 from slurm.options import PLACEMENT, Options
 from slurm.protocol import CARETAKER, LOGS, SCRIPT, Block, log_name
-from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks, tag
+from slurm.schedulers.base import LAST_BLOCK, Dependency, Request, ntasks
+from slurm.schedulers.marks import tag
 from slurm.storage.runner_zip import bundle
 from slurm.submission import dependencies, external_jobs
 from slurm.submission.script import Lines, Ranks, Resubmission, render, render_retry_job

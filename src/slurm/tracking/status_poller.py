@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Report, tag
+from slurm.schedulers.base import Report
 from slurm.schedulers.job_control import Answers
-from slurm.schedulers.marks import belongs
+from slurm.schedulers.marks import belongs, tag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -15,8 +15,8 @@ import pytest
 from slurm.options import NONE, Options
 from slurm.protocol import Block
 from slurm.protocol.states import JobState
-from slurm.schedulers.base import Dependency, Failure, Request, Scheduler, Site, Target, tag
-from slurm.schedulers.marks import belongs
+from slurm.schedulers.base import Dependency, Failure, Request, Scheduler, Site, Target
+from slurm.schedulers.marks import belongs, tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
