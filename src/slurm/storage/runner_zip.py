@@ -59,7 +59,16 @@ _UNCHECKED_HASH = b"\x01\x00\x00\x00" + bytes(8)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _CLIENT_ONLY = (
     *(f"{package.partition('.')[2].replace('.', '/')}/" for package in PACKAGES),
-    *("cli/", "doctor/", "pools/", "server/", "schedulers/survey.", "slurmfile/draft.py", "options/types.py"),
+    *(
+        "cli/",
+        "doctor/",
+        "pools/",
+        "server/",
+        "schedulers/survey.",
+        "schedulers/slurm_survey.py",
+        "slurmfile/draft.py",
+        "options/types.py",
+    ),
     *(
         "clusters/chain.py",
         "clusters/environment_cleanup.py",
