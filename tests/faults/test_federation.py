@@ -15,10 +15,13 @@ from slurm.doctor import examine
 from slurm.errors import JobCancelled, SubmissionError
 from testbed import SlurmTestbed
 from testbed.fixtures import SAME_IDS, require
+from testbed.programs import slurm_release
 from waiting import until
 
 pytestmark = pytest.mark.slurm
 _FIRST_FEDERATED = 1 << 26
+_NAMES_RESOLVED = (24, 11)
+"""srun of this release resolves the names of another cluster's nodes; 22.05 gets the addresses from slurmctld."""
 
 
 @task
@@ -52,7 +55,8 @@ def flow(number: int) -> int:
 def pair() -> Iterator[tuple[SlurmTestbed, SlurmTestbed]]:
     """The clusters `testbed`, whose nodes take no jobs, and `other`, with the node m1."""
     require(accounting=True)
-    settings = {**SAME_IDS, "MinJobAge": "2"}
+    # Longer than a dependent may need to learn of the end of a moved job: 24.11 starts it some ten seconds later.
+    settings = {**SAME_IDS, "MinJobAge": "25"}
     with SlurmTestbed(accounting=True, settings=settings) as first, first.second_cluster(settings=settings) as second:
         first.federate(second)
         first.run("scontrol", "update", "nodename=n[1-2]", "state=drain", "reason=test")
@@ -98,7 +102,8 @@ def test_a_call_that_was_moved_behaves_as_any_other(
         until(job.running)
         until(lambda: first.run("squeue", "-h", "-t", "all", "-j", id_, "-o", "%T").stdout == "REVOKED\n")
         assert (job.status().state, job.status().node) == (JobState.RUNNING, "m1")
-        assert slurm("connect", "--on", cluster.url, job.key, "--", "printenv", "SLURM_CLUSTER_NAME") == "other\n"
+        if slurm_release() < _NAMES_RESOLVED:  # m1 is in no DNS
+            assert slurm("connect", "--on", cluster.url, job.key, "--", "printenv", "SLURM_CLUSTER_NAME") == "other\n"
         until(lambda: job.logs() == "waits\n")
         until(cancelled.running)
         cancelled.cancel()
