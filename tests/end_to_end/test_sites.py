@@ -16,6 +16,7 @@ from slurm import Cluster, JobState, Retry, task, workflow
 from slurm.errors import JobCancelled, OptionError, SubmissionRefused, TaskExited
 from testbed import SlurmTestbed
 from testbed.fixtures import require
+from testbed.programs import slurm_release
 from timing import set_timings
 from waiting import remove, until
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slurm
 
+PLUGINS_SINCE = (21, 8)
+"""The first release that reads job_submit.lua beside slurm.conf, and has job_container/tmpfs."""
 LUA = """\
 function slurm_job_submit(job, partitions, user)
     if job.partition == "closed" then
@@ -81,7 +84,8 @@ def site(directory: Path) -> Iterator[SlurmTestbed]:
     prolog = directory / "prolog"
     prolog.write_text("#!/bin/sh\necho print printed by the prolog\necho export FROM_PROLOG=1\n")
     prolog.chmod(0o755)
-    settings = {"JobSubmitPlugins": "lua", "JobRequeue": "0", "MinJobAge": "2", "TaskProlog": str(prolog)}
+    settings = {"JobRequeue": "0", "MinJobAge": "2", "TaskProlog": str(prolog)}
+    settings |= {"JobSubmitPlugins": "lua"} if slurm_release() >= PLUGINS_SINCE else {}
     with SlurmTestbed(
         settings={**settings, "GresTypes": "gpu"},
         partitions=dict.fromkeys(PARTITIONS, ""),
@@ -104,8 +108,15 @@ def cluster_there(site: SlurmTestbed, root: Path, monkeypatch: pytest.MonkeyPatc
     site.cancel_all()
 
 
+def require_plugins() -> None:
+    """Skip a test of plugins that the oldest release lacks, or reads from a place that a test must not write."""
+    if slurm_release() < PLUGINS_SINCE:
+        pytest.skip("Slurm before 21.08 reads job_submit.lua from /etc/slurm only, and has no job_container/tmpfs")
+
+
 @pytest.mark.usefixtures("cluster_there")
 def test_a_submit_plugin_rejects_with_words_or_without() -> None:
+    require_plugins()
     for partition, words in (("closed", "closed until Monday"), ("silent", "Unspecified error")):
         with pytest.raises(SubmissionRefused, match=words) as refused:
             variables.with_options(partition=partition)()
@@ -114,6 +125,7 @@ def test_a_submit_plugin_rejects_with_words_or_without() -> None:
 
 @pytest.mark.usefixtures("cluster_there")
 def test_a_submit_plugin_rewrites_holds_and_moves(site: SlurmTestbed, directory: Path) -> None:
+    require_plugins()
     rewritten = variables.with_options(partition="rewriting").starmap([("SLURM_JOB_PARTITION",)] * 2)
     moved = variables.with_options(partition="moving")("SLURM_JOB_ID")
     held = variables.with_options(partition="holding")()
@@ -259,6 +271,7 @@ def on_disk() -> Iterator[Path]:
 def test_each_job_has_a_private_tmp(
     new_testbed: Callable[..., SlurmTestbed], on_disk: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    require_plugins()
     (on_disk / "spool/n1").mkdir(parents=True)
     settings = {"JobContainerType": "job_container/tmpfs", "PrologFlags": "Contain"}
     testbed = new_testbed(

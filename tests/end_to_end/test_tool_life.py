@@ -300,7 +300,11 @@ def test_a_client_that_is_killed_while_it_queues_has_recorded_the_command(
         assert names == ["1.grow.commands.json", "1.json", "1.report.commands.json"]
         if queued:
             assert run.job("grow").result().products
-            assert run.submit("report")["report"].result().products
+            try:
+                report = run.submit("report")["report"]
+            except AlreadySubmitted:  # the shell that runs sbatch has outlived its client for long enough
+                report = run.job("report")
+            assert report.result().products
         else:
             assert run.submit()["report"].result().products
 
