@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from slurm.errors import JobCancelled, JobLost, SchedulerError, SubmissionError
 from testbed import SlurmTestbed
 from testbed.fixtures import SAME_IDS
 from timing import set_timings
-from waiting import until
+from waiting import remove, until
 
 
 @task
@@ -60,9 +61,9 @@ def gate(tmp_path: Path) -> Iterator[Path]:
 
 def _begin_again(testbed: SlurmTestbed) -> None:
     """Have slurmctld lose its jobs and their numbers, as when its state is on a disk that was lost."""
-    testbed.slurmctld.terminate()  # 26.05 begins with all of its files or with none
-    for path in Path(testbed.env["SLURM_CONF"]).parent.joinpath("state").glob("job_state*"):
-        path.unlink()
+    testbed.slurmctld.kill()
+    remove(Path(testbed.env["SLURM_CONF"]).parent / "state")
+    Path(testbed.env["SLURM_CONF"]).parent.joinpath("state").mkdir()
     testbed.slurmctld.start()
     testbed.wait_ready()
 
@@ -109,7 +110,7 @@ def test_jobs_with_one_id_are_distinguished_in_accounting(start: Start, root: Pa
         testbed.run("scancel", older)
         until(lambda: testbed.run("squeue", "-h", "-t", "all").stdout == "", timeout=60)
         _begin_again(testbed)
-        other = ("--uid=nobody", "--chdir=/", "--output=/dev/null", "--wrap", "true")
+        other = (f"--uid={pwd.getpwnam('nobody').pw_uid}", "--chdir=/", "--output=/dev/null", "--wrap", "true")
         others = testbed.run("sbatch", "--parsable", *other)
         assert others.stdout.strip() == older
         until(lambda: testbed.run("squeue", "-h", "-t", "all").stdout == "", timeout=60)
