@@ -33,7 +33,18 @@ def test_healthy_cluster_has_no_errors_and_runs_a_job(cluster: Cluster, root: Pa
     for check in ("reach", "clock", "root", "space", "python", "containers", "scheduler", "job"):
         assert levels(findings, check), check
     assert levels(findings, "job") == [Level.OK]
-    assert (root / "jobs" / "node").is_dir()
+    assert levels(findings, "submit") == levels(findings, "comment") == []
+    assert (root / "jobs" / "getoutput").is_dir()
+
+
+@pytest.mark.slurm
+def test_jobs_that_cannot_submit_jobs_are_found(slurm_env: SlurmTestbed, root: Path) -> None:
+    cluster = Cluster("slurm", root=root, setup=["export SLURM_CONF=/nowhere/slurm.conf"])
+    (found,) = [each for each in examine(cluster, run_job=True, timeout=60) if each.check == "submit"]
+    assert found.level is Level.WARNING
+    assert found.found.startswith("a job on ")
+    assert "/nowhere/slurm.conf" in found.found
+    assert "workflows" in found.advice
 
 
 def test_doctor_runs_two_commands_and_leaves_nothing_behind(

@@ -13,6 +13,7 @@ import pytest
 
 from accounts import NEEDS_ROOT, two_users
 from slurm import Cluster, JobState, Retry, task, workflow
+from slurm.doctor import examine
 from slurm.errors import JobCancelled, OptionError, SubmissionRefused, TaskExited
 from testbed import SlurmTestbed
 from testbed.fixtures import require
@@ -265,6 +266,16 @@ def on_disk() -> Iterator[Path]:
     for path in sorted((path for path in mounted if path.startswith(f"{directory}/")), reverse=True):
         subprocess.run(["umount", "--lazy", path], check=True)
     remove(directory)
+
+
+@pytest.mark.usefixtures("cluster_there")
+def test_the_doctor_says_that_comments_are_changed(root: Path) -> None:
+    require_plugins()
+    cluster = Cluster("slurm", root=root, options={"partition": "rewriting"})
+    found = [each.found for each in examine(cluster, run_job=True, timeout=60) if each.check == "comment"]
+    assert found == [
+        "the site changes the comments of jobs, here to 'paid by zoo': jobs are known by their scripts instead"
+    ]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give each job a private /tmp")

@@ -5,8 +5,9 @@ Two commands over the cluster's transport collect everything, and leave nothing 
 
 from __future__ import annotations
 
+import contextlib
 import os
-import platform
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -97,18 +98,19 @@ def _python(place: Place, root: str) -> Finding:
 
 
 def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
-    """Check that a job on a node reads its call from the root and writes its outcome there.
+    """Check that a job on a node reads its call from the root, writes its outcome there, and can submit jobs itself.
 
     The job calls a function of the standard library, because the runner's zip does not contain this package.
     """
-    begin = time.monotonic()
+    begin, scheduler = time.monotonic(), cluster.place.scheduler
     try:
-        job = Task(platform.node, Settings.parse({"time": 5, "job_name": "slurm-doctor"})).on(cluster)()
+        settings = Settings.parse({"time": 5, "job_name": "slurm-doctor"})
+        job = Task(subprocess.getoutput, settings).on(cluster)(f"uname -n\n{scheduler.survey_script()}")
     except SlurmError as error:
         yield Finding(Level.ERROR, "job", str(error), "see the findings above, or set the required option")
         return
     try:
-        node = job.result(timeout)
+        node, _, survey = job.result(timeout).partition("\n")
     except SlurmError as error:
         advice = "a node that cannot see the root writes no outcome: choose a root on a shared file system"
         yield Finding(Level.ERROR, "job", str(error), advice)
@@ -123,3 +125,9 @@ def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
         )
     else:
         yield Finding(Level.OK, "job", f"ran on {node}, which can see the root, in {time.monotonic() - begin:.1f} s")
+        yield from diagnosis.submitting(node, scheduler.parse_survey(survey))
+        submitted = job.part.state.submitted
+        with contextlib.suppress(SlurmError):  # it answered before; this is only for information
+            ids = [block.id for block in submitted.blocks] if submitted else []
+            reports = cluster.place.queue.client.query(ids).reports
+            yield from diagnosis.comments(job.key, [report.comment for report in reports])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from slurm.errors import UntrustedFile
 from slurm.protocol.ownership import check_output
+from slurm.schedulers.marks import has_tag
 from slurm.usage import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from slurm.schedulers.survey import Partition, Survey
     from slurm.url import ClusterURL
@@ -209,6 +210,20 @@ def partitions(survey: Survey, requested: str) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "partition", "there is no default partition", advice)
     for partition in survey.partitions:
         yield _partition(partition, wanted=partition.name in names if names else partition.default)
+
+
+def submitting(node: str, survey: Survey) -> Iterator[Finding]:
+    """Whether jobs on a node can submit jobs, by a survey there."""
+    if survey.trouble:
+        advice = "workflows, and retries while your program is away, need the scheduler's commands on the nodes"
+        yield Finding(Level.WARNING, "submit", f"a job on {node} cannot submit jobs: {survey.trouble}", advice)
+
+
+def comments(key: str, found: Iterable[str]) -> Iterator[Finding]:
+    """Whether the site has changed the comments of a job."""
+    if others := [comment for comment in found if not has_tag(key, comment=comment, script="")]:
+        text = f"the site changes the comments of jobs, here to {others[0]!r}: jobs are known by their scripts instead"
+        yield Finding(Level.OK, "comment", text)
 
 
 def _partition(partition: Partition, *, wanted: bool) -> Finding:

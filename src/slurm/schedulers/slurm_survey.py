@@ -15,7 +15,7 @@ _OLDEST = (20, 11)
 _LIMITS = ("MaxArraySize", "MaxJobCount", "MinJobAge", "DefMemPerNode", "DefMemPerCPU", "EnforcePartLimits")
 _ASSOCIATION = ("MaxJobs", "MaxSubmit", "MaxWall")
 _NO_ACCOUNTING = ("", "(null)", "accounting_storage/none")
-_ALLOWED = ("AllowGroups", "AllowAccounts", "AllowQos", "DenyAccounts", "DenyQos")
+_ALLOWED = ("AllowGroups", "AllowAccounts", "AllowQos", "DenyAccounts", "DenyQos", "AllocNodes")
 _FACT = re.compile(r"(\w+)=(\S*)")
 _USABLE = ("idle", "mix", "alloc", "comp", "resv", "plan", "power")
 """Prefixes of sinfo(1)'s states of nodes that can run jobs."""
