@@ -212,10 +212,10 @@ class Growth:
         """The reason why the pool has no more elements at this moment; empty if none is missing."""
         return self._why_refused or self._why_queued
 
-    def _tell(self, why: str) -> None:
+    def _tell(self, why: str, *, trace: bool = False) -> None:
         if why not in self._told:
             self._told.add(why)
-            _log.warning("%s: %s", self._state.key, why)
+            _log.warning("%s: %s", self._state.key, why, exc_info=trace)
 
     def _tell_why_queued(self, demand: Demand) -> None:
         """Log the scheduler's reason, if elements wait in the queue for a long time."""
@@ -267,8 +267,8 @@ class Growth:
                 pass  # _refused has logged it
             except (OSError, SlurmError) as error:
                 self._tell(f"cannot check whether the pool needs more elements, trying again: {error}")
-            except Exception:  # noqa: BLE001 - without this loop, calls wait forever
-                _log.exception("%s cannot grow, trying again", self._state.key)
+            except Exception as error:  # noqa: BLE001 - without this loop, calls wait forever
+                self._tell(f"cannot grow, trying again: {type(error).__name__}: {error}", trace=True)
             took = time.monotonic() - begin
             pause = _PAUSE if self._state.elements > before else min(1.5 * pause, max(_LONGEST_PAUSE / 4, 5 * took))
             with self._changed:
