@@ -19,8 +19,6 @@ from slurm.tools.pyuvsim import Pyuvsim
 from waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from slurm.tools import Run
     from testbed.slurm import SlurmTestbed
 
@@ -29,15 +27,6 @@ if TYPE_CHECKING:
 def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """The programs of this environment, such as mpiexec, as in an activated one."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-
-
-@pytest.fixture(params=["local", pytest.param("slurm", marks=pytest.mark.slurm)])
-def place(request: pytest.FixtureRequest, root: Path) -> Iterator[Cluster]:
-    """A cluster on this machine, and the real Slurm, by srun."""
-    if request.param == "slurm":
-        request.getfixturevalue("slurm_env")
-    with Cluster(request.param, root=root) as cluster:
-        yield cluster
 
 
 def prepared(place: Cluster, root: Path, *, mpi: str = "pmi2", **override: Any) -> Run:
