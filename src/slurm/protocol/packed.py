@@ -29,7 +29,7 @@ CODES = f"packed-{sys.implementation.cache_tag}"
 NODE_CODES = f"{CODES}-node"
 """The member with those of `NODE`. A command needs no others, and the rest is eight times as large."""
 NODE = ("slurm/protocol/", "slurm/runner/")
-_DICTIONARY_BYTES = 16_384
+_DICTIONARY_BYTES = 32_000
 """Names and code are alike in all directories: the beginning of the longest text is the dictionary of zlib for all."""
 
 
