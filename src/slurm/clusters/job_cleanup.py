@@ -19,7 +19,7 @@ from slurm.views.overview import overviews
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.protocol.states import JobState
@@ -122,10 +122,15 @@ def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = F
     if not choice.states and not choice.labels:
         chosen |= {key for key in old - known.keys() if sizes[key].age >= _LEFT_SECONDS}
     found = [OldJob(key, sizes[key].bytes, sizes[key].age, kept.get(key, "")) for key in sorted(chosen)]
-    gone = [job.key for job in found if not job.kept]
-    for at in range(0, 0 if dry_run else len(gone), _AT_ONCE):
-        run_in(place, "remove_jobs.sh", JOBS, *gone[at : at + _AT_ONCE])
+    if not dry_run:
+        remove(place, [job.key for job in found if not job.kept])
     return found
+
+
+def remove(place: Place, keys: Sequence[str]) -> None:
+    """Remove jobs that have ended, whatever needs them. Raises TransportError."""
+    for at in range(0, len(keys), _AT_ONCE):
+        run_in(place, "remove_jobs.sh", JOBS, *keys[at : at + _AT_ONCE])
 
 
 def _records(place: Place, keys: Iterable[str]) -> dict[str, Records]:

@@ -11,6 +11,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+from slurm.clusters.job_cleanup import remove
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Finding, Level
 from slurm.environments.base import BuildTarget, Interpreter
@@ -131,3 +132,4 @@ def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
             ids = [block.id for block in submitted.blocks] if submitted else []
             reports = cluster.place.queue.client.query(ids).reports
             yield from diagnosis.comments(job.key, [report.comment for report in reports])
+        remove(cluster.place, [job.key])
