@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from slurm.errors import OptionError
 from slurm.options import MAPPINGS, SBATCH
+from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -86,7 +87,7 @@ def for_executor(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _unknown(parameter: str, prefix: str) -> str:
     if prefix in VALID:
-        return f"unknown parameter {parameter!r}: executor {prefix!r} has {', '.join(sorted(VALID[prefix]))}"
+        return f"unknown parameter {parameter!r}{near(parameter, [f'{prefix}_{name}' for name in VALID[prefix]])}"
     return (
         f"unknown parameter {parameter!r}: all executors have {', '.join(SHARED)}; write others with the name of their "
         "executor, such as slurm_partition"
@@ -96,7 +97,7 @@ def _unknown(parameter: str, prefix: str) -> str:
 def check(name: str, given: Mapping[str, Any]) -> None:
     """Raise OptionError for a parameter that an executor does not have."""
     if wrong := sorted(set(given) - VALID[name]):
-        raise OptionError(f"Unavailable parameter(s): {wrong}. Valid parameters are {', '.join(sorted(VALID[name]))}")
+        raise OptionError(f"unknown parameter {wrong[0]!r}{near(wrong[0], VALID[name])}")
 
 
 def of_slurm(given: Mapping[str, Any]) -> Translated:
@@ -116,7 +117,7 @@ def of_slurm(given: Mapping[str, Any]) -> Translated:
         if option in SBATCH and option not in MAPPINGS:
             options[option] = value
         else:
-            options.setdefault("sbatch", {})[name] = value
+            options.setdefault("sbatch", {})[f"--{name.removeprefix('--')}"] = value
     return Translated(options, _dependencies(words["dependency"]), int(words["signal_delay_s"]), tasks)
 
 
