@@ -49,7 +49,10 @@ def plugin_path(kind: str, name: str) -> str:
     """Return the dotted path of the class registered under `name`, without importing it. Raises PluginNotFound."""
     path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
     if path is None:
-        raise PluginNotFound(f"there is no {kind.removesuffix('s')} {name!r}; there are: {', '.join(names(kind))}")
+        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {', '.join(names(kind))}"
+        if kind == "schedulers":
+            message += f". For a cluster of a Slurmfile, write Cluster.from_slurmfile({name!r})"
+        raise PluginNotFound(message)
     return path
 
 
