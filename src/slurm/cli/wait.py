@@ -22,7 +22,7 @@ from slurm.views.overview import overviews
 from slurm.views.status import error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from slurm.jobs.job import Job, JobArray
     from slurm.serialization.pickling import Reference
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 class NotEnded(click.ClickException):
     """Some jobs have not ended, and the time is over."""
 
-    def __init__(self, problem: str, keys: Iterable[str]) -> None:
-        super().__init__(f"{problem}; the job goes on: {', '.join(keys)}")
+    def __init__(self, problem: str, keys: Iterable[str], unqueued: Collection[str] = ()) -> None:
+        queued = ", ".join(key for key in keys if key not in unqueued)
+        words = (problem, queued and f"the job goes on: {queued}", *(f"{key} is not queued yet" for key in unqueued))
+        super().__init__("; ".join(filter(None, words)))
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Print the message."""
@@ -86,7 +88,8 @@ def each_at_its_end(
             del waiting[whole.job.key]
             yield with_added(whole.job)
     except TimeoutError:
-        raise NotEnded(f"not ended after {timeout:g} s", waiting) from None
+        unqueued = [key for key, whole in waiting.items() if whole.job.part.state.submitted is None]
+        raise NotEnded(f"not ended after {timeout:g} s", waiting, unqueued) from None
     except KeyboardInterrupt:
         raise Interrupted("interrupted", waiting) from None
 

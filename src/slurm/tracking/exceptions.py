@@ -217,12 +217,17 @@ def of_status(status: FinalStatus, facts: Facts, failed_upstream: str | None = N
 
 
 def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobError:
-    number = code - 128 if code > 128 and code - 128 in set(signal.Signals) else None
-    if not how:
-        how = f"was killed by {signal.Signals(number).name}" if number else f"ended its process with status {code}"
+    name = signal_name(code)
+    how = how or (f"was killed by {name}" if name else f"ended its process with status {code}")
     error = _job_error(TaskExited, f"{how} before it returned. {facts.log_text}", outcome, facts)
-    error.exit_code, error.signal = code, number
+    error.exit_code, error.signal = code, code - 128 if name else None
     return error
+
+
+def signal_name(code: int) -> str | None:
+    """The name of the signal that killed a process with this exit status, such as "SIGSEGV"; None without one."""
+    number = code - 128
+    return signal.Signals(number).name if number in set(signal.Signals) else None
 
 
 def _job_error(kind: type[JobError], problem: str, outcome: Outcome, facts: Facts) -> JobError:

@@ -43,7 +43,8 @@ _ADVICE: Mapping[JobState, str] = {
     JobState.CANCELLED: "`slurm retry {key}` submits it again",
     JobState.LOST: "the scheduler no longer knows it, and it left no outcome: see `slurm logs {key}`",
     JobState.REFUSED: "the scheduler rejected it: see `slurm script {key}`",
-    JobState.FAILED: "`slurm logs {first}` shows its output, and `slurm retry {key} --failed` submits it again",
+    JobState.FAILED: "`slurm logs {first}` shows its output, `slurm replay {first}` makes the call here, "
+    "and `slurm retry {key} --failed` submits it again",
 }
 _AGAIN = "give its task the option retry, and another element makes it again"
 _ADVICE_IN_POOLS: Mapping[JobState, str] = {
@@ -60,6 +61,8 @@ _ADVICE_IN_POOLS: Mapping[JobState, str] = {
 def explained(found: Overview) -> list[str]:
     """Explain a submission: a line for each reason why calls wait, and two for each way in which calls have failed.
 
+    Calls whose state is unknown have lines, too.
+
     Reads its records. May read the outcomes of failed calls, and the line of waiting jobs.
     """
     key, states = found.part.state.key, found.states
@@ -71,6 +74,11 @@ def explained(found: Overview) -> list[str]:
         lines.append(f"{_calls(found, indices)}PENDING, {why}")
         if line := _line(found, indices[0], options):
             lines.append(f"    {line}")
+    unknown = [(i, s) for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.UNKNOWN]
+    for reason, indices in _grouped((i, s.reason or "the scheduler does not say it") for i, s in unknown):
+        lines.append(f"{_calls(found, indices)}UNKNOWN, {reason}")
+        if found.part.state.submitted is None:
+            lines.append(f"    if the program that submitted it has ended: `slurm retry {shlex.quote(key)}`")
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
     for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):

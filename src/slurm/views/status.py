@@ -157,8 +157,16 @@ def error_of(status: JobStatus) -> str:
     if outcome is None or outcome.succeeded:
         return ""
     if outcome.error is None:
-        return f"its process ended with status {outcome.exit_code}" if outcome.state is None else ""
+        return how_process_ended(outcome.exit_code) if outcome.state is None else ""
     return f"{outcome.error.type}: {outcome.error.message}" if outcome.error.message else outcome.error.type
+
+
+def how_process_ended(code: int) -> str:
+    """How a process ended without an exception: "its process was killed by SIGSEGV"."""
+    from slurm.tracking.exceptions import signal_name  # noqa: PLC0415 - a list of jobs needs it only for failures
+
+    name = signal_name(code)
+    return f"its process was killed by {name}" if name else f"its process ended with status {code}"
 
 
 def took(found: Sequence[JobStatus]) -> float | None:
