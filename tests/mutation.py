@@ -1,9 +1,10 @@
 """Mutation testing: change one operator, condition, constant or statement at a time, and see whether tests notice.
 
-    python tests/mutation.py [--sample 40] [--seed 1] [--jobs 2] [path under src/slurm …]
+    python tests/mutation.py [--sample 40] [--seed 1] [--jobs 2] [--end-to-end] [path under src/slurm …]
 
-Prints each mutant with its end, then killed/all. Exits with 1 if fewer than 80 % are killed. Each mutant is a copy of
-the package, so several run at a time. Sampled and seeded: the same seed gives the same mutants of the same sources.
+Prints each mutant with the test that killed it, then killed/all. Exits with 1 if fewer than 80 % are killed. Each
+mutant is a copy of the package, so several run at a time. Sampled and seeded: the same seed gives the same mutants of
+the same sources. The unit tests run first. With --end-to-end, mutants that survive them meet the tests on this machine.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import ast
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -21,13 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src"
 ENOUGH = 0.8
 SECONDS = 600.0
-"""A mutant may make tests hang: then it counts as killed."""
+"""A mutant may make unit tests hang: then it counts as killed."""
+LOCALLY = ("-n", "2", "-k", "not slurm and not box")
+"""Options of the tests that need neither Slurm nor SSH."""
 FIRST = (
     "tracker",
     "status_poller",
@@ -122,26 +126,33 @@ def _change(node: ast.AST) -> bool:
     return True
 
 
-def _rank(test: Path, one: Mutant) -> tuple[bool, bool, str]:
-    """The order of tests: those that import the module, then `FIRST`, then the others."""
-    imports = f"import {one.path.stem}" in test.read_text() or f".{one.path.stem} import" in test.read_text()
-    return not imports, test.stem.removeprefix("test_") not in FIRST, test.name
+def _rank(test: Path, one: Mutant) -> tuple[bool, bool, bool, str]:
+    """The order of tests: those that import the module, then those of its package, then `FIRST`, then the others."""
+    text, package = test.read_text(), one.path.parent.name
+    imports = f"import {one.path.stem}" in text or f".{one.path.stem} import" in text
+    related = f"slurm.{package}" in text or package.removesuffix("s") in test.stem
+    return not imports, not related, test.stem.removeprefix("test_") not in FIRST, test.name
 
 
-def survives(one: Mutant) -> bool:
-    """Whether all tests pass with it."""
+def killer(one: Mutant, *, end_to_end: bool) -> str:
+    """The name of the test that fails with it, or "a hanging test"; empty if all pass."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as made:
         shutil.copytree(SOURCES / "slurm", f"{made}/slurm", ignore=shutil.ignore_patterns("__pycache__"))
         Path(made, one.path.relative_to(SOURCES)).write_text(one.source)
-        environ = {**os.environ, "PYTHONPATH": made, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": made}
-        tests = sorted((ROOT / "tests/unit").glob("test_*.py"), key=lambda test: _rank(test, one))
-        options = ["-x", "-q", "-n", "0", "--timeout=60"]
-        argv = [sys.executable, "-m", "pytest", *options, *map(str, tests)]
-        try:
-            done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, timeout=SECONDS, check=False)
-        except subprocess.TimeoutExpired:
-            return False
-        return done.returncode == 0
+        found = _failing("unit", ["-n", "0", "--timeout=60"], one, made, SECONDS)
+        return found or (_failing("end_to_end", LOCALLY, one, made, 4 * SECONDS) if end_to_end else "")
+
+
+def _failing(directory: str, options: Sequence[str], one: Mutant, made: str, seconds: float) -> str:
+    tests = sorted((ROOT / "tests" / directory).glob("test_*.py"), key=lambda test: _rank(test, one))
+    argv = [sys.executable, "-m", "pytest", "-x", "-q", *options, *map(str, tests)]
+    environ = {**os.environ, "PYTHONPATH": made, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": made}
+    try:
+        done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return "a hanging test"
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.MULTILINE)
+    return "" if done.returncode == 0 else next(iter(failed), f"pytest, with status {done.returncode}")
 
 
 def main() -> int:
@@ -150,24 +161,26 @@ def main() -> int:
     parser.add_argument("paths", nargs="*", default=["tracking", "submission"])
     for name, default in (("sample", 40), ("seed", 1), ("jobs", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--end-to-end", action="store_true")
     asked = parser.parse_args()
     files = [f for path in asked.paths for f in sorted((SOURCES / "slurm" / path).rglob("*.py"))]
     every = [place for path in files for place in places(path)]
     chosen = random.Random(asked.seed).sample(every, min(asked.sample, len(every)))  # noqa: S311 - not a secret
     sample = [mutant(*place) for place in chosen]
     unchanged = Mutant(files[0], 0, "", "", files[0].read_text())
-    if not survives(unchanged):
-        print("the tests fail without a mutant")
+    if failing := killer(unchanged, end_to_end=asked.end_to_end):
+        print(f"without a mutant, {failing} fails")
         return 2
     print(f"{len(sample)} of {len(every)} mutants", flush=True)
     killed = 0
     with ThreadPoolExecutor(asked.jobs) as pool:
-        tried = {pool.submit(survives, one): one for one in sample}
+        tried = {pool.submit(killer, one, end_to_end=asked.end_to_end): one for one in sample}
         for future in as_completed(tried):
-            one, alive = tried[future], future.result()
-            killed += not alive
+            one, test = tried[future], future.result()
+            killed += bool(test)
             where = f"{one.path.relative_to(ROOT)}:{one.line}"
-            print(f"{'SURVIVES' if alive else 'killed  '} {where}: {one.before}  ->  {one.after}", flush=True)
+            end = f"killed by {test}" if test else "SURVIVES"
+            print(f"{where}: {one.before}  ->  {one.after}: {end}", flush=True)
     print(f"{killed}/{len(sample)} killed")
     return 0 if killed >= ENOUGH * len(sample) else 1
 
