@@ -322,3 +322,11 @@ def test_the_report_of_a_search_has_the_numbers_of_the_command_line(
         assert texts[texts.index(what) - 1] == number
     last = texts[texts.index("parameters") + 1 : texts.index("Sources")]
     assert last[-3:] == [str(best["point"]), f"{best['loss']:.6g}", f"x={best['x']} rate={best['rate']:.6g}"]
+
+
+@pytest.mark.parametrize(
+    ("most", "ticks"),
+    [(0, [0, 1]), (1, [0, 1]), (3, [0, 1, 2, 3]), (10, [0, 2, 4, 6, 8, 10]), (1234, [0, 500, 1000, 1500])],
+)
+def test_an_axis_has_round_numbers(most: float, ticks: list[float]) -> None:
+    assert charts._ticks(most) == ticks
