@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,8 +23,6 @@ from testbed import SlurmTestbed
 from waiting import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from slurm import Job
 
 
@@ -57,7 +57,10 @@ def test_calls_that_failed_are_explained_by_their_errors(cluster: Cluster) -> No
     assert lines(cluster, "last") == [
         f"{key}: 2 COMPLETED, 2 FAILED",
         "[0,2] FAILED: ZeroDivisionError: division by zero",
-        f"    `slurm logs '{key}[0]'` shows its output, and `slurm retry {key} --failed` submits it again",
+        (
+            f"    `slurm logs '{key}[0]'` shows its output, `slurm replay '{key}[0]'` makes the call here, "
+            f"and `slurm retry {key} --failed` submits it again"
+        ),
     ]
     assert json.loads("\n".join(lines(cluster, key, "--json"))) == lines(cluster, key)
     first, second = lines(cluster, f"{key}[1]")
@@ -132,3 +135,27 @@ def test_a_job_that_is_too_large_is_told_what_there_is(slurm_env: object, root: 
     assert "change the options or partition=" in reason or "change constraint=" in reason
     assert sizes.startswith("    it asks for cpus_per_task=100, mem=100M, time=5. Partitions: debug (default): ")
     assert "up to 4 CPUs" in sizes
+
+
+@pytest.mark.parametrize(("how", "words"), [("os.kill(os.getpid(), 11)", "SIGSEGV"), ("os._exit(3)", "status 3")])
+def test_a_process_that_died_is_explained_by_how_it_ended(how: str, words: str, local: Cluster) -> None:
+    job = task(exec, time="5")(f"import os; {how}")
+    job.exception(60)
+    explanation = explained(overviews([job.part])[0])
+    assert explanation[1].startswith("FAILED: its process ")
+    assert explanation[1].endswith(words)
+    assert "`slurm replay" in explanation[2]
+
+
+def test_a_job_that_its_program_has_not_queued_says_so(inline: InlineCluster) -> None:
+    """Its program was killed after it had written the record."""
+    job = invert(1)
+    job.result(30)
+    for name in ("submitted.json", "outcomes/0.json"):
+        Path(job.directory, name).unlink()
+    inline.queue.reset()
+    found = Cluster("inline", root=inline.place.store.root, python=sys.executable).job(job.key)
+    assert explained(overviews([found.part])[0])[1:] == [
+        "UNKNOWN, it has not been queued yet, as far as is known",
+        f"    if the program that submitted it has ended: `slurm retry {job.key}`",
+    ]

@@ -119,6 +119,7 @@ def test_options_of_the_job_and_a_job_that_goes_on(on: str, cluster: Cluster, tm
     ("argv", "message"),
     [
         ("user_tasks:plain", "Missing option '--number'"),
+        ("user_tasks:plain 3", "'3' is no option: name the parameter, such as --number 3"),
         ("user_tasks:plain --number x", "Invalid value for '--number': 'x' is not a valid integer"),
         ("user_tasks:plain --number 1 --rat 2", "--rate"),
         ("user_tasks:plain --number 1 --color GREEN", "'GREEN' is not one of RED, BLUE."),

@@ -50,6 +50,11 @@ def test_json_is_the_list_of_lines_and_links_name_their_page() -> None:
     assert any(line.endswith("shared file systems (docs/how-to/shared-file-systems.md).") for line in lines)
 
 
+def test_a_name_of_no_error_is_said_to_be_none(tmp_path: Path) -> None:
+    done = explain("Nonsense", "--on", f"local://{tmp_path}")
+    assert str(done.exception).endswith("No error of this library has that name, either")
+
+
 @pytest.mark.parametrize("word", ["JobOutOfMemmory", "joboutofmemory", "JobOutOfMemoryError"])
 def test_a_name_that_is_nearly_an_error_is_suggested(word: str, tmp_path: Path) -> None:
     done = explain(word, "--on", f"local://{tmp_path}")

@@ -195,6 +195,7 @@ clusters:
         ("clusters: [1]\n", "line 1: clusters: expected a mapping"),
         ("clusters: {b: {url: local}}\n", "line 1: there is no cluster 'a'; known names: b"),
         ("clusters:\n  a: [\n", "line 3: not YAML: "),
+        ('[clusters.a]\nurl = "local"\n', "not YAML: .* A Slurmfile is YAML; is this TOML"),
         ("", "line 1: the file is empty"),
         ("default: b\nclusters: {a: {url: local}}\n", "line 1: default: there is no cluster 'b'; known names: a"),
         ("clusters: {a: {url: slrum}}", "line 1: clusters.a.url: there is no scheduler 'slrum'"),

@@ -46,6 +46,8 @@ def _explained_job(key: str, cluster: str | None, *, reuse: bool) -> list[str]:
     except SlurmError as error:
         if near := near_names(key):
             raise SlurmError(f"{error}. Do you mean the error {' or '.join(near)}?") from None
+        if key.isidentifier() and key[0].isupper():
+            raise SlurmError(f"{error}. No error of this library has that name, either") from None
         raise
     if reuse:
         place, state, _ = job.part

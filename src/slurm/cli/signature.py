@@ -104,6 +104,16 @@ class _Kind(NamedTuple):
     """What makes the value of several that are given one by one; None for a single one."""
 
 
+class _Function(click.Command):
+    """A command that takes options only."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the options. Fails for a value without the name of its parameter."""
+        if args and not args[0].startswith("-") and self.params:
+            ctx.fail(f"{args[0]!r} is no option: name the parameter, such as {self.params[0].opts[0]} {args[0]}")
+        return super().parse_args(ctx, args)
+
+
 def command_of(
     name: str, function: Callable[..., Any], signature: inspect.Signature, call: Callable[..., None]
 ) -> click.Command:
@@ -125,7 +135,7 @@ def command_of(
             bound.apply_defaults()  # a parameter before one of these may have been left out
         call(*bound.args, **bound.kwargs)
 
-    return click.Command(
+    return _Function(
         name,
         callback=invoke,
         params=[_option(each, kinds[each.name]) for each in parameters],

@@ -75,7 +75,8 @@ class Reader:
             self.problems.append(Problem(self.file, error.line, "", str(error)))
         except yaml.MarkedYAMLError as error:
             at = error.problem_mark.line + 1 if error.problem_mark else 1
-            self.problems.append(Problem(self.file, at, "", f"not YAML: {error.problem}"))
+            other = ". A Slurmfile is YAML; is this TOML?" if text.lstrip().startswith("[") else ""
+            self.problems.append(Problem(self.file, at, "", f"not YAML: {error.problem}{other}"))
         except (yaml.YAMLError, ValueError, OverflowError) as error:  # an invalid escape raises one of the last two
             self.refuse(None, f"not YAML: {error}")
         else:

@@ -150,7 +150,8 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     if error is None:
         return _job_error(TaskFailed, f"failed in phase {phase}", outcome, facts)
     if error.type == "SystemExit":
-        return _with_cause(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({message})"), error)
+        argument = message if message.lstrip("-").isdecimal() or not message else repr(message)
+        return _with_cause(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({argument})"), error)
     if phase == RESOLVE:
         return _job_error(DependencyFailed, f"was not run: {message}", outcome, facts)
     kind, problem = {
@@ -269,7 +270,8 @@ def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
     environment = facts.environment
     if environment.image:
         return f"The job ran in the image {environment.image}: add the module to it"
-    where = environment.python + (f" ({environment.asked})" if environment.asked else "")
+    asked = "the Python of the cluster" if environment.asked == "Current()" else environment.asked
+    where = environment.python + (f" ({asked})" if asked else "")
     if environment.packages:
         return f"The job ran with {where}: add the package of this module to what is installed there"
     return (

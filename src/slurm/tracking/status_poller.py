@@ -94,7 +94,7 @@ class StatusPoller:
         if stuck and watched not in self._warned:
             self._warned.add(watched)
             name = watched.name(stuck[0] * watched.chunk)
-            _log.warning("%s cannot start as it was submitted: %s", name, stuck[1].why)
+            _log.warning("%s cannot start as it was submitted: %s. See `slurm explain %s`", name, stuck[1].why, name)
 
     def _remembered(
         self, owners: Owners, unreported: Mapping[str, list[tuple[SubmissionState, int]]]
