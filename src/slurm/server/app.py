@@ -45,8 +45,9 @@ def application(
 ) -> Starlette:
     """The server of the jobs and procedures of a cluster, as an ASGI application.
 
-    With `everywhere`, it has the jobs of any scheduler under the root. `sweeps` is the directory of the sweeps, `rules`
-    say which scripts may be prepared. Its `state.streams` has the streams, which are to be closed at the end.
+    With `everywhere`, the server shows the jobs of every scheduler under the root. `sweeps` is the directory of the
+    sweeps, and `rules` say which scripts may be prepared. The attribute `state.streams` of the application holds the
+    event streams: close them when the server ends.
     """
     pools = Pools(ThreadPool("slurm-serve", _READING_THREADS), ThreadPool("slurm-serve-write", _WRITING_THREADS))
     overview = JobsOverview(cluster.place, everywhere=everywhere)

@@ -1,4 +1,4 @@
-"""Counting: how the calls of a submission have ended, from outcomes that this process reads once each."""
+"""Counting: how the calls of a submission have ended. This process reads each outcome once."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Counting:
             self._take_summary(summary)
 
     def _take_summary(self, summary: Summary) -> None:
-        """Take over how all calls of a large map have ended, which a client has counted."""
+        """Use the summary of a large map, in which a client has counted how all its calls have ended."""
         self._read.update(range(self.job.part.state.elements))
         self._states.update(summary.states)
         self.failed = list(summary.failed)
@@ -65,7 +65,7 @@ class Counting:
         return [element for element in ended if element not in self._read] if len(ended) > len(self._read) else []
 
     def add(self, elements: Iterable[int], outcomes: Outcomes) -> None:
-        """Count elements that have ended. Those whose outcome could not be read now are left for the next time."""
+        """Count elements that have ended. An element whose outcome could not be read now is counted the next time."""
         state = self.job.part.state
         for element in elements:
             outcome, problem = outcomes.read.get(element), outcomes.unreadable.get(element)
@@ -92,7 +92,7 @@ class Counting:
                 self._errors[index] = redacted(error_of(status)) or status.state.value
 
     def facts(self) -> dict[str, Any]:
-        """What is known now, without a look at any file."""
+        """What is known now. Reads no file."""
         self.job = with_added(self.job)
         state, part = self.job.part.state, self.job.part
         waiting, reasons, node = self._open()
@@ -119,7 +119,7 @@ class Counting:
     def _open(self) -> tuple[Counter[str], Counter[tuple[str, str]], str | None]:
         """The states of the calls that have not ended, the reasons of those that wait, and the node of the last one.
 
-        The scheduler reports blocks of elements, so calls with the same report are taken together.
+        The scheduler reports blocks of elements, so calls with the same report are counted together.
         """
         state = self.job.part.state
         states: Counter[str] = Counter()

@@ -38,7 +38,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 
 class Field(NamedTuple):
-    """A parameter in the query or a member of the body: its JSON type, or "any", and what it means."""
+    """A parameter in the query, or a member of the body: its JSON type (or "any") and its meaning."""
 
     kind: str
     meaning: str
@@ -47,10 +47,10 @@ class Field(NamedTuple):
     most: int | None = None
     required: bool = False
     choice: tuple[str, ...] = ()
-    """The texts that are possible, if not all are."""
+    """The possible texts; empty if every text is possible."""
 
     def of_text(self, name: str, text: str) -> Any:
-        """The value of a text in a query. Raises Problem."""
+        """Convert the text of a parameter in a query to its value. Raises Problem."""
         if self.kind == "integer":
             return self.of_value(name, int(text) if text.lstrip("-").isdecimal() and len(text) < 20 else text)
         if self.kind == "boolean":
@@ -58,7 +58,7 @@ class Field(NamedTuple):
         return text
 
     def of_value(self, name: str, value: Any) -> Any:
-        """The value of a member of a body, checked. Raises Problem."""
+        """Check the value of a member of a body, and return it. Raises Problem."""
         if self.kind == "integer":
             high = math.inf if self.most is None else self.most
             if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= high:
@@ -71,7 +71,7 @@ class Field(NamedTuple):
         return value
 
     def schema(self) -> dict[str, Any]:
-        """Its JSON Schema."""
+        """The JSON Schema of the parameter."""
         bounds = {"minimum": self.least} if self.kind == "integer" else {}
         bounds |= {} if self.most is None else {"maximum": self.most}
         default = {} if self.default is None else {"default": self.default}
@@ -85,30 +85,30 @@ class Asked(NamedTuple):
 
     path: Mapping[str, str]
     given: Mapping[str, Any]
-    """With the default of each parameter that was not given."""
+    """The parameters of the query or body. A parameter that was not given has its default."""
 
 
 class Endpoint(NamedTuple):
-    """A route: its function runs in a thread, and returns data for JSON."""
+    """A route. Its function `answer` runs in a thread, and returns data for JSON."""
 
     method: str
     path: str
     answer: Callable[[Asked], Any]
     fields: Mapping[str, Field] = {}
-    """Of the query of a GET or DELETE, or of the body of another method."""
+    """The parameters: in the query of a GET or DELETE, or in the body of another method."""
     location: Callable[[Any], str] | None = None
-    """The path of what the answer has made, which is then sent with the status 201."""
+    """Returns the path of what the answer has made. The path is then sent with the status 201."""
 
 
 class Pools(NamedTuple):
-    """Threads for requests. Those that change something may wait for long, and do not hold up the others."""
+    """Threads for requests. Requests that change something have their own threads: they may take long to finish."""
 
     reading: ThreadPool
     writing: ThreadPool
 
 
 def routes(endpoints: Sequence[Endpoint], pools: Pools, changed: Callable[[], None]) -> list[Route]:
-    """The routes of endpoints, which threads run. Calls `changed` after a request that may have changed something."""
+    """The routes of endpoints, run by threads. `changed` is called after a request that may have changed something."""
     paths: dict[str, dict[str, Endpoint]] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
@@ -141,7 +141,7 @@ def _no_check() -> None:
 
 
 def _precondition(shown: Endpoint, request: Request, wanted: str) -> Callable[[], None]:
-    """A function that raises Problem unless what a GET shows has one of the wanted tags now; "*" is any."""
+    """Return a function that raises Problem unless the answer of a GET has one of the wanted tags now; "*" is any."""
     tags = {each.strip() for each in wanted.split(",")}
     asked = Asked(request.path_params, _defaults(shown))
 
@@ -159,7 +159,7 @@ def _tag(body: bytes) -> str:
 
 
 def _answered(endpoint: Endpoint, asked: Asked, check: Callable[[], None]) -> tuple[bytes, str | None]:
-    """The body of the answer, and the path of what was made."""
+    """Run an endpoint. Returns the body of the answer, and the path of what was made, if anything was."""
     check()
     data = endpoint.answer(asked)
     return encoded(data), endpoint.location(data) if endpoint.location else None
@@ -195,7 +195,7 @@ def _finite(data: Any) -> Any:
 
 
 def query_of(request: Request, endpoint: Endpoint) -> dict[str, Any]:
-    """The parameters of a query, with the default of each that was not given. Raises Problem."""
+    """The parameters of a query. A parameter that was not given has its default. Raises Problem."""
     pairs = request.query_params.multi_items()
     _check_names([name for name, _ in pairs], endpoint, "parameter")
     return _defaults(endpoint) | {name: endpoint.fields[name].of_text(name, text) for name, text in pairs}

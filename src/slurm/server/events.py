@@ -1,8 +1,9 @@
 """Events: what changes in the overview, as server-sent events.
 
-One follower looks for all clients, and only while there are some. It looks often after a change, and ever less while
-nothing changes. A stream begins with a snapshot and promises no replay. It holds the number of the last change that was
-sent and no queue, so a slow client costs no memory: its next event has all changes since.
+One follower looks for changes for all clients, and only while there are clients. It looks often after a change, and
+less and less often while nothing changes. A stream begins with a snapshot and promises no replay. A stream holds the
+number of the last change that was sent, but no queue. So a slow client costs no memory: its next event has all changes
+since the last one.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LOOKS = (1.0, 30.0)
-"""Seconds between two looks at the files: after a change, and at most."""
+"""Seconds between two looks at the files: after a change, and the longest pause."""
 _QUESTIONS = (2.0, 60.0)
-"""Seconds between two questions to the scheduler: after a change, and at most."""
+"""Seconds between two queries to the scheduler: after a change, and the longest pause."""
 _FACTOR = 1.5
 _PATIENCE = 10.0
-"""Seconds without an answer after which clients are told."""
+"""After this many seconds without an answer, clients are notified."""
 PING_SECONDS = 15
 """Seconds between two comments that keep a stream open."""
 SEND_SECONDS = 60.0
@@ -42,7 +43,7 @@ SEND_SECONDS = 60.0
 
 
 def _stream(_: Asked) -> None:
-    """Send what changes in the overview, as server-sent events. The first has the overview itself."""
+    """Send what changes in the overview, as server-sent events. The first event has the whole overview."""
 
 
 EVENTS = Endpoint(
@@ -51,7 +52,7 @@ EVENTS = Endpoint(
     _stream,
     {"limit": Field("integer", "The number of submissions in the snapshot.", 100, 1, 1000)},
 )
-"""The route, for its parameters; `Events` answers."""
+"""The route, for its parameters. `Events` answers its requests."""
 
 
 class Events:
@@ -63,12 +64,12 @@ class Events:
         self._streams, self._closing = 0, False
         self._followers: list[asyncio.Task[None]] = []
         self._soon = (asyncio.Event(), asyncio.Event())
-        """Set to look, or to ask, without a further pause."""
+        """Set to end the pause before the next look at the files, or before the next query to the scheduler."""
         self._asked = -_QUESTIONS[0]
         self._late: dict[str, str] = {}
 
     async def respond(self, request: Request) -> EventSourceResponse:
-        """Open a stream. Its header X-Access says what the token may do."""
+        """Open a stream. The header X-Access of the answer says what the token may do."""
         limit = query_of(request, EVENTS)["limit"]
         headers = {"X-Access": request.scope[MAY], "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return EventSourceResponse(self._stream(limit), headers=headers, ping=PING_SECONDS, send_timeout=SEND_SECONDS)
@@ -136,7 +137,7 @@ class Events:
             pause = _QUESTIONS[0] if changed else min(pause * _FACTOR, _QUESTIONS[1])
 
     async def _call(self, function: Callable[[], bool], what: str) -> bool:
-        """Call a function in a thread, and send what has changed. Clients are told if there is no answer for long."""
+        """Call a function in a thread, and send what has changed. Notify clients if there is no answer for long."""
         call = asyncio.ensure_future(self._pool.run(function))
         try:
             if not (await asyncio.wait([call], timeout=_PATIENCE))[0]:
@@ -157,7 +158,7 @@ class Events:
 
     @staticmethod
     async def _pause(soon: asyncio.Event, seconds: float) -> bool:
-        """Wait for some seconds, or until `soon` is set; returns whether it was."""
+        """Wait for some seconds, or until `soon` is set; returns whether it was set."""
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(soon.wait(), seconds)
         hurried = soon.is_set()

@@ -1,4 +1,4 @@
-"""Guard: refuses requests from other pages, under other names, and without a token, before any route sees them."""
+"""Guard: refuses requests from other pages, to other host names and without a token, before any route sees them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Access(NamedTuple):
-    """Who may use the server: the tokens, and the names that browsers may call it by."""
+    """Who may use the server: the tokens, and the host names that browsers may use for it."""
 
     token: str
     reading_token: str
-    """May only read."""
+    """The token that allows reading only."""
     hosts: tuple[str, ...] = LOOPBACK
     """Host names without a port, because tunnels change the port."""
 
@@ -31,8 +31,8 @@ class Access(NamedTuple):
 class Guard:
     """ASGI middleware that checks Host, Origin and token. The page at / has no data, and needs no token.
 
-    Host is checked against DNS rebinding: a foreign page whose name resolves to 127.0.0.1. Origin is checked against
-    requests that a foreign page sends.
+    The check of Host prevents DNS rebinding, in which the host name of a foreign page resolves to 127.0.0.1. The check
+    of Origin refuses requests that a foreign page sends.
     """
 
     def __init__(self, app: ASGIApp, access: Access) -> None:

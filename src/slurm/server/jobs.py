@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
 
 _TAIL = 1 << 16
-"""The bytes of a log that are sent if no offset is given: its end."""
+"""If no offset is given, this many bytes from the end of a log are sent."""
 _LIMIT = Field("integer", "The most that are listed.", 100, 1, 1000)
 _CALL = Field("integer", "The index of a call of a map.", 0)
 
@@ -84,7 +84,7 @@ class JobRoutes:
         ]
 
     def overview(self, asked: Asked) -> Any:
-        """List submissions, newest first, as far as this server knows their states; it asks while a page is open."""
+        """List submissions, newest first, with the states that the server knows: it asks only while a page is open."""
         return self._overview.page(asked.given["limit"], asked.given["before"])
 
     def list(self, asked: Asked) -> Any:
@@ -100,7 +100,7 @@ class JobRoutes:
         return found_jobs(self._place, wanted, keys, given["limit"], everywhere=self._overview.everywhere)
 
     def show(self, asked: Asked) -> Any:
-        """Show the state of a job or map. Of a map of 1 000 calls or more, show what is counted so far."""
+        """Show the state of a job or map. For a map of 1 000 calls or more, show what is counted so far."""
         job = self._job(asked)
         if len(job.part.indices) >= LARGE and len(job.part.indices) == job.part.state.count:
             return self._overview.counting(job.part.state.key).facts() | {"directory": job.directory}
@@ -132,7 +132,7 @@ class JobRoutes:
         ended = state.finished(index)
         if given["offset"] is None:
             offset, data = ends(place.transport, [path], _TAIL).get(path, (0, b""))
-            whole = data.lstrip(bytes(range(0x80, 0xC0))) if offset else data  # the rest of a character
+            whole = data.lstrip(bytes(range(0x80, 0xC0))) if offset else data  # drop the rest of a cut character
             offset, data = offset + len(data) - len(whole), whole
         else:
             offset, data = given["offset"], growth(place.transport, {path: given["offset"]}).get(path, b"")
@@ -149,7 +149,7 @@ class JobRoutes:
         }
 
     def explanation(self, asked: Asked) -> Any:
-        """Tell why a job waits or has failed, and what to do about it."""
+        """Explain why a job waits or has failed, and say what to do about it."""
         job = self._job(asked)
         return {"key": job.key, "lines": explained(overviews([job.part])[0])}
 
@@ -168,17 +168,17 @@ class JobRoutes:
         return {"key": job.key, "uses": rows, "options": fitting(used)}
 
     def graph(self, asked: Asked) -> Any:
-        """The jobs that a job waits for, those that a workflow has submitted, and the state of each."""
+        """List the jobs that a job waits for, and the jobs that a workflow has submitted, with the state of each."""
         job = self._job(asked)
         return graph_of(job.part.place, [job.part]).data()
 
     def cancel(self, asked: Asked) -> Any:
-        """Cancel what has not ended. Returns the number of calls of each submission that are to be cancelled."""
+        """Cancel the calls that have not ended. Returns the number of calls to cancel in each submission."""
         job = self._job(asked)
         return {"key": job.key, "cancelled": cancel([job.part], children=asked.given["children"])}
 
     def retry(self, asked: Asked) -> Any:
-        """Submit a job once more, or the calls of a map that have failed or were cancelled. Returns the new key."""
+        """Submit a job again, or the calls of a map that have failed or were cancelled. Returns the new key."""
         job = self._job(asked)
         options = Options.parse(asked.given["options"] or {})
         indices: Sequence[int] = job.part.indices

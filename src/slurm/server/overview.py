@@ -1,7 +1,8 @@
 """JobsOverview: the submissions of a place, newest first, as the page shows them.
 
-What has ended is read once a process, and kept in memory. A look lists the submissions and the outcomes of those that
-have not ended. It reads a file only if there is a new submission or outcome. Questions to the scheduler are separate.
+Each process reads a submission that has ended only once, and keeps it in memory. A look lists all submissions, and the
+outcomes of those that have not ended. It reads a file only for a new submission or outcome. Queries to the scheduler
+are separate.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import SubmissionState
 
 _MOST_READ = 2000
-"""The number of outcomes that are read in one go."""
+"""The largest number of outcomes that are read at once."""
 _MOST_NEW = 100
-"""The number of new submissions that a look reads; the page asks for older ones."""
+"""The largest number of new submissions that a look reads; the page asks for older ones."""
 _TRIES = 10
-"""The number of looks that read a new submission. One that is being written has its directory before its record."""
+"""The number of looks that try to read a new submission: its directory is made before its record is written."""
 _FRESH = 1.0
-"""Seconds for which a listing is good while outcomes of it are left to read."""
+"""While outcomes of a listing are left to read, the listing is used for this many seconds."""
 _NOTHING = Outcomes({}, {})
 
 
 class JobsOverview:
-    """The submissions of a place. With `everywhere`, those to any scheduler under its root. Any thread may use it."""
+    """The submissions of a place; with `everywhere`, to any scheduler under its root. Any thread may use it."""
 
     def __init__(self, place: Place, *, everywhere: bool) -> None:
         self.place, self.everywhere = place, everywhere
@@ -46,18 +47,18 @@ class JobsOverview:
         self._new: list[str] = []
         """The submissions that no look has read yet, newest first."""
         self._tries: dict[str, int] = {}
-        """How many more looks read a submission that had no record."""
+        """The number of further looks that try to read a submission that had no record."""
         self._known: dict[str, Counting] = {}
         self._facts: dict[str, dict[str, Any]] = {}
         self._more, self._looked_at = False, -_FRESH
         self._changes = 0
         self._changed_at: dict[str, int] = {}
-        """The number of the last change of each submission; also of those that are gone."""
+        """The number of the last change of each submission, also of submissions that are gone."""
         self._files = threading.Lock()
-        """Held while files are read: each is read once. Questions to the scheduler do not hold it."""
+        """Held while files are read, so that each is read once. Queries to the scheduler do not hold this lock."""
 
     def page(self, limit: int, before: str | None = None) -> dict[str, Any]:
-        """The facts about `limit` submissions, newest first; with `before`, about those that are older than that one.
+        """The facts about `limit` submissions, newest first. With the key `before`, only about older submissions.
 
         Raises NoSuchJob if `before` does not exist.
         """
@@ -83,7 +84,7 @@ class JobsOverview:
         return self._changes
 
     def look(self) -> bool:
-        """Look for changes; returns whether more outcomes are to be read. An error is in `troubles`."""
+        """Look for changes; returns whether outcomes are left to read. Adds an error to `troubles`."""
         more: list[bool] = []
         with self._files:
             self._try(f"files of {self.place.url}", lambda: more.append(self._look()))
@@ -109,13 +110,13 @@ class JobsOverview:
         return True
 
     def changed(self, since: int) -> tuple[list[dict[str, Any]], list[str]]:
-        """The facts about submissions that have changed since that number of changes, and the keys that are gone."""
+        """The facts about submissions that have changed since the change `since`, and the keys that are gone."""
         keys = [key for key, number in list(self._changed_at.items()) if number > since]
         facts = {key: self._facts.get(key) for key in keys}
         return [found for found in facts.values() if found], [key for key, found in facts.items() if not found]
 
     def ask(self) -> bool:
-        """Ask the schedulers about the submissions that have not ended; returns False. An error is in `troubles`."""
+        """Ask the schedulers about the submissions that have not ended; returns False. Adds an error to `troubles`."""
         by_place: dict[Place, list[SubmissionState]] = {}
         for counting in list(self._known.values()):
             if not counting.complete:
@@ -127,7 +128,7 @@ class JobsOverview:
         return False
 
     def counting(self, key: str) -> Counting:
-        """What is counted of a submission, up to date with its files. Raises NoSuchJob."""
+        """The counts of a submission, up to date with its files. Raises NoSuchJob."""
         with self._files:
             self._read_records([key])
             if key not in self._known:
@@ -136,7 +137,7 @@ class JobsOverview:
             return self._known[key]
 
     def _list_keys(self) -> None:
-        """List the submissions, note those that are new since the last time, and forget those that are gone."""
+        """List the submissions. Note those that are new since the last time, and forget those that are gone."""
         before, self._keys = set(self._keys), self.place.store.keys()
         self._new = [key for key in self._keys if key not in before] + self._new
         for key in self._known.keys() - set(self._keys):
@@ -145,7 +146,7 @@ class JobsOverview:
             self._note_change(key)
 
     def _read_records(self, keys: Sequence[str]) -> None:
-        """Read the records of submissions that are new here."""
+        """Read the records of submissions that this process does not know yet."""
         new = [key for key in keys if key not in self._known]
         for some in newest_first(self.place, new, at_once=len(new), labels={}, everywhere=self.everywhere):
             for job in some:
@@ -154,7 +155,7 @@ class JobsOverview:
     def _read_outcomes(self, keys: Iterable[str], *, listed: bool = True) -> bool:
         """List the outcomes of submissions that have not ended, and read new ones; returns whether some are left.
 
-        If not `listed`, those of the last listing count: a listing of 100 000 takes as long as it takes to read 2 000.
+        If not `listed`, use the last listing: to list 100 000 outcomes takes as long as to read 2 000.
         """
         by_place: dict[Place, list[Counting]] = {}
         for key in keys:
@@ -178,7 +179,7 @@ class JobsOverview:
         return next(pairs, None) is not None
 
     def _new_facts(self, key: str) -> dict[str, Any]:
-        """The facts about a submission now. Those of one that has ended do not change any more."""
+        """The facts about a submission now. They do not change any more when the submission has ended."""
         known = self._facts.get(key)
         if known is None or not known["ended"]:
             self._facts[key] = self._known[key].facts()

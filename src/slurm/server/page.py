@@ -1,4 +1,4 @@
-"""The page at /: one HTML file without data, which asks for them with the token in its address."""
+"""The page at /: one HTML file without data. The page requests the data with the token in its address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _NONCE = "NONCE"
-"""What stands for the nonce in the file."""
+"""The text in the file that is replaced by the nonce."""
 
 
 @lru_cache(maxsize=1)
@@ -22,7 +22,7 @@ def _file() -> str:
 
 
 async def show_page(request: Request) -> Response:
-    """Send the page. Only the script and the style of this answer are run: they have its nonce."""
+    """Send the page. A browser uses only the script and the style with the nonce of this answer."""
     del request
     nonce = secrets.token_urlsafe(16)
     policy = (

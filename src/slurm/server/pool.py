@@ -1,4 +1,4 @@
-"""ThreadPool: runs functions that wait for files and commands, so that the event loop never does."""
+"""ThreadPool: runs functions that wait for files and commands, so that the event loop never waits for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ThreadPool:
-    """A few daemon threads. Unlike those of concurrent.futures, a thread that hangs does not keep the process alive."""
+    """A few daemon threads. Unlike in concurrent.futures, a thread that hangs does not keep the process alive."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name, self._size = name, size
@@ -22,7 +22,7 @@ class ThreadPool:
         self._threads: list[threading.Thread] = []
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call a function in a thread, and return its result. If the caller is cancelled, the call goes on."""
+        """Call a function in a thread, and return its result. If the caller is cancelled, a call that runs goes on."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 

@@ -40,7 +40,7 @@ _OF_CLASSES: tuple[tuple[type[Exception], int], ...] = (
     (TransportError, 502),
     (SlurmError, 500),
 )
-"""The status of each error class; the first that fits counts."""
+"""The status of each error class; the first class that matches is used."""
 
 
 class Problem(Exception):
@@ -72,7 +72,7 @@ def on_problem(request: Request, error: Exception) -> Response:
 
 
 def on_http_error(request: Request, error: Exception) -> Response:
-    """Answer a request that the router refused: no such path, or another method."""
+    """Answer a request that the router refused: it knows no such path, or the path does not allow the method."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     detail = {404: "there is nothing at this path: /openapi.json lists the routes"}.get(error.status_code, error.detail)
     return problem_response(Problem(error.status_code, detail, error.headers), request.url.path)
@@ -85,6 +85,6 @@ def on_library_error(request: Request, error: Exception) -> Response:
 
 
 def on_defect(request: Request, error: Exception) -> Response:
-    """Answer a request that met a defect; the server's log has the traceback."""
+    """Answer a request that failed because of a defect of the library; the server's log has the traceback."""
     detail = f"the server has failed: {type(error).__name__}; its log has the traceback"
     return problem_response(Problem(500, detail), request.url.path)

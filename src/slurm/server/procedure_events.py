@@ -1,7 +1,7 @@
-"""The events of a procedure as server-sent events: the id of each is its offset in the file, so no reconnect loses one.
+"""The events of a procedure as server-sent events. The id of an event is its offset, so a reconnect loses no event.
 
-One follower reads what is added, by one command for all procedures that have streams, and keeps the last 1 MB of each.
-A stream holds an offset and no queue: one that is slower reads on from the file.
+One follower reads what is added to the files, with one command for all procedures that have streams. It keeps the last
+1 MB of each. A stream holds an offset and no queue: a stream that needs older events reads them from the file.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SHORTEST, _LONGEST, _FACTOR = 0.05, 0.2, 1.2
-"""Seconds between two readings of the files: the least, the most, and how fast they grow while nothing happens."""
+"""Seconds between two reads of the files: the shortest and longest pause, and its growth while nothing happens."""
 _QUESTIONS = (2.0, 60.0)
-"""Seconds between two questions whether the jobs have ended, for those whose process could not say it."""
+"""Seconds between two checks whether jobs have ended: a process that was killed writes no event about its end."""
 _ATTENDED = (20.0, 600.0)
-"""Seconds between two looks at the procedures that have no job yet."""
+"""Seconds between two looks at the procedures that have no job yet: the first pause, and the longest."""
 
 
 def _stream(_: Asked) -> None:
-    """Send the events of a procedure as server-sent events. After the last one, `end` has what is known of it.
+    """Send the events of a procedure as server-sent events. After its last event, `end` has the final facts about it.
 
-    The id of an event is its offset: a request with the header Last-Event-ID, or with `after`, goes on there.
+    The id of an event is its offset: a request with the header Last-Event-ID, or with `after`, continues there.
     """
 
 
@@ -55,7 +55,7 @@ EVENTS_OF_ONE = Endpoint(
     _stream,
     {"after": Field("integer", "Send the events after this offset.", 0)},
 )
-"""The route, for its parameters; `ProcedureEvents` answers."""
+"""The route, for its parameters. `ProcedureEvents` answers its requests."""
 
 
 class _Followed:
@@ -65,19 +65,19 @@ class _Followed:
         self.path, self._begin, self._data = path, offset, b""
         self.streams = 0
         self.ended: dict[str, Any] | None = None
-        """What is known of the procedure, once it has ended."""
+        """The facts about the procedure, when it has ended."""
         self.last: dict[str, Any] | None = None
-        """The same, once all its events are read, too."""
+        """The same facts, when all events of the procedure have been read, too."""
         self.says_end = False
-        """Whether its events say that it has ended."""
+        """Whether the events of the procedure say that it has ended."""
 
     @property
     def offset(self) -> int:
-        """Where the next reading begins."""
+        """The offset in the file at which the next read begins."""
         return self._begin + len(self._data)
 
     def add(self, data: bytes) -> None:
-        """Add what was read, and forget what is too far from the end."""
+        """Add the bytes that were read. Only the last `MOST` bytes are kept."""
         line = self._data.rfind(b"\n") + 1
         self._data += data
         self.says_end |= any(event.get("state") in ENDED for event in parse(self._data[line:]))
@@ -85,7 +85,7 @@ class _Followed:
             self._begin, self._data = self.offset - MOST, self._data[-MOST:]
 
     def since(self, offset: int) -> bytes | None:
-        """What comes after an offset; None if that has been forgotten."""
+        """The bytes after an offset; None if they are not kept any more."""
         return self._data[offset - self._begin :] if offset >= self._begin else None
 
 
@@ -158,19 +158,19 @@ class ProcedureEvents:
         self._followers = []
 
     async def _read_on(self) -> None:
-        """Read what is added to the files, again and again."""
+        """Read repeatedly what is added to the files."""
         pause = _SHORTEST
         while True:
             pause = _SHORTEST if await self._read() else min(pause * _FACTOR, _LONGEST)
             await asyncio.sleep(max(pause, self._place.transport.pace))
 
     async def _read(self) -> bool:
-        """Read what is added to all files; returns whether anything was."""
+        """Read what was added to all files; returns whether anything was added."""
         known = [(each, each.offset, each.ended) for each in self._followed.values()]
         offsets = {each.path: offset for each, offset, _ in known}
         try:
             found = await self._pool.run(lambda: growth(self._place.transport, offsets))
-        except TransportError as error:  # the next reading may succeed
+        except TransportError as error:  # the next read may succeed
             _log.warning("events cannot be read: %s", redacted(str(error)))
             return False
         for each, _, ended in known:
@@ -183,7 +183,7 @@ class ProcedureEvents:
         return bool(found)
 
     async def _ask(self) -> None:
-        """Ask again and again whether the procedures have ended: soon for those whose events say so."""
+        """Ask repeatedly whether the procedures have ended: without a long pause if the events of one say so."""
         loop, asked = asyncio.get_running_loop(), float("-inf")
         while True:
             await asyncio.sleep(_LONGEST)
@@ -193,7 +193,7 @@ class ProcedureEvents:
                 continue
             try:
                 found = await self._pool.run(lambda: self._procedures.ended(left))  # noqa: B023 - it is awaited here
-            except SlurmError as error:  # the next question may be answered
+            except SlurmError as error:  # the next query may succeed
                 _log.warning("no answer about procedures: %s", redacted(str(error)))
                 found = {}
             for number in found.keys() & self._followed.keys():
@@ -206,13 +206,13 @@ class ProcedureEvents:
 
 
 def _shown(event: Event) -> bytes:
-    """An event as JSON, without secrets that its texts contain."""
+    """An event as JSON. Secrets in its texts are removed."""
     return encoded({name: redacted(value) if isinstance(value, str) else value for name, value in event.items()})
 
 
 @asynccontextmanager
 async def procedures_attended(procedures: Procedures, pool: ThreadPool) -> AsyncIterator[None]:
-    """While the server runs: go on with procedures that have no job because their preparer, or a server, has died."""
+    """While the server runs, continue procedures that have no job because their preparer, or a server, has died."""
     task = asyncio.create_task(_attend(procedures, pool))
     try:
         yield
@@ -224,7 +224,7 @@ async def _attend(procedures: Procedures, pool: ThreadPool) -> None:
     pause = _ATTENDED[0]
     numbers: list[int] | None = None
     while numbers is None or numbers:
-        with suppress(SlurmError):  # of a cluster that does not answer now
+        with suppress(SlurmError):  # the cluster may not answer now
             known = numbers
             numbers = await pool.run(lambda: procedures.waiting(known))  # noqa: B023 - it is awaited here
         await asyncio.sleep(pause)

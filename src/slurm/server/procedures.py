@@ -54,26 +54,26 @@ _ONLY_FOR = {RUNNING: ("function", "args", "kwargs", "force"), STOPPED: ("abort"
 
 
 class Procedures:
-    """The procedures of a cluster. What has ended is read once. Any thread may use it."""
+    """The procedures of a cluster. A procedure that has ended is read once. Any thread may use an instance."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.service = ScriptExecutionService(on=cluster)
         self._lock = threading.Lock()
-        """Held while procedures are listed: the service keeps what it has read."""
+        """Held while procedures are listed, because the service changes what it keeps in memory."""
 
     def summaries(self, ids: Sequence[int] | None = None, **wanted: Any) -> list[ProcedureSummary]:
-        """What is known of procedures now, as `ScriptExecutionService.summarise` tells it."""
+        """What is known about procedures now, as `ScriptExecutionService.summarise` returns it."""
         with self._lock:
             return self.service.summarise(ids, **wanted)
 
     def facts(self, number: int) -> dict[str, Any]:
-        """What is known of a procedure now. Raises NoSuchProcedure."""
+        """The facts about a procedure now. Raises NoSuchProcedure."""
         return shown(self.summaries([number])[0])
 
     def ended(self, numbers: Sequence[int]) -> dict[int, dict[str, Any]]:
-        """What is known of those of some procedures that have ended, and their jobs with them, by number.
+        """The facts, by number, about those of some procedures that have ended. Their jobs must have ended, too.
 
-        A process adds events after its last state: it starts the abort script, and refuses commands.
+        The reason is that a process adds events after its last state: it starts the abort script, and refuses commands.
         """
         ended = [each for each in self.summaries(numbers) if each.state.ended]
         return {each.id: shown(each) for each in ended if self._job_has_ended(each.id)}
@@ -81,20 +81,20 @@ class Procedures:
     def _job_has_ended(self, number: int) -> bool:
         try:
             return self.service.procedure(number).job.done()
-        except NoSuchJob:  # it had none, or its files were removed
+        except NoSuchJob:  # the procedure had no job, or its files were removed
             return True
 
     def waiting(self, ids: Sequence[int] | None = None) -> list[int]:
         """The numbers of the procedures that may have no job yet.
 
-        Each call takes note of those whose preparer is silent, and goes on with one that has been silent for a minute.
+        Each call notes procedures whose preparer is silent, and continues those whose preparer was silent for a minute.
         """
         early = (ProcedureState.CREATING, ProcedureState.IDLE, ProcedureState.PREP_ENV)
         return [each.id for each in self.summaries(ids) if each.state in early]
 
 
 def shown(summary: ProcedureSummary) -> dict[str, Any]:
-    """The facts about a procedure, without secrets that texts contain."""
+    """The facts about a procedure. Secrets in its texts are removed."""
     facts = facts_of(summary)
     return facts | {name: redacted(facts[name]) for name in ("reason", "stacktrace")}
 
@@ -141,7 +141,7 @@ class ProcedureRoutes:
         }
 
     def show(self, asked: Asked) -> Any:
-        """Show the state of a procedure, its history, and the calls of its script."""
+        """Show the state of a procedure, its history, and the calls that its script has made."""
         return self._procedures.facts(int(asked.path["number"]))
 
     def prepare(self, asked: Asked) -> Any:
@@ -155,7 +155,7 @@ class ProcedureRoutes:
         return self._procedures.facts(made.number)
 
     def change(self, asked: Asked) -> Any:
-        """Start or stop a procedure. A start is answered when the function runs; a stop, when it was asked for."""
+        """Start or stop a procedure. A start is answered when the function runs, a stop when it is requested."""
         number, given = int(asked.path["number"]), asked.given
         state = given["state"]
         if state is None:
@@ -175,7 +175,7 @@ class ProcedureRoutes:
         return self._asked(number, "start") if force else self._procedures.facts(number)
 
     def _asked(self, number: int, what: str) -> dict[str, Any]:
-        """What is known of a procedure that was just asked for something: its process may not have read it yet."""
+        """The facts about a procedure after a request; with `pending` if its process may not have read the request."""
         facts = self._procedures.facts(number)
         begun = ProcedureState(facts["state"]).ended or (what == "start" and facts["state"] == RUNNING)
         return facts if begun else facts | {"pending": what}
@@ -196,9 +196,9 @@ class ProcedureRoutes:
         return {"topic": topic, "values": values, "change": self._service.publish(topic, **values)}
 
     def release(self, asked: Asked) -> Any:
-        """Free an exclusive slot whose holder can no longer say that it has ended. Tells who has released it, and when.
+        """Free an exclusive slot whose holder can no longer say that it has ended. Returns who released it, and when.
 
-        The holder may still run, for example on a node that was lost: look before.
+        The holder may still run, for example on a node that was lost: check this before.
         """
         slot = checked_name(asked.path["name"], "slot")
         return {"slot": slot} | release(self._service.cluster.place, slot)._asdict()

@@ -24,7 +24,7 @@ _FIELDS = {
     "name": Field("string", "The name of a text in tracebacks."),
 }
 _KINDS = {"file": (), "git": ("path", "branch", "tag", "commit", "environment"), "text": ("name",)}
-"""The other members of a script of each kind."""
+"""The further members that a script of each kind may have in a request."""
 MEANING = (
     "A script: {'file': PATH}, {'git': URL, 'path': PATH, 'branch': NAME} (or 'tag', 'commit'), or {'text': TEXT}."
 )
@@ -34,13 +34,13 @@ class ScriptRules(NamedTuple):
     """Which scripts may come in a request. By default, none."""
 
     folders: tuple[str, ...] = ()
-    """Files below these folders of the server, after symbolic links are followed."""
+    """Files below these folders on the server's machine are allowed, after symbolic links are followed."""
     repositories: tuple[str, ...] = ()
-    """Repositories whose URL is one of these, or below one."""
+    """Repositories are allowed if their URL is one of these, or is below one of these."""
     text: bool = False
 
     def script(self, field: str, given: Mapping[str, Any]) -> Script:
-        """The script that the object in a field of a body names. Raises Problem, ScriptError."""
+        """The script that the object `given` in the field `field` of a body names. Raises Problem, ScriptError."""
         kinds = [kind for kind in _KINDS if kind in given]
         if len(kinds) != 1:
             raise Problem(422, f"{field} must have one of: {', '.join(_KINDS)}")
@@ -86,7 +86,7 @@ class ScriptRules(NamedTuple):
 
 
 def _is_below(url: str, prefix: str) -> bool:
-    """Whether a URL is a prefix, or continues it by whole parts that name no parent directory."""
+    """Whether a URL equals a prefix, or continues the prefix with whole parts of a path, none of which is `..`."""
     whole = prefix if prefix.endswith(("/", ":")) else f"{prefix}/"
     rest = url[len(whole) :]
     return url == prefix or (url.startswith(whole) and ".." not in rest.split("/") and "%" not in rest)

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from slurm.server.guard import Access
 
 _GRACE = 1
-"""Seconds that open requests get at the end."""
+"""Seconds that open requests get when the server ends."""
 _TOKENS = ("token", "reading-token")
 
 
 class Address(NamedTuple):
-    """Where to listen: at a host and a port, 0 for a free one, or at a Unix socket."""
+    """Where to listen: at a host and a port (0 for a free port), or at a Unix socket."""
 
     host: str
     port: int
@@ -36,9 +36,9 @@ class Address(NamedTuple):
 
 
 def tokens() -> tuple[str, str]:
-    """The tokens of this user on this machine: one that may do all, one that may read. Makes files of mode 0600 once.
+    """The two tokens of this user on this machine: the first allows everything, the second allows reading only.
 
-    Raises ConfigurationError if another user could read one.
+    The first call makes a file of mode 0600 for each. Raises ConfigurationError if another user could read a token.
     """
     directory = cached("server", socket.gethostname())
     try:
@@ -65,7 +65,7 @@ def _token(path: Path) -> str:
 
 
 def listen(address: Address) -> socket.socket:
-    """The socket to listen at. Raises ConfigurationError if it cannot be had."""
+    """The socket to listen at. Raises ConfigurationError if the address cannot be used."""
     try:
         if address.socket:
             return _bound(socket.AF_UNIX, _free_path(address.socket))
@@ -92,7 +92,7 @@ def _bound(family: int, name: Any) -> socket.socket:
 
 
 def _free_path(path: str) -> str:
-    """A path for a socket in a directory that only the user may enter; a socket that a dead server left is removed."""
+    """A path for a socket in a directory that only the user may enter. Removes a socket that a dead server has left."""
     directory = os.path.dirname(os.path.abspath(path))
     make_private(directory)
     status = os.stat(directory)
@@ -112,7 +112,7 @@ class Server(uvicorn.Server):
     """A server that ends its streams before it waits for open requests."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End."""
+        """End all streams, then the server."""
         for streams in self.config.app.state.streams:  # type: ignore[union-attr] # `application` has set it
             await streams.close()
         await super().shutdown(sockets)
@@ -133,6 +133,6 @@ def server(cluster: Cluster, access: Access, **choices: Any) -> Server:
 
 
 def hosts_of(address: Address) -> tuple[str, ...]:
-    """The names that browsers may call the server by."""
+    """The host names that browsers may use for the server."""
     host = f"[{address.host}]" if ":" in address.host else address.host.lower()
     return (*LOOPBACK, host) if host not in LOOPBACK else LOOPBACK

@@ -1,4 +1,4 @@
-"""The routes of sweeps, which are in a directory of the machine of the server: how far they are, points, failures."""
+"""The routes of sweeps: their progress, points and failures. The sweeps are in a directory on the server's machine."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _STATES = tuple(map(str, State))
 
 
 class SweepRoutes:
-    """The routes of the sweeps in a directory. They change no sweep."""
+    """The routes of the sweeps in a directory. No request changes a sweep."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._open: dict[str, Sweep] = {}
         self._lock = threading.Lock()
-        """Held while a sweep is read: it keeps what it has read, and a look that is late is answered the next time."""
+        """Held while a sweep is read. A sweep keeps what was read, so a repeated request succeeds after a slow one."""
 
     def endpoints(self) -> list[Endpoint]:
         """The table of the routes."""
@@ -51,7 +51,7 @@ class SweepRoutes:
         return [self._status(name) for name in sorted(names(self._directory))]
 
     def show(self, asked: Asked) -> Any:
-        """Show how far a sweep is, its failures in groups, and the points that have ended last."""
+        """Show the progress of a sweep, its failures in groups, and the points that ended last."""
         name = self._name(asked)
         with self._lock:
             sweep = self._sweep(name)
@@ -74,7 +74,7 @@ class SweepRoutes:
         return {"name": name, "count": len(found), "points": [facts_of_point(point) for point in some]}
 
     def point(self, asked: Asked) -> Any:
-        """Tell why a point is as it is, and what to do about it."""
+        """Explain the state of a point, and say what to do about it."""
         name, number = self._name(asked), int(asked.path["number"])
         with self._lock:
             snapshot = self._sweep(name).snapshot()
