@@ -1,1 +1,1 @@
-"""Pools: elements that make the calls of clients, which write them to files."""
+"""Pools: clients write calls to files, and the elements of a pool make these calls."""

@@ -57,7 +57,7 @@ class AnsweredCalls:
         return self._answers.results(indices)
 
     def output(self, index: int, begin: int = 0) -> bytes:
-        """Read what a call has printed so far, from a byte on. Raises TransportError."""
+        """Read what a call has printed so far, from the byte `begin` on. Raises TransportError."""
         where = self._answers.output(index)
         if where is None:
             return b""

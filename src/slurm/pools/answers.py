@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _Place(NamedTuple):
-    """Where the answer to a call is, and who gave it."""
+    """Where the answer to a call is, and which worker gave it."""
 
     outbox: int
     worker: int
@@ -54,9 +54,9 @@ class Output(NamedTuple):
 
 
 class Answers:
-    """The answers in the outboxes of a client's `directory`, by call, and the outcomes of calls that get none.
+    """The answers in the outboxes of a client's `directory`, by call, and the outcomes of calls that get no answer.
 
-    One thread at a time may read; any may ask.
+    Only one thread at a time may call `read`; any thread may call the methods that return what is known.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Answers:
         self._left: set[int] = set()
         """The outboxes that are not read any more."""
         self.attempts: dict[int, int] = {}
-        """The last attempt of each element, as far as is known: more than one, if the scheduler has requeued it."""
+        """The last known attempt of each element. It is larger than 1 if the scheduler has requeued the element."""
         self.when_begun: Callable[[int, str], object] = lambda *_: None
-        """Called with the number of a call that takes long, and its host."""
+        """Called with the number and the host of a call that takes long."""
         self._places: dict[int, _Place] = {}
-        self._begun: dict[int, tuple[int, Head]] = {}  # with their outboxes; long calls that have no answer
-        self._attempts: dict[int, int] = {}  # of calls that were written more than once, the last
-        self._unread: dict[int, Frame] = {}  # whose results nobody has asked for yet
+        self._begun: dict[int, tuple[int, Head]] = {}  # long calls that have no answer, with their outboxes
+        self._attempts: dict[int, int] = {}  # the last attempt of calls that were written more than once
+        self._unread: dict[int, Frame] = {}  # answers whose results nobody has requested yet
         self._concluded: dict[int, Outcome] = {}
         self._hosts: dict[int, list[str]] = {}
 
@@ -110,11 +110,11 @@ class Answers:
                 self._add_outbox(element, attempt)
 
     def rest(self) -> None:
-        """Nobody will read for a while."""
+        """Note that nobody will read for a while, so that a relay sends nothing."""
         self._files.rest([outbox.frames for outbox in self._outboxes])
 
     def read(self, found: set[int]) -> None:
-        """Read what has been added; add the calls that have ended by it to `found`. The first end of a call counts.
+        """Read new answers, and add the calls that they end to `found`. Later answers to the same call are ignored.
 
         Raises the OSError or SlurmError of an outbox that cannot be read, after the others have been read.
         """
@@ -145,7 +145,7 @@ class Answers:
                 yield number
 
     def expect(self, numbers: range, attempt: int) -> None:
-        """Take only answers of this attempt or a later one. Call it before that is written."""
+        """Take only answers from this attempt or a later one. Call this method before the attempt is written."""
         self._attempts.update(dict.fromkeys(numbers, attempt))
 
     def has(self, number: int) -> bool:
@@ -153,7 +153,7 @@ class Answers:
         return number in self._places or number in self._concluded
 
     def conclude(self, number: int, outcome: Outcome) -> bool:
-        """Note the outcome of a call that has no answer; False if it has ended already."""
+        """Note the outcome of a call that has no answer; return False if the call has ended already."""
         if self.has(number):
             return False
         self._concluded[number] = outcome
@@ -168,7 +168,7 @@ class Answers:
         return outbox_name(outbox.element, outbox.attempt), place.offset
 
     def worker_of(self, number: int) -> tuple[int, int]:
-        """The element that makes or has made a call, as far as is known, and its worker; else zeros."""
+        """The element that makes or has made a call, and its worker; zeros if they are not known."""
         if place := self._places.get(number):
             return self._outboxes[place.outbox].element, place.worker
         if begun := self._begun.get(number):
@@ -176,7 +176,7 @@ class Answers:
         return 0, 0
 
     def output(self, number: int) -> Output | None:
-        """Where the output of a call is; None before it is known to have begun. Raises SlurmError."""
+        """Where the output of a call is; None if the call is not known to have begun. Raises SlurmError."""
         element, worker = self.worker_of(number)
         if frame := self._frame(number):
             head = frame.head
@@ -224,7 +224,7 @@ class Answers:
         return found
 
     def _add_result(self, results: dict[int, Any], number: int) -> Outcome | None:
-        """Add the result of a call; return its outcome if it has none."""
+        """Add the result of a call to `results`; if the call has no result, return its outcome."""
         frame = self._frame(number)
         if frame is None or frame.head.kind in (FAILURE, CANCELLED):
             return self._outcome(number, frame)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def at_rest(place: Place, state: SubmissionState) -> dict[str, float]:
-    """Return facts about an elastic pool that has no elements until a client adds some; empty for any other job.
+    """Return facts about an elastic pool that has no elements until a client adds some; an empty dict for other jobs.
 
     Raises TransportError.
     """

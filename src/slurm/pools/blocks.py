@@ -1,4 +1,4 @@
-"""Blocks: what a client remembers of the blocks of calls that were written: those with calls that have not ended."""
+"""Blocks: the blocks of calls that a client has written and that contain calls that have not ended."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from slurm.options.retry import Retry
 
 BLOCK_BYTES = 1 << 20
-"""The calls of a block of several calls have no more bytes, with those of their arguments that are files."""
+"""The largest size in bytes of the calls in a block of several calls, including arguments in separate files."""
 _BLOCKS_OF_A_WORKER, _MOST_CALLS = 16, 512
 _CALL_BYTES = (1 << 32) - 1
-"""A block has lengths of 4 bytes."""
+"""The largest size of a call in bytes, because the lengths in a block have 4 bytes."""
 
 
 def calls_of_a_block(calls: int, workers: int) -> int:
@@ -38,7 +38,7 @@ def check_sizes(calls: Sequence[bytes]) -> None:
 
 
 class Block:
-    """A block, and its calls that have not ended."""
+    """A block, and those of its calls that have not ended."""
 
     __slots__ = ("attempt", "bytes", "left", "number", "offset", "retry", "since")
 
@@ -50,7 +50,7 @@ class Block:
 class Blocks:
     """The blocks with calls that have not ended, in order. `changed` protects them, and is notified when calls end.
 
-    `most_calls` calls, or `most_bytes` of their arguments, leave no room for more.
+    There is no room for more calls if there are `most_calls` calls, or `most_bytes` bytes of arguments.
     """
 
     most_calls, most_bytes = 200_000, 256 << 20
@@ -65,7 +65,7 @@ class Blocks:
         return len(self._blocks)
 
     def add(self, block: Block) -> None:
-        """Add a block, if any of its calls has not ended. Its calls may be in an earlier one; that is to be dropped."""
+        """Add a block, if any of its calls has not ended. The caller drops an earlier block with the same calls."""
         with self._changed:
             if block.left:
                 self._blocks[block.number] = block
@@ -83,7 +83,7 @@ class Blocks:
             self._changed.notify_all()
 
     def drop(self, block: Block) -> None:
-        """Remove a block whose calls are in others now."""
+        """Remove a block whose calls are in other blocks now."""
         with self._changed:
             if self._blocks.pop(block.number, None):
                 self._bytes -= block.bytes
@@ -116,7 +116,7 @@ class Blocks:
 
 
 def ranges(numbers: Iterable[int]) -> Iterator[range]:
-    """Numbers as ranges of neighbours."""
+    """Yield the numbers as ranges of consecutive numbers."""
     for _, group in groupby(enumerate(sorted(numbers)), lambda each: each[1] - each[0]):
         some = [number for _, number in group]
         yield range(some[0], some[-1] + 1)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 class CallsState(SubmissionState):
-    """A submission of which there are ever more calls, and whose calls the elements of another one make.
+    """A submission to which calls are added at any time. The elements of another submission, the pool, make its calls.
 
-    `worker_of` returns the element that has answered a call, and the number of its worker, or zeros.
+    `worker_of` returns the element that has answered a call, and the number of its worker; zeros if they are not known.
     """
 
     def __init__(self, key: str, pool: SubmissionState, worker_of: Callable[[int], tuple[int, int]]) -> None:
@@ -33,7 +33,7 @@ class CallsState(SubmissionState):
         return range(first, first + count)
 
     def note_begun(self, index: int, host: str) -> None:
-        """Report to callbacks that a call runs on a host, which is known only of calls that take long."""
+        """Report to callbacks that a call runs on a host. This is known only for calls that take long."""
         if self.listener:
             state = JobState.RUNNING
             self.listener.reported({index: Report(self.job_id(index) or "", None, state, state.value, host, "")})
@@ -44,6 +44,6 @@ class CallsState(SubmissionState):
         return self._pool.array_id(0)
 
     def log(self, index: int, rank: int = 0) -> str:
-        """The log of the worker that makes or has made a call; that of an element, if none is known."""
+        """The log of the worker that makes or has made a call; if no worker is known, the log of element 0."""
         del rank
         return f"../../{self._pool.log(*self._worker_of(index))}"

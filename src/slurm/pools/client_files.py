@@ -1,4 +1,4 @@
-"""ClientFiles: the directory of one client of a pool. This process writes it, but for claims, answers and results."""
+"""ClientFiles: the directory of one client of a pool. Others write only the claims, answers and results in it."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 5.0
 _PIECE_BYTES = 4 << 20
-"""Large values are sent to a relay in pieces of this size: it needs as much memory, and a message has 2 GB at most."""
+"""Large values are sent to a relay in pieces of this size, to save memory there: a message may have 2 GB at most."""
 _UNCONFIRMED_BYTES = 8 << 20
-"""After so many bytes of arguments, it is waited until they are written, and their blocks follow."""
+"""After this many bytes of arguments, the client waits until they are written, and then writes their blocks."""
 
 
 class ClientFiles:
-    """Writes the functions and blocks of a client. `lock` is held while something is written."""
+    """Writes the functions and blocks of a client. `lock` is held during each write."""
 
     def __init__(self, files: PoolFiles | RelayedFiles, directory: str, number: int, inline: int | None) -> None:
         self.files, self.directory, self.number = files, directory, number
         self.inline = inline
-        """Larger arguments are files of their own; None if the elements of the pool cannot read such files."""
+        """Larger arguments (in bytes) get separate files; None if the elements of the pool cannot read such files."""
         self.next_block = 0
         self.offset = 0
-        """At which the next frame will be in `calls`."""
+        """The offset of the next frame in the file `calls`."""
         self.elements = 0
-        """The number of elements of an elastic pool. The head of the next block contains it, for the elements."""
+        """The number of elements of an elastic pool. The head of the next block tells it to the elements."""
         self._functions: set[bytes] = set()
         self._interrupted = False
         self._sent: deque[Written | None] = deque()
         self._unconfirmed = 0  # bytes of arguments
-        self._waiting: deque[tuple[int, int, bytes]] = deque()  # frames that follow them, and their blocks and offsets
+        self._waiting: deque[tuple[int, int, bytes]] = deque()  # block, offset and frame: written after the arguments
         self.lock = threading.RLock()
 
     @classmethod
@@ -57,9 +57,9 @@ class ClientFiles:
         return cls(files, f"{pool}/{CLIENTS}/{number}", number, inline)
 
     def add_function(self, data: bytes, head: int, retry: str = "") -> bytes:
-        """Write what calls share, unless it is there: `calls.pkl` without calls, and the text of their `Retry`.
+        """Write what calls share, unless it was written: `calls.pkl` without calls, and the text of their `Retry`.
 
-        Return its digest. Raises OSError and SlurmError.
+        Return the digest of what was written. Raises OSError and SlurmError.
         """
         index, token = packed([head, len(data)]), os.urandom(6).hex()
         hashed = hashlib.sha256(index)
@@ -85,9 +85,9 @@ class ClientFiles:
             self.files.wait(each)
 
     def add_arguments(self, first: int, calls: Sequence[bytes]) -> Sequence[bytes]:
-        """Write those arguments to files that are large; return what the block holds of each call: of these nothing.
+        """Write large arguments to files. Return the bytes that the block holds for each call: none for these calls.
 
-        Files are not renamed when they are whole, because nobody looks for one before a block refers to it.
+        A complete file needs no rename, because nobody looks for it before a block refers to it.
         """
         if self.inline is None or all(len(data) <= self.inline for data in calls):
             return calls
@@ -106,9 +106,9 @@ class ClientFiles:
     ) -> None:
         """Write a block of calls, the first of which has the number `first`. `flush` waits until it is written.
 
-        All calls in blocks before the number `unfinished` have ended, so elements that start late pass over those.
+        All calls in blocks before the number `unfinished` have ended, so elements that start late skip these blocks.
 
-        Raises PoolError if an earlier block was interrupted while it was written: what is there of it is not known.
+        Raises PoolError if the write of an earlier block was interrupted: it is not known which part was written.
         """
         with self.lock:
             head = Head(
@@ -145,7 +145,7 @@ class ClientFiles:
         self.flush()
 
     def flush(self) -> None:
-        """Wait until all is written."""
+        """Wait until everything is written."""
         with self.lock:
             self._confirm()
             self._unconfirmed = 0
@@ -153,7 +153,7 @@ class ClientFiles:
             self._confirm()
 
     def write_waiting(self) -> None:
-        """Write the blocks that wait until arguments before them are written."""
+        """Write the blocks that wait for arguments, after these arguments have been written."""
         with self.lock:
             if self._waiting:
                 self.flush()
@@ -197,7 +197,7 @@ class ClientFiles:
                 self.flush()
 
     def _try(self, write: Callable[[], None]) -> None:
-        """Write, again until it succeeds: nothing else may be written there, as elements may have seen a part of it."""
+        """Repeat a write until it succeeds: elements may have seen a part of it, so nothing else may follow there."""
         pause = 0.1
         while True:
             try:

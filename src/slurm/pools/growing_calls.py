@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class GrowingCalls(AnsweredCalls):
-    """The calls of a client, whose pool may get more elements."""
+    """The calls of a client of a pool that may get more elements."""
 
     _blocks: Blocks
     _files: ClientFiles | None
@@ -39,7 +39,7 @@ class GrowingCalls(AnsweredCalls):
 
     @property
     def follows(self) -> bool:
-        """Whether a call that was written has not ended."""
+        """Whether any call that was written has not ended."""
         return bool(self._blocks)
 
     def waiting(self, most: int) -> list[float]:

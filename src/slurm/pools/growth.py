@@ -41,17 +41,17 @@ ELEMENTS = 10_000
 """The largest number of elements that a pool can have in its life, ended ones included."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _START_SECONDS, _LONGEST_START = 2.0, 30.0
-"""How long an element is assumed to take to start until that is measured, and the largest value after that."""
+"""The assumed start time of an element in seconds, until it is measured; and the largest value that is used then."""
 _REFUSED_SECONDS, _LONGEST_REFUSED = 5.0, 60.0
-"""The pause after a rejection by the scheduler; it doubles up to the second value."""
+"""The pause in seconds after a rejection by the scheduler. It doubles up to the second value."""
 _TELL_SECONDS = 10.0
-"""After this time in the queue, the reason why elements wait is logged."""
+"""When elements have waited in the queue for this many seconds, the reason is logged."""
 _SAMPLE = 256
 """The largest number of blocks for which one look checks whether they were claimed."""
 
 
 class Waiting(Protocol):
-    """The calls of a client in this process, as the growth needs them."""
+    """The calls of a client in this process, as `Growth` needs them."""
 
     @property
     def follows(self) -> bool:
@@ -68,7 +68,7 @@ class Waiting(Protocol):
 
 
 class Growth:
-    """Adds elements to one pool, for all clients in this process. Only if `active`: the process has joined the pool."""
+    """Adds elements to one pool for all clients in this process, if `active`: if the process has joined the pool."""
 
     def __init__(self, place: Place, state: GrowingState, submission: Submission) -> None:
         self._place, self._state, self._submission = place, state, submission
@@ -87,22 +87,22 @@ class Growth:
         self._told: set[str] = set()
 
     def add_client(self, calls: Waiting) -> None:
-        """Let a client follow the elements of the pool, now and when some are added. Raises OSError and SlurmError."""
+        """Let a client follow the elements of the pool, now and when more are added. Raises OSError and SlurmError."""
         with self._lock:
             self._clients.add(calls)
             calls.learn_elements()
 
     def follow(self) -> None:
-        """Start the thread that adds elements, unless it runs. It ends when all calls of all clients have ended."""
+        """Start the thread that adds elements, unless it runs. It runs until all calls of all clients have ended."""
         with self._changed:
-            if not self._state.unfinished:  # with elements, the next look of the thread is early enough
+            if not self._state.unfinished:  # if there are elements, the next look of the thread is early enough
                 self._changed.notify_all()
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="slurm-pool-growth", daemon=True)
                 self._thread.start()
 
     def look(self) -> Claim | None:
-        """Read the elements that other clients have added; return the claim of a client that adds some now, or None.
+        """Read which elements other clients have added; return the claim of a client that adds elements now, or None.
 
         Raises SlurmError.
         """
@@ -121,9 +121,9 @@ class Growth:
             calls.learn_elements()
 
     def tick(self) -> None:
-        """Add elements, if calls have waited for too long. Raises OSError and SlurmError."""
+        """Add elements if calls have waited too long. Raises OSError and SlurmError."""
         with self._lock:
-            self._tell_clients()  # the tracker may have learned of elements, too
+            self._tell_clients()  # the tracker may also have found new elements
             next_claim, ended = (f"{self._directory}/{ATTEMPTS}/{name}" for name in (self._claim, ENDED))
             claim = self.look() if any(self._files.exist([next_claim, ended])) else None
             if not self.active or self.why_over or time.monotonic() < self._again_at:
@@ -138,7 +138,7 @@ class Growth:
                 self.add(count)
 
     def grow_for_the_rest(self) -> None:
-        """Add elements if calls wait and no element is left: after this, no client may do it. Raises nothing."""
+        """Add elements if calls wait and no element is left: later, there may be no client to do it. Raises nothing."""
         try:
             if not self._state.unfinished:
                 self.tick()
@@ -146,7 +146,7 @@ class Growth:
             self._tell(f"calls wait, and no element could be added for them: {error}")
 
     def add(self, count: int) -> None:
-        """Queue elements now, or as many as there is room for. Raises SlurmError."""
+        """Queue `count` elements now, or as many as the pool has room for. Raises SlurmError."""
         queue, first = self._place.queue, self._state.elements
         options = Options.parse(self._submission.options)
         room = queue.client.room(options)
@@ -209,7 +209,7 @@ class Growth:
 
     @property
     def why_not(self) -> str:
-        """The reason why the pool has no more elements at this moment; empty if none is missing."""
+        """The reason why the pool does not have more elements now; empty if no element is missing."""
         return self._why_refused or self._why_queued
 
     def _tell(self, why: str, *, trace: bool = False) -> None:
@@ -278,7 +278,7 @@ class Growth:
 def create_elastic(
     place: Place, draft: Draft, *, least: int, most: int, workers: int
 ) -> tuple[Submission, SubmissionState]:
-    """Write the submission of an elastic pool, and queue the least number of elements. Raises as `submit_draft`.
+    """Write the submission of an elastic pool, and queue its `least` elements. Raises the errors of `submit_draft`.
 
     All elements get the arguments of the only call of the draft.
     """
@@ -306,7 +306,7 @@ _known_lock = threading.Lock()
 
 
 def growth_of(place: Place, state: SubmissionState) -> Growth | None:
-    """Return the one Growth of a pool in this process; None if the pool is not elastic. Raises SlurmError."""
+    """Return the only `Growth` of a pool in this process; None if the pool is not elastic. Raises SlurmError."""
     if not isinstance(state, GrowingState):
         return None
     with _known_lock:

@@ -1,4 +1,4 @@
-"""HeldCalls: calls of a pool that wait for other jobs. Their client writes each when those have ended."""
+"""HeldCalls: calls of a pool that wait for other jobs. The client writes such a call when these jobs have ended."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
 
 
 class Held(NamedTuple):
-    """A call that waits, and all that is needed to write it."""
+    """A call that waits, and everything that is needed to write it."""
 
     number: int
     digest: bytes
     data: bytes
     retry: Retry | None
     needs: frozenset[Reference]
-    """The jobs whose results are among its arguments."""
+    """The jobs whose results are arguments of the call."""
     after: tuple[tuple[Reference, str], ...]
-    """The jobs of `.after(…)`, and how they must end."""
+    """The jobs of `.after(…)`, and how each must end."""
 
     @property
     def references(self) -> frozenset[Reference]:
-        """All jobs that it waits for."""
+        """All jobs that the call waits for."""
         return self.needs | {reference for reference, _ in self.after}
 
 
 class HeldCalls:
-    """The calls that wait. `state_of` returns the state of a submission; `wake` is called when one may be written."""
+    """The calls that wait. `state_of` returns the state of a submission; `wake` is called when a call can be sent."""
 
     def __init__(self, place: Place, state_of: Callable[[str], SubmissionState], wake: Callable[[], object]) -> None:
         self._place, self._state_of, self._wake = place, state_of, wake
@@ -92,7 +92,7 @@ class HeldCalls:
         self._wake()
 
     def take(self, numbers: Collection[int] | None = None) -> list[int]:
-        """Drop these calls, or all, that wait; return their numbers."""
+        """Drop those of these calls that wait, or all that wait if `numbers` is None; return their numbers."""
         with self._changed:
             found = [number for number in self._held if numbers is None or number in numbers]
             for number in found:
@@ -101,9 +101,9 @@ class HeldCalls:
         return found
 
     def ready(self) -> Iterator[tuple[Held, Outcome | None]]:
-        """Yield the calls whose jobs have ended; with an outcome if they did not end as required.
+        """Yield each call whose jobs have ended; with an outcome for the call if a job did not end as required.
 
-        The caller drops them. Raises SlurmError if outcomes cannot be read; then they are yielded later.
+        The caller drops the calls. Raises SlurmError if outcomes cannot be read; the call is then yielded later.
         """
         while self._ready:
             held = self._held.get(self._ready[0])
@@ -114,13 +114,13 @@ class HeldCalls:
 
     @contextmanager
     def writing(self, number: int) -> Iterator[bool]:
-        """Say whether a call still waits, and drop it at the end of the block. Meanwhile nobody else drops it."""
+        """Yield whether a call still waits, and drop the call at the end. No other thread drops it in between."""
         with self._changed:
             yield number in self._held
             self.take([number])
 
     def wait(self) -> None:
-        """Wait until none waits any more."""
+        """Block until no call waits any more."""
         with self._changed:
             in_pieces(partial(self._changed.wait_for, lambda: not self._held))
 
@@ -137,7 +137,7 @@ class HeldCalls:
         return None
 
     def _failures(self, held: Held, reference: Reference) -> Mapping[int, str]:
-        """Why calls have no result, by index."""
+        """The reasons why calls have no result, by index."""
         state = self._states.get(held.number, {}).get(reference.key)
         if state is None:  # the call was cancelled at this moment
             return {}
@@ -155,12 +155,12 @@ class HeldCalls:
 
 
 def jobs_among(references: frozenset[Reference]) -> frozenset[Reference]:
-    """The references that stand for jobs, and not for what was put."""
+    """The references to jobs. References to values of `cluster.put(…)` are left out."""
     return frozenset(each for each in references if each.kind != "put")
 
 
 def places(needs: Collection[Reference], place_of: Callable[[str, int], tuple[str, int] | None]) -> bytes:
-    """Encode where the results of calls of pools are that a call needs, as a block holds it; empty for no such."""
+    """Encode, for a block, where the results that a call needs are; empty if it needs no result of a call of a pool."""
     found: dict[str, dict[str, Sequence[object]]] = {}
     for reference in needs:
         for index in reference.indices:

@@ -1,4 +1,4 @@
-"""PoolCalls: follows the calls of one client of a pool, in a thread of its own: they end within milliseconds."""
+"""PoolCalls: follows the calls of one client of a pool. Calls end within milliseconds, so it uses its own thread."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ _log = logging.getLogger(__name__)
 
 _SHORTEST_PAUSE, _PAUSE_OF_MANY, _LONGEST_PAUSE = 0.001, 0.004, 0.5
 _MANY = 16
-"""If so many blocks have no answer, it is looked for answers less often, because they come together."""
+"""If more blocks than this have no answer, answers are read less often, because many come together."""
 _EAGERNESS = 0.05
-"""Answers are looked for after this share of the time since the last one, or the last call."""
+"""The pause between two reads, as a fraction of the time since the last answer or the last call."""
 _LINGER = 5.0
 """Seconds that the thread waits for more calls."""
 _CONCLUDE_SECONDS, _WARN_SECONDS = 1.0, 10.0
 _RARE_SECONDS, _FEW = 5.0, 64
-"""So often, it is looked for elements that were requeued, and whether another process has cancelled the oldest blocks;
-and for how many of these."""
+"""The seconds between two checks for requeued elements, and for cancellations of the oldest blocks by other processes;
+and the number of blocks that are checked."""
 _CANCELLED, _ENDED = "cancelled", "ended"
-"""The names in claims of clients: the calls of the block are cancelled, or no element is left for them."""
+"""The names in claims by clients: the calls of the block are cancelled, or no element is left to make them."""
 
 
 class PoolCalls(GrowingCalls):
     """The calls of a client of a pool: an `OutcomeSource`, and the `Server` of their submission.
 
-    Without `files`, those of another process, which writes them.
+    Without `files`, they are the calls of a client in another process, and only that process writes them.
     """
 
     def __init__(self, place: Place, key: str, pool: SubmissionState, files: ClientFiles | None = None) -> None:
@@ -86,9 +86,9 @@ class PoolCalls(GrowingCalls):
         retry: Retry | None,
         size: int,
     ) -> range:
-        """Write calls in blocks of at most `size`, but for those that wait for jobs; return their numbers.
+        """Write calls in blocks of at most `size` calls, except those that wait for jobs; return the numbers of all.
 
-        Waits while too many have no answer. Raises NoSuchJob for a job to wait for that does not exist, and PoolError.
+        Blocks while too many calls have no answer. Raises PoolError, and NoSuchJob if a job to wait for does not exist.
         """
         if self._own_files.inline is None:
             check_sizes(calls)
@@ -125,15 +125,15 @@ class PoolCalls(GrowingCalls):
         attempt: int = 1,
         size: int | None = None,
     ) -> None:
-        """Write a block of calls, and expect answers to them. `size` is that of all arguments. Raises PoolError.
+        """Write a block of calls, and expect answers to them. `size` is the bytes of all arguments. Raises PoolError.
 
-        Empty arguments are in a file that was written with an earlier attempt.
+        A call with empty arguments has them in a file that was written for an earlier attempt.
         """
         files = self._own_files
         with files.lock:
             numbers = range(first, first + len(calls))
             size = sum(map(len, calls)) if size is None else size
-            calls = files.add_arguments(first, calls)  # first, because an interrupt here leaves no block
+            calls = files.add_arguments(first, calls)  # before the block, so an interrupt here leaves none
             self._blocks.add(Block(files.next_block, numbers, files.offset, size, retry, attempt))
             unfinished = self._blocks.first
             files.add_block(digest, first, calls, places=places, attempt=attempt, unfinished=unfinished)
@@ -171,12 +171,12 @@ class PoolCalls(GrowingCalls):
         return not self._others(self._ended)
 
     def _others(self, ended: Collection[int]) -> bool:
-        """Whether there are elements that have not ended, or some can be added."""
+        """Whether there are elements that have not ended, or elements can be added."""
         return len(ended) < self._known or (self._growth is not None and not self._growth.why_over)
 
     @property
     def why_ended(self) -> str:
-        """Why no element is left. Reads outcomes."""
+        """The reason why no element is left. Reads outcomes."""
         outcome = self._pool_ended(self._ended)
         return outcome.error.message if outcome.error else ""
 
@@ -186,7 +186,7 @@ class PoolCalls(GrowingCalls):
     # The Server.
 
     def follow(self) -> None:
-        """Look for answers soon, and as long as there are unfinished calls."""
+        """Read answers soon, and for as long as there are unfinished calls."""
         with self._changed:
             self._added_at = time.monotonic()
             self._changed.notify_all()
@@ -197,7 +197,7 @@ class PoolCalls(GrowingCalls):
             self._growth.follow()
 
     def query(self) -> None:
-        """Report which unfinished calls have been claimed: they run, or will run soon."""
+        """Report the states of unfinished calls. Claimed calls are reported as running: they run, or will run soon."""
         reports: dict[int, Report] = {}
         for block, name in self._claimed(self._blocks.all()):
             state = JobState.RUNNING if name else JobState.PENDING
@@ -210,7 +210,7 @@ class PoolCalls(GrowingCalls):
         self.state.add_reports(reports)
 
     def cancel(self, indices: Collection[int]) -> None:
-        """End calls: at once, if no element has claimed them, else the element does. Raises PoolError."""
+        """Cancel calls: at once if no element has claimed them, otherwise through their element. Raises PoolError."""
         wanted, left = set(indices), list[int]()
         self._conclude(self.held.take(wanted), cancelled())
         some = [block for block in self._blocks.all() if block.left & wanted]
@@ -266,15 +266,15 @@ class PoolCalls(GrowingCalls):
         self._answers.rest()
 
     def _wake(self) -> None:
-        """A relay has brought answers."""
+        """Wake the thread, because a relay has brought answers."""
         with self._changed:
             self._news = True
             self._changed.notify_all()
 
     def _look(self) -> bool:
-        """Read new answers, and conclude the calls that get none; return whether there are any."""
+        """Read new answers, and conclude the calls that get no answer; return whether there were new answers."""
         ended, attempts = frozenset(self._ended), self._answers.attempts.copy()
-        found = self._read()  # after these: all that ended elements and attempts have answered is there
+        found = self._read()  # after the copies above, so all answers of ended elements and attempts are there
         new = ended - self._gone or not self._others(ended)
         if time.monotonic() - self._concluded_at > (_CONCLUDE_SECONDS if new else _RARE_SECONDS):
             self._concluded_at = time.monotonic()
@@ -288,7 +288,7 @@ class PoolCalls(GrowingCalls):
         return bool(found)
 
     def _read(self) -> frozenset[int]:
-        """Read new answers, and note the calls that they end; return these. Raises as `Answers.read` does."""
+        """Read new answers; note and return the calls that they end. Raises the errors of `Answers.read`."""
         found: set[int] = set()
         try:
             with self._reading:
@@ -298,7 +298,7 @@ class PoolCalls(GrowingCalls):
                     self._answers.read(found)
                 finally:
                     self._blocks.end(found)
-        finally:  # what other elements have answered must not wait for the one whose answers cannot be read
+        finally:  # an element whose answers cannot be read must not delay the answers of others
             if found:
                 self._place.tracker.learn(self.state, found)
         return frozenset(found)
@@ -306,7 +306,7 @@ class PoolCalls(GrowingCalls):
     def _conclude_if_over(
         self, block: Block, name: str | None, ended: frozenset[int], attempts: Mapping[int, int]
     ) -> None:
-        """Conclude calls that a client has cancelled, that an ended element has, or that no element is left for."""
+        """Conclude calls that a client has cancelled, an ended element had claimed, or no element is left for."""
         others = self._others(ended)
         if name is None and not others and self._pool_files.claim(self._directory, _ENDED, [block.number])[0]:
             name = _ENDED
@@ -323,7 +323,7 @@ class PoolCalls(GrowingCalls):
                 self._conclude_or_write_again(block, self._verdicts.of_element(element), others=others)
 
     def _conclude_or_write_again(self, block: Block, outcome: Outcome, *, others: bool) -> None:
-        """Conclude calls that their element does not answer, or have another one make them again."""
+        """Conclude calls that their element does not answer, or write them again for another element."""
         if not (others and block.retry and self._verdicts.allows(block.retry, outcome, block.attempt)):
             self._conclude(block.left, outcome)
             return
@@ -334,7 +334,7 @@ class PoolCalls(GrowingCalls):
             self._conclude(block.left, outcome)
 
     def _write_again(self, block: Block) -> None:
-        """Write the calls of a block that have no answers once more, as the next attempt."""
+        """Write the calls of a block that have no answers again, as the next attempt."""
         digest, first, calls, places = self._own_files.read_block(block.offset)
         with self._reading:
             attempt = block.attempt + 1
@@ -353,12 +353,12 @@ class PoolCalls(GrowingCalls):
         self._place.tracker.learn(self.state, concluded)
 
     def _write_held(self) -> None:
-        """Write the calls that have waited for others, or conclude them. Raises SlurmError."""
+        """Write the calls that have waited for other jobs, or conclude them. Raises SlurmError."""
         for held, outcome in self.held.ready():
             if outcome is not None:
                 self._conclude(self.held.take([held.number]), outcome)
                 continue
-            with self.held.writing(held.number) as waits:  # and is not cancelled at this moment
+            with self.held.writing(held.number) as waits:  # nobody cancels the call in this block
                 if waits:
                     where = places(held.needs, self._place_of)
                     self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)
@@ -376,5 +376,5 @@ class PoolCalls(GrowingCalls):
 
     @property
     def _busy(self) -> bool:
-        """Whether there is anything to do for the thread."""
+        """Whether the thread has anything to do."""
         return bool(self._blocks) or self.held.any_ready or bool(self.held and self.none_left)

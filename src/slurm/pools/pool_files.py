@@ -1,6 +1,6 @@
-"""PoolFiles: the files of pools, on a machine that sees them; and `serve`, with which a program elsewhere uses them.
+"""PoolFiles: the files of pools, on a machine that sees them; and `serve`, with which another machine uses them.
 
-The runner's zip has this module, so it imports only what that has.
+The runner's zip contains this module, so it may import only modules that the zip contains.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 REQUEST, VALUE, OS_ERROR, UNTRUSTED, NEWS = 1, 2, 3, 4, 5
 """The kinds of messages, which are frames: a request, the answers to it, and new frames of the files that are read."""
 MARSHAL_VERSION = 2
-"""It has the same meaning in each version of Python, for plain values."""
+"""The version of the format of `marshal`. For plain values, it is the same in all versions of Python."""
 SILENCE_SECONDS = 30.0
 """`serve` ends after this time without a message."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE, _EAGERNESS = 0.002, 0.5, 0.05
@@ -44,9 +44,9 @@ class PoolFiles:
         self._claims: dict[tuple[str, str], Claims] = {}
 
     def create_client(self, pool: str, elements: int, token: str) -> int:
-        """Make the directory of another client of a pool; return its number. Elements see it whole or not at all.
+        """Make the directory of another client of a pool; return its number. Elements see it complete or not at all.
 
-        The token tells a repeated request from that of another client.
+        The token distinguishes a repeated request from the request of another client.
         """
         make_private(f"{pool}/{CLIENTS}")
         for name in os.listdir(f"{pool}/{CLIENTS}"):
@@ -56,7 +56,7 @@ class PoolFiles:
         for name in (ARGUMENTS, FUNCTIONS, OUT, RESULTS, TAKEN):
             make_private(f"{hidden}/{name}")
         for name in (f".{token}", BLOCKS, *(f"{OUT}/{outbox_name(element)}" for element in range(elements))):
-            write_at(f"{hidden}/{name}", 0, b"")  # a file that was looked for in vain may stay absent for a while
+            write_at(f"{hidden}/{name}", 0, b"")  # the file systems of elements may cache that a file is absent
         number = sum(name.isdecimal() for name in os.listdir(f"{pool}/{CLIENTS}"))
         while True:
             try:
@@ -79,7 +79,7 @@ class PoolFiles:
         shutil.rmtree(directory, ignore_errors=True)
 
     def write_shared(self, directory: str, digest: str, token: str, offset: int, data: bytes | memoryview) -> None:
-        """Write a part of what calls of a function share. `add_function` with the same token writes the rest."""
+        """Write a part of what the calls of a function share. `add_function` with the same token writes the rest."""
         hidden = f"{directory}/{FUNCTIONS}/.{digest}.{token}"
         make_private(hidden)
         write_at(f"{hidden}/{CALLS}", offset, data)
@@ -95,7 +95,7 @@ class PoolFiles:
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
-            shutil.rmtree(hidden)  # the same files are there
+            shutil.rmtree(hidden)  # another request has written the same files
 
     def write(self, directory: str, block: int, offset: int, frame: bytes) -> None:
         """Write a frame at an offset of `calls`, and make the directory for the claim of `block`."""
@@ -103,14 +103,14 @@ class PoolFiles:
         write_at(f"{directory}/{BLOCKS}", offset, frame)
 
     def write_arguments(self, directory: str, number: int, offset: int, data: bytes | memoryview) -> None:
-        """Write bytes at an offset of the file for the arguments of a call. A block refers to it once it is whole."""
+        """Write bytes at an offset of the file with the arguments of a call. A block refers only to a complete file."""
         write_at(f"{directory}/{ARGUMENTS}/{number}", offset, data)
 
     def wait(self, written: object) -> None:
-        """Wait until something is written that was sent. Here what writes does not return before."""
+        """Wait until something is written. Does nothing here, because each method returns only after its write."""
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
-        """Claim blocks with a name; say of each whether that, or a process with the same name, has it."""
+        """Claim blocks with a name; return for each block whether a process with this name has claimed it."""
         claims = self._claims.setdefault((directory, name), Claims(directory, name))
         return [claims.claim(block) or claimant(directory, block) == name for block in blocks]
 
@@ -123,7 +123,7 @@ class PoolFiles:
         return [freshness.exists(path) for path in paths]
 
     def heads(self, path: str, offset: int) -> list[tuple[Any, ...]]:
-        """Return the fields of the heads from an offset on, and the offset of each."""
+        """Return, for each head from an offset on, its fields and its offset."""
         reader = FrameReader(path)
         reader.offset = offset
         return [(tuple(head), at) for head, at in reader.heads()]
@@ -144,12 +144,12 @@ class PoolFiles:
             return b""
 
     def reader(self, path: str, wake: Callable[[], object]) -> FrameReader:
-        """Return a reader of the frames of a file. `wake` is called if a relay brings some; here nothing does."""
+        """Return a reader of the frames of a file. `wake` is for frames from a relay; it is not called here."""
         del wake
         return FrameReader(path)
 
     def rest(self, readers: Sequence[object]) -> None:
-        """Nobody will read these files for a while: nothing to do here."""
+        """Note that nobody will read these files for a while. Does nothing here."""
 
 
 OPERATIONS = (
@@ -167,7 +167,7 @@ OPERATIONS = (
     "frame",
     "log",
 )
-"""Those that are called from elsewhere; `read` and `rest` beside them begin and end that new frames are sent."""
+"""The operations that a client may request. Also, `read` starts and `rest` stops the sending of new frames."""
 
 
 class _Read(NamedTuple):
@@ -248,9 +248,9 @@ def _os_error(error: OSError) -> tuple[Any, ...]:
 
 
 def serve(source: int = 0, target: int = 1) -> None:
-    """Do what the messages from a descriptor request, and send answers and new frames to the other one.
+    """Do what the messages from the descriptor `source` request, and send answers and new frames to `target`.
 
-    Ends when the source does, or after some time without a message: then nobody waits.
+    Ends when `source` ends, or after `SILENCE_SECONDS` without a message: then no client waits.
     """
     _signal = __import__("_signal")
     _signal.signal(_signal.SIGPIPE, _signal.SIG_DFL)
@@ -284,5 +284,5 @@ def serve(source: int = 0, target: int = 1) -> None:
 
 def main(_: Sequence[str]) -> None:
     """Serve the program that has started this one."""
-    sys.stdout = sys.stderr  # the messages have the descriptor
+    sys.stdout = sys.stderr  # the messages use the descriptor of stdout
     serve()

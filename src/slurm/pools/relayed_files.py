@@ -1,7 +1,7 @@
 """RelayedFiles: the files of pools on another machine. A program there, the relay, does what `PoolFiles` does.
 
-The relay holds nothing that would be lost with it: what is written names the offset where it belongs, and what is read
-the offset from which. So after a broken connection, another one is started, and everything is requested again.
+The relay holds no state that would be lost with it: each request to write or read contains the offset in the file. So
+after a broken connection, another relay is started, and everything is requested again.
 """
 
 from __future__ import annotations
@@ -48,15 +48,15 @@ _log = logging.getLogger(__name__)
 _RETRY_SECONDS = 600.0
 _PAUSES = (0.1, 5.0)
 _MANY_STARTS, _STARTS_SECONDS, _START_PAUSE = 3, 60.0, 1.0
-"""After so many starts within so many seconds, one follows a second later: a site may kill relays."""
+"""After this many starts within this many seconds, the next start waits for a pause: a site may kill relays."""
 _SILENT_SECONDS = 120.0
-"""A relay that owes an answer, and has said nothing for so long, is frozen."""
+"""A relay that owes an answer, and has sent nothing for this long, counts as frozen."""
 _SIGN_SECONDS = SILENCE_SECONDS / 3
-"""A message is sent at least so often while files are read: otherwise the relay would end."""
+"""The longest time between two messages while files are read: without messages, the relay would end."""
 
 
 class RelayedReader:
-    """Yields the frames of a file that the relay has sent, each once. `wake` is called when there are some."""
+    """Yields the frames of a file that the relay has sent, each once. `wake` is called when there are new frames."""
 
     def __init__(self, files: RelayedFiles, path: str, wake: Callable[[], object]) -> None:
         self.path, self.offset, self.wake = path, 0, wake
@@ -75,19 +75,19 @@ class RelayedReader:
             raise error
 
     def add(self, frames: Sequence[tuple[Any, ...]]) -> None:
-        """Keep frames that follow those before; others were sent by an earlier relay, too."""
+        """Keep the frames that follow the last one. The other frames are known: an earlier relay has sent them, too."""
         for head, offset, body in frames:
             if offset == self.offset:
                 self._frames.append(Frame(Head(*head), offset, body))
                 self.offset = offset + HEAD_BYTES + len(body)
 
     def fail(self, error: OSError | SlurmError) -> None:
-        """Have the next reading raise an error."""
+        """Make the next read raise an error."""
         self._error = error
 
 
 class Written:
-    """A request to write something. None in place of what was sent: it is to be sent again."""
+    """A request to write something. If `sent` is None, the request must be sent again."""
 
     __slots__ = ("arguments", "name", "sent")
 
@@ -96,9 +96,9 @@ class Written:
 
 
 class RelayedFiles:
-    """As `PoolFiles`, through a relay. Every operation waits for a connection, for at most ten minutes.
+    """Does what `PoolFiles` does, through a relay. Each operation waits for a connection, for at most ten minutes.
 
-    Raises OSError and UntrustedFile as the relay does, and TransportError.
+    Raises the OSError or UntrustedFile that the relay reports, and TransportError.
     """
 
     def __init__(self, place: Place) -> None:
@@ -138,11 +138,11 @@ class RelayedFiles:
         self._request("add_function", directory, digest, token, dict(files))
 
     def write(self, directory: str, block: int, offset: int, frame: bytes) -> Written:
-        """Send a frame for an offset of `calls`, so that others can follow before this one is known to be written."""
+        """Send a frame for an offset of `calls`. Does not wait until it is written, so others can follow at once."""
         return self._write_soon("write", directory, block, offset, frame)
 
     def write_arguments(self, directory: str, number: int, offset: int, data: bytes | memoryview) -> Written:
-        """Send bytes for an offset of the file for the arguments of a call. Others can follow, as above."""
+        """Send bytes for an offset of the file with the arguments of a call. Does not wait, as `write` does not."""
         return self._write_soon("write_arguments", directory, number, offset, data)
 
     def _write_soon(self, name: str, *arguments: Any) -> Written:
@@ -165,7 +165,7 @@ class RelayedFiles:
         self._request(written.name, *written.arguments)
 
     def claim(self, directory: str, name: str, blocks: Sequence[int]) -> list[bool]:
-        """Claim blocks with a name; say of each whether that has it."""
+        """Claim blocks with a name; return for each block whether the claim has this name."""
         return list(self._request("claim", directory, name, list(blocks))) if blocks else []
 
     def claimants(self, directory: str, blocks: Sequence[int]) -> list[str | None]:
@@ -177,7 +177,7 @@ class RelayedFiles:
         return list(self._request("exist", list(paths)))
 
     def heads(self, path: str, offset: int) -> list[tuple[Any, ...]]:
-        """Return the fields of the heads from an offset on, and the offset of each."""
+        """Return, for each head from an offset on, its fields and its offset."""
         return list(self._request("heads", path, offset))
 
     def frame(self, path: str, offset: int) -> tuple[Any, ...] | None:
@@ -190,14 +190,14 @@ class RelayedFiles:
         return bytes(self._request("log", path, begin, end))
 
     def reader(self, path: str, wake: Callable[[], object]) -> RelayedReader:
-        """Return a reader of the frames of a file. `wake` is called if the relay brings some."""
+        """Return a reader of the frames of a file. `wake` is called when the relay brings new frames."""
         with self._changing:
-            self._read.discard(path)  # which an earlier reader may have had sent from another offset on
+            self._read.discard(path)  # an earlier reader may have requested it from another offset
             found = self._readers[path] = RelayedReader(self, path, wake)
         return found
 
     def read(self, reader: RelayedReader) -> None:
-        """Have the relay send the new frames of a file, and of all others that have a reader."""
+        """Make the relay send the new frames of a file, and of all other files that have a reader."""
         if reader.path in self._read and self._living:
             if time.monotonic() - self._sent_at > _SIGN_SECONDS:
                 self._request("exist", [])
@@ -206,12 +206,12 @@ class RelayedFiles:
             self._request("read")
 
     def rest(self, readers: Sequence[RelayedReader | FrameReader]) -> None:
-        """Have the relay send no new frames of these files until one of them is read again."""
+        """Stop the relay from sending new frames of these files, until one of them is read again."""
         with self._changing:
             paths = [reader.path for reader in readers if reader.path in self._read]
             if paths and self._living:
                 self._read.difference_update(paths)
-                with contextlib.suppress(OSError, TransportError):  # if it has ended, it sends nothing, either
+                with contextlib.suppress(OSError, TransportError):  # a relay that has ended sends nothing
                     self._request_once("rest", paths)
 
     # The connection.
@@ -246,7 +246,7 @@ class RelayedFiles:
         return found
 
     def _result(self, stream: Stream, answer: Future[Any]) -> Any:
-        """Wait for an answer, or raise the error that it is. End a relay that says nothing for long."""
+        """Wait for an answer; raise it if it is an error. End a relay that sends nothing for `_SILENT_SECONDS`."""
         begin = time.monotonic()
         while not wait([answer], _SILENT_SECONDS / 4).done:
             if time.monotonic() - max(begin, self._heard_at) > _SILENT_SECONDS:
@@ -255,12 +255,12 @@ class RelayedFiles:
         return answer.result()
 
     def _send(self, name: str, arguments: Sequence[Any]) -> tuple[Stream, Future[Any]]:
-        """Send a request; return where to, and the answer that will come. Raises ConnectionLost."""
+        """Send a request; return the stream that was used, and the future answer. Raises ConnectionLost."""
         stream = self._connected()
         number, answer = next(self._numbers), Future[Any]()
         self._answers[number] = answer
         self._write(stream, encode(Head(REQUEST, number), marshal.dumps((name, tuple(arguments)), MARSHAL_VERSION)))
-        if self._stream is not stream:  # its end may have failed the requests before this one
+        if self._stream is not stream:  # the stream has ended, and may have failed only earlier requests
             self._answers.pop(number, None)
             raise ConnectionLost("the relay has ended")
         return stream, answer
@@ -272,7 +272,7 @@ class RelayedFiles:
                 stream.write(data)
                 whole = True
             finally:
-                if not whole:  # also if it was interrupted: nothing can follow a part of a message
+                if not whole:  # also after an interrupt: nothing can follow a part of a message
                     stream.end()
             self._sent_at = time.monotonic()
 
@@ -294,7 +294,7 @@ class RelayedFiles:
             return self._stream
 
     def _receive(self, stream: Stream) -> None:
-        """Hand out what the relay sends, until it ends."""
+        """Pass on what the relay sends, until the relay ends."""
         trouble = ConnectionLost("the relay has ended")
         try:
             while True:

@@ -10,7 +10,7 @@ class Demand(NamedTuple):
 
     least: int
     most: int
-    """The smallest and the largest number of elements at a time. Without waiting calls, there may be fewer."""
+    """`least` and `most`: the smallest and the largest number of elements at a time; fewer if no calls wait."""
     workers: int
     """The number of workers of each element."""
     begun: int
@@ -30,8 +30,8 @@ class Demand(NamedTuple):
 def elements_to_add(demand: Demand) -> int:
     """Return how many elements to queue now.
 
-    If there are none, this is the least number. Otherwise elements are added only if a call has waited longer than an
-    element takes to start, and at most as many as there are, so that calls of milliseconds do not fill the cluster.
+    If there are no elements, this is the number `least`. Otherwise elements are added only if a call has waited longer
+    than an element takes to start, and at most as many as there are. So calls of milliseconds do not fill the cluster.
     """
     there = demand.begun + demand.queued
     room = demand.most - there

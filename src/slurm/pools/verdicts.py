@@ -1,4 +1,4 @@
-"""Verdicts: the outcomes of calls that a pool's elements do not answer any more. Nobody writes them."""
+"""Verdicts: the outcomes of calls that a pool's elements do not answer any more. They are not written to files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Verdicts:
-    """Says what the end of an element means for the calls that it had claimed, or that nobody has claimed."""
+    """Decides what the end of an element means for the calls that it had claimed, or that no element has claimed."""
 
     def __init__(self, place: Place, pool: SubmissionState) -> None:
         self._place, self._pool = place, pool
@@ -43,7 +43,7 @@ class Verdicts:
         return _ended(f"no element of its pool is left; the last one ended: {why}")
 
     def allows(self, retry: Retry, outcome: Outcome, attempt: int) -> bool:
-        """Whether a call with this outcome, which an ended element had claimed, is made again by another element."""
+        """Whether another element repeats a call that an ended element had claimed; `outcome` is that of the call."""
         status = FinalStatus(JobState.parse(outcome.state) if outcome.state else JobState.FAILED, None)
         return retry.allows(exceptions.failures_of(outcome, status), attempt)
 
@@ -82,7 +82,7 @@ def cancelled() -> Outcome:
 
 
 def requeued() -> Outcome:
-    """The outcome of a call that an element made when the scheduler requeued it."""
+    """The outcome of a call that an element was making when the scheduler requeued the element."""
     error = ErrorRecord(type="WorkerDied", message="its element was requeued meanwhile", bases=("WorkerDied",))
     return Outcome(status=FAILED, phase=PROCESS, exit_code=1, error=error)
 
