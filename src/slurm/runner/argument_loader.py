@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from _io import BytesIO
-from _pickle import Unpickler  # `pickle` re-exports it, at the price of importing `re`
+from _pickle import Unpickler  # `pickle` re-exports it, but imports `re`
 from functools import partial
 
 from slurm.protocol import CALLS, INDEX, OFFSET_BYTES
@@ -30,7 +30,7 @@ class Call(Record):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     context: tuple[str, int | None] | None = None
-    """The name of the parameter for the context, and its position if it is positional; None if there is none."""
+    """The name of the parameter for the context, and its position if it is positional; None if there is no such one."""
     edges: tuple[Any, ...] = ()
     """The dependencies of `.after(…)`: tuples of key, on, indices, and the number of calls of an element."""
     workflow: bool = False
@@ -65,7 +65,8 @@ class ArgumentLoader:
     def load(self, index: int) -> Call:
         """Return call `index` with its placeholders resolved.
 
-        Raises UntrustedFile if another user could have written the calls, and any exception of unpickling.
+        Raises UntrustedFile if another user could have written the calls, IndexError if there is no such call, and any
+        exception of unpickling.
         """
         head_at, call_at = self._offsets(index)
         with self._open(CALLS) as calls:
@@ -75,7 +76,7 @@ class ArgumentLoader:
         return _call(head, *call)
 
     def load_function(self) -> Callable[..., Any]:
-        """Return the function alone, in a child process of a call. Raises as `load` does."""
+        """Return only the function, in a child process of a call. Raises the errors of `load`."""
         head_at, _ = self._offsets(0)
         with self._open(CALLS) as calls:
             enter_script(*Unpickler(calls).load())
@@ -106,7 +107,7 @@ class ArgumentLoader:
         return (partial(load, index, begin - begins[0]) for index, begin in enumerate(begins[:-1], first))
 
     def load_shared(self) -> Callable[[bytes], Call]:
-        """Load what calls share; return a loader of a call from its pickled arguments, which are kept elsewhere."""
+        """Load what the calls share. Return a function that makes a call from its pickled arguments, kept elsewhere."""
         with self._open(INDEX) as offsets, self._open(CALLS) as calls:
             shared = self._load_head(calls, int.from_bytes(offsets.read(OFFSET_BYTES), "little"))
         return lambda data: _call(shared, *unpickled(BytesIO(data), self._dereference))
@@ -115,7 +116,7 @@ class ArgumentLoader:
         return open_own(f"{self._directory}/{name}")
 
     def _load_head(self, calls: IO[bytes], offset: int) -> dict[str, Any]:
-        """Load what all calls share. First the script, because modules may read `sys.argv` when they are imported."""
+        """Load what all calls share. The script comes first: modules may read `sys.argv` when they are imported."""
         if offset and OWN_PROCESS:  # earlier versions wrote the head first
             calls.seek(0)
             enter_script(*Unpickler(calls).load())
@@ -158,7 +159,7 @@ class ArgumentLoader:
 
 
 def _call(head: dict[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], which: int | None = None) -> Call:
-    """Put a call together. In a batch, it has the number of its function."""
+    """Make a call from its parts. In a batch, `which` is the number of the function of the call."""
     if which is not None:
         head = {**head, "function": head["function"][which], "context": head["context"][which]}
     return Call(args=args, kwargs=kwargs, **head)
@@ -166,19 +167,19 @@ def _call(head: dict[str, Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 
 _main = vars(sys.modules["__main__"])
 OWN_PROCESS = "boot" in _main and "__file__" not in _main
-"""Whether `slurm.protocol.boot` has started this process to run calls; else it is a test's, or a program's."""
+"""Whether `slurm.protocol.boot` has started this process to run calls; false in a test or a user's program."""
 
 received: list[Script] = []
-"""What was sent of the script with the function that this process runs."""
+"""The parts of the script that were sent with the function that this process runs."""
 
 
 def enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...], sources: Sources | None = None) -> None:
-    """Set `sys.argv` to the script's, and search the directories that the script searches, after all others.
+    """Set `sys.argv` to the script's, and add the script's search directories to the end of `sys.path`.
 
-    What is not there is found among the `sources` that were sent.
+    Modules that are not in any directory are found among the `sources` that were sent.
 
-    Another user may have made a directory of the same name on this machine. So it must be the same directory, by its
-    inode, or one that only this user can write to.
+    Another user may have made a directory of the same name on this machine. So a directory is used only if its inode
+    is the same, or if only this user can write to it.
     """
     received[:] = [(argv, path, sources or {})]
     sys.argv[:] = argv or sys.argv
@@ -198,7 +199,7 @@ def enter_script(argv: tuple[str, ...], path: tuple[tuple[str, int], ...], sourc
 
 def _end_child() -> None:
     """End a child process that the function forked and that returned or raised: only the parent may save a result."""
-    import traceback  # noqa: PLC0415 - seldom needed
+    import traceback  # noqa: PLC0415 - rarely needed
 
     error = sys.exc_info()[0] is not None
     if error:
@@ -207,7 +208,7 @@ def _end_child() -> None:
 
 
 def unpickled(file: IO[bytes], resolve: Resolve, buffers: Iterable[Any] | None = None) -> Any:
-    """Unpickle an object from a file, with its placeholders resolved. `buffers` have data that is not in the pickle."""
+    """Unpickle an object from a file, with its placeholders resolved. `buffers` has data outside of the pickle."""
     return _Unpickler(file, resolve, buffers).load()
 
 

@@ -1,6 +1,6 @@
 """AttemptDirectory: the directory that a program runs in, and the check of the files that it wrote there.
 
-Nothing is moved: the outcome names the directory and the products in it, and that makes them the output of the call.
+Nothing is moved: the outcome names the directory and its products, and so makes them the output of the call.
 """
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ class AttemptDirectory:
         self.path = f"{self._parent}/{self.name}"
 
     def find(self, patterns: Sequence[str], given: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Return the paths of the products that match the patterns, each once, and the patterns that nothing matches.
+        """Return the paths of the products that match the patterns, each once, and the patterns that match nothing.
 
-        Files that were `given` to the program are no products of it, and neither are its logs unless a pattern names
-        one exactly.
+        Files that were `given` to the program are not products. A log is a product only if a pattern is its exact name.
         """
         found: dict[str, None] = {}
         missing = []
@@ -79,8 +78,9 @@ class AttemptDirectory:
         return Product(path=path, bytes=size, sha256=digest)
 
     def reserve(self) -> int:
-        """Return a descriptor that holds room on the disk until it is closed: a program may fill the disk, and the
-        outcome that says so needs some room. Raises OSError.
+        """Reserve room on the disk until the returned descriptor is closed. Raises OSError.
+
+        A program may fill the disk, and the outcome that reports this needs some room.
         """
         hidden = f"{self.path}/.reserve"
         descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -89,12 +89,12 @@ class AttemptDirectory:
         return descriptor
 
     def is_full(self) -> bool:
-        """Whether its file system has no room left."""
+        """Whether the file system of the directory has no room left."""
         status = os.statvfs(self.path)
         return status.f_bavail * status.f_frsize < _RESERVED_BYTES
 
     def tail(self, name: str, most: int = _TAIL_BYTES, lines: int = _TAIL_LINES) -> str:
-        """Return the last lines of a log, from at most so many bytes."""
+        """Return the last `lines` lines of a log, from at most the last `most` bytes; "" if it cannot be read."""
         try:
             with open(f"{self.path}/{name}", "rb") as file:
                 size = file.seek(0, os.SEEK_END)
@@ -112,11 +112,11 @@ class AttemptDirectory:
                 os.unlink(path)
 
     def remove_failed(self) -> None:
-        """Remove the directories of the call's earlier attempts, as far as the node has recorded that each has failed.
+        """Remove the directories of those earlier attempts of the call whose failure was recorded on the node.
 
-        An attempt that a client has given up, because its node was lost, may still run and succeed. So may one of two
-        processes of the same attempt. An attempt that was stopped may have left its state there. Errors are only
-        printed.
+        An attempt that a client has given up because its node was lost may still run and succeed. So may one of two
+        processes of the same attempt. An attempt that was stopped may have left its state in its directory. Errors are
+        only printed.
         """
         from slurm.errors import SlurmError  # noqa: PLC0415 - imports concurrent.futures
 
@@ -133,7 +133,7 @@ class AttemptDirectory:
 
 
 def _has_failed(path: str) -> bool:
-    """Whether an attempt's record says that it has failed, and was written on its node, where it has ended."""
+    """Whether an attempt's record says that the attempt has failed, and was written on its node when it ended."""
     if not freshness.exists(path):
         return False
     with open_own(path) as file:
@@ -142,10 +142,10 @@ def _has_failed(path: str) -> bool:
 
 
 def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None:
-    """Link `output` to the directory of the outcome, and remove those of other attempts, unless `every()` is kept.
+    """Make the link `output` to the directory of the outcome. Remove those of other attempts, unless `every()`.
 
-    `parent` holds the directories of a call, `output` is the record in the element's outcome. The link is for people:
-    no program reads it. Errors are only printed, because the outcome is written.
+    `parent` holds the directories of a call, and `output` is the record in the element's outcome. The link is for
+    people: no program reads it. Errors are only printed, because the outcome has been written.
     """
     try:
         hidden = f"{parent}/.{OUTPUT}.{os.urandom(4).hex()}"
@@ -159,7 +159,7 @@ def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it, also directories without write permission. Raises OSError."""
+    """Remove a directory and everything in it, also directories without write permission. Raises OSError."""
     os.chmod(path, 0o700)
     with os.scandir(path) as entries:
         for entry in entries:

@@ -18,16 +18,19 @@ if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
 
 HERE = "{}.{}".format(*sys.version_info[:2])
-"""The minor version of this Python; pickles of another one are not opened."""
+"""The minor version of this Python. Pickles of other versions are not opened."""
 
 
 def pop_callbacks_flag(arguments: list[str]) -> bool:
-    """Remove the last of a runner's arguments if it is the flag for callbacks. Returns whether it was."""
+    """Remove the last of a runner's arguments if it is the flag for callbacks. Returns whether it was removed."""
     return arguments[-1:] == [CALLBACKS] and bool(arguments.pop())
 
 
 def pop_metrics_flag(arguments: list[str]) -> bool:
-    """Remove the last of a runner's arguments, but for that flag, if it is the flag for metrics."""
+    """Remove the last of a runner's arguments if it is the flag for metrics. Returns whether it was removed.
+
+    Call it after `pop_callbacks_flag`, because the flag for callbacks comes last.
+    """
     return arguments[-1:] == [METRICS] and bool(arguments.pop())
 
 
@@ -46,11 +49,11 @@ class CallbackRunner:
         self._job = job
         self._callbacks: list[Any] = []
         self.of_cluster: list[Any] = []
-        """The callbacks of the cluster, which a workflow's own tasks have, too."""
+        """The callbacks of the cluster. They are also called for the tasks of a workflow."""
 
     @classmethod
     def of(cls, job: JobContext, tag: str) -> CallbackRunner:
-        """Load the submission's callbacks; none if they were pickled by another Python than this one."""
+        """Load the submission's callbacks; none if another version of Python has pickled them."""
         runner = cls(job)
         if tag == HERE:
             runner._load()

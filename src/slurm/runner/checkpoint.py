@@ -1,7 +1,7 @@
 """Checkpoints: values that a task saves for the next attempt.
 
-Each attempt has its own file, which each save replaces. The files are removed once the call has a result. `who` is the
-call's index, or "<index>-<rank>".
+Each attempt has its own file, and each save replaces this file. The files are removed when the call has a result.
+`who` is the call's index, or "<index>-<rank>".
 """
 
 from __future__ import annotations

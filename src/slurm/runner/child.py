@@ -1,4 +1,4 @@
-"""Child: a worker process of an element; its parent learns of its end without waiting."""
+"""Child: a worker process of an element. Its parent checks whether it has ended without waiting for it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import signal
 import time
 
 HOLD_SECONDS = 1.0
-"""The delay before the call of a worker that was killed by a signal fails. If the scheduler ends the whole element, it
-kills this process, too, within this time; the call then has not failed but runs again in the next attempt."""
+"""Seconds before the call of a worker that a signal has killed counts as failed. If the scheduler ends the whole
+element, it also kills this process within this time; the call then runs again in the next attempt."""
 GRACE_SECONDS = 1.0
-"""The time between SIGTERM and SIGKILL to the workers when this process ends; schedulers allow 2 seconds or more."""
+"""Seconds between SIGTERM and SIGKILL to the workers when this process ends. Schedulers allow 2 seconds or more."""
 _OWN_FAULT = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT)
 
 
@@ -20,7 +20,7 @@ class Child:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.status: int | None = None
-        """The exit status, 128 + n for signal n as in a shell; it takes effect at the time `due`."""
+        """The exit status; 128 + n for signal n, as in a shell. The parent uses it from the time `due` on."""
         self.due = 0.0
 
     def has_ended(self) -> bool:

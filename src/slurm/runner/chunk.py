@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 
 def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0) -> Outcome:
-    """Run up to `chunk` calls from the job's index on, and commit their results together; a call can fail alone.
+    """Run up to `chunk` calls from the job's index on, and commit their results together. One call can fail alone.
 
-    With `workers` they run in parallel, in that many processes. An attempt continues where the previous one stopped. If
-    the submission's `Retry` caused the attempt, failed calls run again. Calls that remain do not run if the element has
-    an outcome when the journal is written.
+    With `workers`, the calls run in parallel, in that many processes. An attempt continues where the previous one
+    stopped. If the submission's `Retry` caused the attempt, failed calls run again. Calls that remain do not run if the
+    element has an outcome when the journal is written.
     """
     if workers:
         job = job.replace(cpus=max(1, job.cpus // workers))
@@ -65,7 +65,7 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
             for position, result in results:
                 done[position] = result
                 if journal.add(position, result) and (ended := saver.earlier()):
-                    break  # it was cancelled or fenced meanwhile: the other calls are not wanted
+                    break  # the element was cancelled or fenced meanwhile: the other calls are not wanted
         outcome = ended or saver.several([done[position] for position in range(len(done))])
     except Stopped as stopped:
         outcome = _stopped(job, saver, chunk, done, str(stopped))
@@ -79,7 +79,7 @@ def run_chunk(job: JobContext, saver: ResultSaver, chunk: int, workers: int = 0)
 
 
 def _stopped(job: JobContext, saver: ResultSaver, chunk: int, done: Mapping[int, Done], signal: str) -> Outcome:
-    """Save a stop for the next attempt, which reads the journal. If none may follow, save the outcome now."""
+    """Save a stop for the next attempt, which reads the journal. If no attempt may follow, save the outcome now."""
     from slurm.options import Options  # noqa: PLC0415 - most elements are never stopped
     from slurm.options.retry import may_restart  # noqa: PLC0415
 

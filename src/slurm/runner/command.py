@@ -1,4 +1,4 @@
-"""Command: a call that runs a program, and whose result is Finished.
+"""Command: a call that runs a program. Its result is a `Finished`.
 
 A command is the function of a task: a template, or a function that returns the words of the command.
 """
@@ -22,7 +22,7 @@ from slurm.runner.result_saver import STOPPED_STATUS
 from slurm.runner.template import OVERRIDES, Template, fields_of
 
 _DIAGNOSED = 1 << 16
-"""The bytes at the end of each log that `diagnose` gets."""
+"""`diagnose` gets at most this many bytes from the end of each log."""
 
 if TYPE_CHECKING:
     import inspect
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class Command(Record):
     """A program with its arguments, as a function: calling it runs the program in a new directory.
 
-    It works only within a job, where the directory is known.
+    A command works only in a job, where the directory is known.
     """
 
     name: str
@@ -54,17 +54,17 @@ class Command(Record):
     check: Template | Callable[[Path], object] | None = None
     """Checks the content of a product: words of a command, or a function."""
     diagnose: Callable[[str, int], Diagnosis | None] | None = None
-    """Names a failure, from the last lines of the log and the exit status."""
+    """Diagnoses a failure from the last lines of the log and the exit status."""
     needs: Mapping[str, str] = {}
-    """Files and directories of the client that the program needs, until they are sent: paths by the names there."""
+    """Files and directories of the client that the program needs: paths by their names there. Empty when sent."""
     files: tuple[LinkedFile, ...] = ()
     """The files that were sent."""
     mpi: bool = False
     """Whether the launcher of the submission starts the program in each task."""
     prepare: Callable[..., None] | None = None
-    """Writes files into the directory before the program starts; it gets the path, and the arguments of the call."""
+    """Writes files into the directory before the program starts. It gets the path, and the arguments of the call."""
     resumes: str = ""
-    """The directory of an earlier job's attempt, whose files the first attempt begins with."""
+    """The directory of an attempt of an earlier job. The first attempt begins with the files there."""
     copies: bool = False
     """Whether these files are copied: the earlier attempt may still run."""
 
@@ -80,7 +80,7 @@ class Command(Record):
 
     @property
     def __signature__(self) -> inspect.Signature:
-        """The signature: a parameter for each field of the template, or those of the function."""
+        """The signature: a parameter for each field of the template, or the parameters of the function."""
         from inspect import Parameter, Signature, signature  # noqa: PLC0415 - only the client needs it
 
         if self.function is not None:
@@ -100,7 +100,7 @@ class Command(Record):
         return tuple(dict.fromkeys((*self.template.fields, *(name for text in texts for name in fields_of(text)))))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Finished:
-        """Run the program. Raises CommandFailed, and Stopped if it asks to be continued in another attempt."""
+        """Run the program. Raises CommandFailed, and Stopped if the program is to continue in another attempt."""
         job = current_job()
         directory = AttemptDirectory(job)
         if self.resumes:
@@ -149,7 +149,7 @@ class Command(Record):
         )
 
     def _diagnosed(self, error: CommandFailed, directory: AttemptDirectory) -> CommandFailed:
-        """Add what `diagnose` says of a failure to its error."""
+        """Add the diagnosis of `diagnose` to the error of a failure."""
         if self.diagnose is None:
             return error
         log = "\n".join(directory.tail(name, _DIAGNOSED, _DIAGNOSED) for name in (STDOUT, STDERR))
@@ -163,9 +163,9 @@ class Command(Record):
         return error
 
     def _check(self, paths: Sequence[str], directory: AttemptDirectory, environ: Mapping[str, str]) -> str:
-        """Check the content of the products. Returns what is wrong with one of them, "" if none is.
+        """Check the content of the products. Returns what is wrong with the first bad one, "" if all are good.
 
-        Raises what a function raises that checks them.
+        Raises the exceptions of a function that checks them.
         """
         if self.check is None:
             return ""
@@ -203,7 +203,7 @@ class Command(Record):
         return self.template.render(values)
 
     def _environ(self, values: Mapping[str, Any], variables: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of the program: that of the job, with the directory of its Python first on PATH."""
+        """Return the environment of the program: the job's, with the directory of the job's Python first on PATH."""
         own = {name: self._text(text, values) for name, text in self.env.items()}
         if _prefix():
             return contained.environment({**variables, **own})
@@ -227,13 +227,13 @@ class Command(Record):
 
 
 def _prefix() -> tuple[str, ...]:
-    """Return the words before those of a program that runs in a container of its own; () if it does not."""
+    """Return the words that start the container of a program; () if the program has no container of its own."""
     launcher = os.environ.get(contained.LAUNCHER)
     return ("bash", launcher) if launcher else ()
 
 
 def _checked_words(name: str, words: Any) -> list[str]:
-    """Return the words that a function has returned. Raises TypeError."""
+    """Check the words that a function has returned, and return them as texts. Raises TypeError."""
     if isinstance(words, str):
         import shlex  # noqa: PLC0415 - as in Template.parse
 
@@ -247,7 +247,7 @@ def _checked_words(name: str, words: Any) -> list[str]:
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], directory: AttemptDirectory, text: bytes | None) -> Ended:
-    """Run a program in its directory, with its output in files there, which takes no memory."""
+    """Run a program in its directory. Its output goes to files there, which takes no memory."""
     opened = []
     reserve = directory.reserve()
     try:
@@ -264,7 +264,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], directory: AttemptDire
 
 
 def _standard_input(directory: str, text: bytes | None) -> int:
-    """Return a descriptor to read a text from; a file without a name, because a pipe holds 64 KiB only."""
+    """Return a descriptor to read a text from. It is a file without a name, because a pipe holds only 64 KiB."""
     if text is None:
         return os.open(os.devnull, os.O_RDONLY)
     hidden = f"{directory}/.stdin"
@@ -279,7 +279,7 @@ def _standard_input(directory: str, text: bytes | None) -> int:
 def _failure(
     name: str, argv: Sequence[str], ended: Ended, wrong: Sequence[str], directory: AttemptDirectory, job: JobContext
 ) -> CommandFailed:
-    """Return the error. `wrong` has the patterns of missing products, and then what a check says of one."""
+    """Return the error. `wrong` has the patterns of missing products, and then the result of a failed check."""
     from slurm.errors import CommandFailed, CommandOutOfMemory  # noqa: PLC0415 - imports concurrent.futures
 
     tail, where = directory.tail(STDERR), "standard error"
@@ -319,7 +319,7 @@ def _failure(
 
 
 def _hint(ended: Ended) -> str:
-    """Return words about a full disk, and about a status that a shell gives."""
+    """Return a hint about a full disk, or about an exit status that shells use."""
     if ended.full:
         return " (the file system of its directory is full)"
     if ended.status == NOT_FOUND:
@@ -346,7 +346,10 @@ def _name_of(number: int, *, prefix: str = "") -> str:
 
 
 def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
-    """Return the exit status of the program whose failure an exception is, and its names in `Retry`; 0 for others."""
+    """Return the exit status of a program that failed with `error`, and the failure's names in `Retry`.
+
+    For other exceptions, the exit status is 0, and there are no names.
+    """
     from slurm.errors import CommandFailed  # noqa: PLC0415 - as in _failure
 
     if not isinstance(error, CommandFailed):
@@ -357,7 +360,7 @@ def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
 
 
 def state_of(error: BaseException, job: JobContext) -> str | None:
-    """Return the state that the program's end has given to a job; None if that is as for any failure."""
+    """Return the state of a job that the end of its program implies; None for an ordinary failure."""
     from slurm.errors import CommandOutOfMemory  # noqa: PLC0415 - as in _failure
 
     own = isinstance(error, CommandOutOfMemory) and (error.key, error.index) == (job.key, job.index)
@@ -370,7 +373,7 @@ def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...]
     for call, result in enumerate(results):
         value = loads(result) if isinstance(result, bytes) and result else result
         home = f"{job.directory}/{WORK}/{job.index + call}"
-        if isinstance(value, Finished) and os.path.dirname(value.home) == home:  # else it is that of another job
+        if isinstance(value, Finished) and os.path.dirname(value.home) == home:  # else it belongs to another job
             name = os.path.basename(value.home)
             took, most = value.seconds, value.peak_memory
             found.append(Output(call=call, directory=name, products=value.files, seconds=took, peak_memory=most))
@@ -378,12 +381,12 @@ def outputs_of(job: JobContext, results: Iterable[object]) -> tuple[Output, ...]
 
 
 def is_recorded(job: JobContext, outputs: Sequence[Output], result: object) -> bool:
-    """Whether the record of its files says all about the result of a call, so that it needs no file."""
+    """Whether the record of a call's files contains its whole result, so that the result needs no file."""
     return Finished.from_output(outputs[0], job.directory, job.index) == result
 
 
 def tidy(job: JobContext, outcome: Outcome) -> None:
-    """Remove the directories of attempts that have not become the output, when the outcome says which one has."""
+    """Remove the directories of attempts whose files are not the output, when the outcome names the output."""
     for output in outcome.outputs or ():
         keep_only(f"{job.directory}/{WORK}/{job.index + output.call}", output, every=lambda: _keeps_all(job))
 

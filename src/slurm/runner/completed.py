@@ -1,6 +1,6 @@
 """Call the hooks for a finished element whose runner could not call them: it was killed, or retried too often.
 
-The script runs this module.
+The job script runs this module.
 """
 
 from __future__ import annotations

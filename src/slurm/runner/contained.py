@@ -1,6 +1,6 @@
-"""Contained: the variables by which the launcher of a container runs a program in an environment of its own.
+"""Contained: variables that tell the launcher of a container how to run a program in a separate environment.
 
-The runner is outside of that container. See `slurm.environments.runtimes.base`.
+The runner runs outside of this container. See `slurm.environments.runtimes.base`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ if TYPE_CHECKING:
 LAUNCHER = "SLURMTASKS_LAUNCHER"
 """The variable of a job that names the launcher of its programs."""
 NAMED = "SLURMTASKS_ENV"
-"""The variable of a job that has the names of the variables in its option `env`."""
+"""The variable of a job with the names of the variables in the job's option `env`."""
 SEPARATE = "SLURMTASKS_STDERR"
-"""The variable of a job whose standard error has a log of its own."""
+"""The variable of a job whose standard error has a separate log."""
 HERE = "SLURMTASKS_HERE"
 """The working directory of the job, which the program sees, too."""
 NAMES, VALUE, UNSET = "SLURMTASKS_NAMES", "SLURMTASKS_VALUE_", "SLURMTASKS_UNSET"
-"""The names of the variables of a command; each value is in a variable with the prefix, because the launcher itself
-must not get a PATH that is valid in the container only; and the names of those that the program must not have.
+"""Three variables: the names of a command's variables, the prefix of the variables with their values, and the names of
+variables that the program must not have. The prefix is needed because the launcher itself must not get a PATH that is
+valid only in the container.
 """
 
 
@@ -32,9 +33,9 @@ def named() -> list[str]:
 
 
 def environment(own: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the environment of a launcher for a program with some variables, besides those of the option `env`.
+    """Return the environment of a launcher for a program with the variables `own`, and those of the option `env`.
 
-    None removes one. Raises ValueError.
+    The value None removes a variable. Raises ValueError for an invalid name.
     """
     for name in own:
         if not name.isidentifier() or not name.isascii():

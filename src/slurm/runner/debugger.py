@@ -1,4 +1,4 @@
-"""Debugger: have debugpy listen in this process, for `slurm debug --attach`. Imported when the signal arrives."""
+"""Debugger: makes debugpy listen in this process, for `slurm debug --attach`. Imported when the signal arrives."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Diagnosis(Record):
-    """What went wrong with a program, as its `diagnose` function finds out from the log."""
+    """What went wrong with a program. Its `diagnose` function finds this out from the log."""
 
     name: str
-    """Capital letters, digits and _, such as "DIVERGED"; `Retry(on="DIVERGED")` works by it."""
+    """Capital letters, digits and _, such as "DIVERGED". `Retry(on="DIVERGED")` refers to this name."""
     advice: str = ""
 
     def __init__(self, name: str, advice: str = "") -> None:
@@ -28,9 +28,9 @@ class Diagnosis(Record):
 class Finished(Record):
     """The result of a command whose program succeeded.
 
-    Paths are those of the machine that the job ran on. In the arguments of a task, a job of a command stands for its
-    Finished. In a template, `{data}` is the path of the only product; `{data.products[0]}` and `{data.directory}` are
-    paths, too.
+    Paths are those of the machine that the job ran on. Among the arguments of a task, the job of a command stands for
+    its `Finished`. In a template, `{data}` is the path of the only product; `{data.products[0]}` and `{data.directory}`
+    are paths, too.
     """
 
     exit_code: int
@@ -39,17 +39,17 @@ class Finished(Record):
     files: tuple[Product, ...] = ()
     """The products with their sizes and SHA-256; paths are relative to the directory."""
     seconds: float
-    """The time between the start and the end of the program."""
+    """The time between the start and the end of the program, in seconds."""
     peak_memory: int
-    """The largest resident set of one of its processes, in bytes."""
+    """The largest resident set of one of the program's processes, in bytes."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"files": Product}
 
     @classmethod
     def of(cls, outcome: Outcome, directory: str, index: int) -> Finished | None:
-        """Return the result of call `index` if its outcome is all there is of it, without a file of its own; else None.
+        """Return the result of call `index` if the outcome contains the whole result; None if the result has a file.
 
-        `directory` is that of the submission.
+        `directory` is the submission's directory.
         """
         if outcome.result or not outcome.succeeded or not outcome.outputs:
             return None
@@ -68,7 +68,7 @@ class Finished(Record):
 
     @property
     def directory(self) -> Path:
-        """The directory that the program ran in, which holds its products and its logs."""
+        """The directory in which the program ran. It contains the products and the logs."""
         from pathlib import Path  # noqa: PLC0415 - a node that only passes it on needs no Path
 
         return Path(self.home)

@@ -1,4 +1,4 @@
-"""Gathering: combine the reports of an element's ranks into one outcome, once all ranks have finished."""
+"""Gathering: combine the reports of an element's ranks into one outcome when all ranks have finished."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _read_reports(job: JobContext, *, complete: bool) -> Reports:
-    """Read the report of each rank. Waits for a `complete` set: files of other nodes may become visible late."""
+    """Read the report of each rank. With `complete`, waits for all: files of other nodes may become visible late."""
     directory, end = ranks_directory(job, job.attempt), time.monotonic() + LAG
     reports: dict[int, Outcome] = {}
     while True:
@@ -98,7 +98,7 @@ def _priority(report: Outcome) -> tuple[bool, float]:
 
 
 def _use(reports: Reports) -> dict[str, float]:
-    """What all ranks have used: the peak memory of one process, and the CPU time of all."""
+    """What the ranks have used: the largest peak memory of one process, and the CPU time of all together."""
     return {
         "peak_memory": max(report.peak_memory or 0 for report in reports.values()),
         "cpu_seconds": round(sum(report.cpu_seconds or 0.0 for report in reports.values()), 2),

@@ -17,36 +17,37 @@ if TYPE_CHECKING:
     from typing import Any
 
 PAUSE, PAUSE_IF_CACHED = 0.05, 0.25
-"""The shortest time in seconds between two listings of an inbox; and on a file system that caches them, where each is
-two requests to the server."""
+"""The shortest time in seconds between two listings of an inbox. The second value is for file systems that cache
+listings: there, each listing needs two requests to the server."""
 
 _inboxes: dict[tuple[str, int], Inbox] = {}
 
 
 class Inbox:
-    """The messages to one call, in the order of their numbers. This process takes each of them once."""
+    """The messages to one call, in the order of their numbers. This process takes each message once."""
 
     def __init__(self, directory: str, index: int, report: Callable[[str], None]) -> None:
         self._directory, self._index, self._report = f"{directory}/{INBOX}", index, report
         self._next, self._listed = 1, float("-inf")
         self._waiting: list[Any] = []
         self._stop = False
-        make_private(self._directory)  # on NFS, a directory that was looked for in vain stays absent for a minute
+        make_private(self._directory)  # NFS may cache for a minute that a directory is missing
         self._pause = PAUSE_IF_CACHED if caches(self._directory) else PAUSE
 
     def take(self) -> list[Any]:
-        """Return the new messages. Lists the inbox, unless it did so just now. Raises OSError."""
+        """Return the new messages. Lists the inbox, unless it was listed just now. Raises OSError."""
         try:
             self._look(self._pause)
         except OSError:
             if not self._waiting:
-                raise  # otherwise the error comes next time
+                raise  # otherwise the next call raises the error
         found, self._waiting = self._waiting, []
         return found
 
     def asks_to_stop(self, pause: float) -> bool:
-        """Whether a message asks this call to return early. Lists the inbox, unless it did so in the last `pause`
-        seconds. Keeps other messages for `take`. Raises OSError.
+        """Whether a message asks this call to return early. Keeps other messages for `take`. Raises OSError.
+
+        Lists the inbox, unless it was listed in the last `pause` seconds.
         """
         if not self._stop:
             self._look(max(pause, self._pause))
@@ -68,7 +69,7 @@ class Inbox:
                 self._waiting.append(list(record.message) if isinstance(record.message, tuple) else record.message)
 
     def wait(self, seconds: float, should_end: Callable[[], bool]) -> list[Any]:
-        """Return the new messages as soon as there are some; none after `seconds`, or once `should_end()`."""
+        """Return the new messages as soon as there are any; none after `seconds`, or when `should_end()` is true."""
         end = time.monotonic() + seconds
         while not (found := self.take()) and not should_end() and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, self._pause))
@@ -87,6 +88,6 @@ class Inbox:
 
 
 def inbox_of(directory: str, index: int, report: Callable[[str], None]) -> Inbox:
-    """Return this process's inbox of a call, which knows what was taken before. `report` gets lines for the log."""
+    """Return the one inbox of a call in this process: it knows which messages were taken. `report` gets log lines."""
     found = _inboxes.get((directory, index))
     return found or _inboxes.setdefault((directory, index), Inbox(directory, index, report))

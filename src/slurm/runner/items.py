@@ -1,4 +1,4 @@
-"""Items: a part of the result of a job, as an argument of another call. Client and node load it from the pickle."""
+"""Items: a part of the result of a job, as an argument of another call. Pickles name `item` on client and node."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 _KEYS = 20
-"""The number of keys that an error names."""
+"""The largest number of keys that an error message lists."""
 
 
 def item(value: Any, path: tuple[Any, ...]) -> Any:
-    """Return `value[a][b]…`: on a node of a result, elsewhere of a job. Raises UpstreamFailed, with the keys there."""
+    """Return `value[a][b]…`. `value` is a result on a node, and a job elsewhere. Raises UpstreamFailed."""
     for number, key in enumerate(path):
         try:
             value = value[key]
@@ -25,7 +25,7 @@ def item(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 def _about(value: Any, error: Exception) -> str:
-    """Return what there is instead."""
+    """Describe which items the value has."""
     if isinstance(value, dict):
         names = ", ".join(map(repr, list(value)[:_KEYS]))
         return f"it has {names or 'no items'}{', …' if len(value) > _KEYS else ''}"

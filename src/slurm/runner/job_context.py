@@ -23,12 +23,12 @@ _interrupting: list[bool] = []
 _stop_functions: list[Callable[[], object]] = []
 """The functions of `on_stop`."""
 _reported: dict[tuple[str, int], tuple[float, float]] = {}
-"""When each call, by the key of its submission and its index, has last reported progress, and how far it was."""
+"""The time and the value of the last progress report of each call, by the key of its submission and its index."""
 pruned: dict[tuple[str, int], float] = {}
-"""How far each call was that has learnt from `should_stop` that it shall return early."""
+"""The progress of each call at the time when `should_stop` told the call to return early."""
 
 PROGRESS_SECONDS = 0.5
-"""The minimum time between two progress events of a call; only the last one is written regardless."""
+"""The minimum time in seconds between two progress events of a call. The last event is always written."""
 
 
 class Stopped(BaseException):
@@ -40,7 +40,7 @@ class Ended(BaseException):
 
 
 class JobContext(Record):
-    """The job that a task runs in: give a parameter this annotation, or call `slurm.current_job()`.
+    """The job that a task runs in. To get it, give a parameter this annotation, or call `slurm.current_job()`.
 
     The values come from the submission and from the variables that Slurm documents in sbatch(1), OUTPUT ENVIRONMENT
     VARIABLES. Attributes are plain values; methods may touch files.
@@ -56,14 +56,14 @@ class JobContext(Record):
     attempt: int = 1
     """1, plus one for each requeue, retry, or stop at a checkpoint."""
     cpus: int = 1
-    """The number of processors for this task on this node; for one of an element's `workers`, its share."""
+    """The number of processors for this task on this node; with the option `workers`, the share of this worker."""
     host: str = ""
     hosts: tuple[str, ...] = ()
     """The job's nodes, in Slurm's order."""
     rank: int = 0
     """The rank of this process among those that run the call together; 0 for a single process."""
     world_size: int = 1
-    """The number of these processes."""
+    """The number of processes that run the call together."""
     local_rank: int = 0
     local_world_size: int = 1
     """The rank and number among the processes on this node."""
@@ -114,9 +114,9 @@ class JobContext(Record):
     def should_stop(self) -> bool:
         """Whether the job must end soon: it received its stop signal, `signal_lead` before its limit, or SIGTERM.
 
-        Also true of a call that reports its `progress`, once a driver of its sweep has found it worse than others; the
-        call then returns what it has. Such a call lists its inbox for this, at most twice a second. Of several ranks,
-        only rank 0 learns this.
+        Also true for a call that reports its `progress`, when a driver of its sweep has found the call worse than others.
+        The call then returns what it has. For this, such a call lists its inbox, at most twice a second. If the call
+        has several ranks, only rank 0 learns this.
         """
         return bool(_stop) or ((self.key, self.index) in _reported and self._shall_return())
 
@@ -130,11 +130,11 @@ class JobContext(Record):
                 if inbox_of(self.directory, self.index, print_to_log).asks_to_stop(PROGRESS_SECONDS):
                     pruned[call] = _reported[call][1]
             except OSError:
-                return False  # it is looked for again
+                return False  # the next look may find it
         return call in pruned
 
     def checkpoint(self, value: Any) -> None:
-        """Save `value` for the next attempt, which reads it as `restored`. Does not return if the job should stop.
+        """Save `value` for the next attempt, which reads it from `restored`. Does not return if the job should stop.
 
         The job then continues in another attempt: requeued, or as a new job if the site does not allow requeues. An
         attempt after a failure reads the value, too. Raises any error of pickling or of the disk; the previous
@@ -148,12 +148,12 @@ class JobContext(Record):
             raise Stopped(_stop[-1])
 
     def on_stop(self, function: F) -> F:
-        """Have `function()` called when the job receives its stop signal; for code that cannot poll `should_stop`.
+        """Call `function()` when the job receives its stop signal; for code that cannot poll `should_stop`.
 
-        It runs in the main thread, from the signal handler, between two steps of whatever the task does. It may call
-        `checkpoint`, which does not return. If it returns, the task goes on; an error that it raises is raised in the
-        task. It is called once, at once if the signal has come already, and not after the call has ended. Returns
-        `function`, so that this is a decorator, too.
+        The function runs in the main thread, from the signal handler, between two steps of what the task does. It may
+        call `checkpoint`, which does not return. If the function returns, the task goes on; an error that it raises is
+        raised in the task. It is called once: immediately if the signal has come already, and not after the call has
+        ended. Returns `function`, so that this method is a decorator, too.
         """
         _stop_functions.append(function)
         if _stop:
@@ -172,9 +172,9 @@ class JobContext(Record):
     def messages(self, wait: float = 0.0) -> list[Any]:
         """Return the messages that `job.send` has sent to this call since the last time, in order.
 
-        If there are none, waits for one, at most `wait` seconds, and at most until `should_stop`. Each attempt, and of
-        several ranks each, gets all messages from the first one on. Lists a directory, at most 20 times a second.
-        Raises OSError.
+        If there are none, waits for one, at most `wait` seconds, and at most until `should_stop`. Each attempt gets all
+        messages from the first one on, and so does each rank. Lists a directory, at most 20 times a second. Raises
+        OSError.
         """
         from slurm.runner.inbox import inbox_of  # noqa: PLC0415 - most tasks read no messages
 
@@ -188,8 +188,8 @@ class JobContext(Record):
     def progress(self, done: float, total: float | None = None, **metrics: Any) -> None:
         """Report progress: `done` of `total`, in any unit, and further numbers or texts (`loss=0.1`).
 
-        Written as a line of JSON to `events/<index>.jsonl`, at most twice a second, and always when `done` is `total`.
-        Of several ranks, only rank 0 writes.
+        Writes the report as a line of JSON to `events/<index>.jsonl`, at most twice a second, and always when `done` is
+        `total`. If the call has several ranks, only rank 0 writes.
         """
         if self.rank:
             return
@@ -217,7 +217,7 @@ def write_event(context: JobContext, event: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value for JSON: scalars of numpy and torch to their number, anything else to text."""
+    """Convert a value for JSON: scalars of numpy and torch to numbers, everything else to text."""
     try:
         number = value.item()
     except (AttributeError, RuntimeError, TypeError, ValueError):  # arrays have `item`, too
@@ -245,14 +245,14 @@ def _expanded(nodes: str) -> tuple[str, ...]:
 
 
 def forget_progress(key: str, index: int) -> None:
-    """Forget what a call that has ended has reported."""
+    """Forget the progress that a call has reported, because the call has ended."""
     _reported.pop((key, index), None)
     pruned.pop((key, index), None)
 
 
 def drop_checkpoints(context: JobContext, index: int) -> None:
     """Remove the checkpoints of a call that has its result."""
-    if "slurm.runner.checkpoint" in sys.modules:  # otherwise the task has neither saved nor read one
+    if "slurm.runner.checkpoint" in sys.modules:  # otherwise the task has neither saved nor read a checkpoint
         sys.modules["slurm.runner.checkpoint"].remove(context.directory, f"{index}", context.attempt)
 
 
@@ -271,7 +271,7 @@ def stop_signal() -> str | None:
 def request_stop(signal: str) -> None:
     """Make `should_stop` true, because of `signal`, and call the functions of `on_stop`.
 
-    Raises Stopped while `interrupt_on_stop` is in effect, and what those functions raise.
+    Raises Stopped while `interrupt_on_stop` is in effect, and the exceptions of these functions.
     """
     _stop.append(signal)
     _call_stop_functions()
@@ -292,7 +292,7 @@ def drop_stop_functions() -> None:
 
 
 def interrupt_on_stop() -> None:
-    """Make a stop signal raise Stopped at once, wherever the code is; also one that has been received already."""
+    """Make a stop signal raise Stopped at once, wherever the code is; also a signal that was received already."""
     _interrupting.append(True)
     if _stop:
         raise Stopped(_stop[-1])

@@ -1,7 +1,7 @@
 """Journal: the finished calls of an element of several calls, for the next attempt.
 
-Each attempt writes its own file, so that an attempt that still runs on a lost node cannot damage the file of its
-successor. The file is created only once the calls take longer than `SECONDS`, and removed once there is an outcome.
+Each attempt writes its own file, so that an attempt that still runs on a lost node cannot damage the file of the next
+attempt. The file is created only if the calls take longer than `SECONDS`, and is removed when there is an outcome.
 `position` is a call's position in its element, from 0.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Done = bytes | CallFailure
 
 SECONDS = 1.0
-"""The time between two writes: an attempt that dies loses the calls since the last one, which run again."""
+"""The time between two writes. If an attempt dies, the calls since the last write are lost, and run again."""
 _KIND, _POSITION_BYTES, _LENGTH_BYTES = 1, 4, 8
 _HEAD_BYTES = _KIND + _POSITION_BYTES + _LENGTH_BYTES
 _RESULT, _FAILURE, _BEGUN = b"r", b"f", b"b"
@@ -34,7 +34,7 @@ _READ_BYTES = 1 << 20
 
 
 class Journal:
-    """The finished calls of one element by position: a pickled result each, or a failure."""
+    """The finished calls of one element by position: for each a pickled result, or a failure."""
 
     def __init__(self, job: JobContext, element: int) -> None:
         self._paths = [f"{job.directory}/{RESULTS}/.{element}.{n}.journal" for n in range(1, job.attempt + 1)]
@@ -67,7 +67,7 @@ class Journal:
             self._file.close()
 
     def remove(self) -> None:
-        """Remove the files of all attempts, once the element has its outcome."""
+        """Remove the files of all attempts, because the element has its outcome."""
         self.close()
         for path in self._paths:
             with contextlib.suppress(FileNotFoundError):
@@ -84,7 +84,7 @@ class Journal:
 
 
 def frame(position: int, done: Done | None) -> tuple[bytes, bytes]:
-    """Encode that a call is finished or, for None, has begun: a head and a body, to be written together."""
+    """Encode that a call has finished or, if `done` is None, has begun. Write the head and the body together."""
     if isinstance(done, CallFailure):
         kind, body = _FAILURE, encode(done.to_json()).encode()
     else:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SEALED_TIME = 315532800
-"""The modification time of a blob whose digest was checked: 1980-01-01. Who changes the blob changes the time."""
+"""The modification time of a blob whose digest was checked: 1980-01-01. A change of the blob also changes the time."""
 _MODES = {False: 0o444, True: 0o555}
 
 
@@ -23,14 +23,14 @@ class LinkedFile(Record):
     """A file that a client has sent."""
 
     name: str
-    """Its path in the directory of the program."""
+    """The path of the file in the directory of the program."""
     sha256: str
     bytes: int
     executable: bool = False
 
     @property
     def blob(self) -> str:
-        """The name of the file that holds it, in `blobs/`."""
+        """The name of its blob, the file in `blobs/` with the content."""
         return f"{self.sha256}-{'program' if self.executable else 'file'}"
 
 
@@ -49,7 +49,10 @@ def link_files(root: str, files: Iterable[LinkedFile], directory: str) -> None:
 
 
 def checked_blob(root: str, file: LinkedFile) -> str:
-    """Return the path of a blob whose content is what the client has sent, and that is read-only from now on."""
+    """Check that a blob contains what the client has sent, make it read-only, and return its path.
+
+    Raises OSError, UntrustedFile, and ValueError for a blob that has changed.
+    """
     path = f"{root}/{BLOBS}/{file.blob}"
     status = os.stat(path)
     if not is_private(os.stat(f"{root}/{BLOBS}")) or not is_private(status):

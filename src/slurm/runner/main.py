@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str], environ: Mapping[str, str] = os.environ) -> int:
     """Run one element: `root key element tag [chunk workers attempt [signal]] [metrics.json] [callbacks.pkl]`.
 
-    The tag is the minor version of the Python that pickled the calls. The chunk is the number of calls of an element;
-    they run in `workers` parallel processes, or one after another for 0. The signal, "-" for none, is given if another
-    attempt may follow in another job: failures are then saved in `attempts/`, and the signal makes `should_stop` true.
-    The last arguments are given if the submission asks for metrics, and if it has node hooks. `environ` has the
-    scheduler's variables. Returns the exit status: 0 for a success, the task's own for sys.exit(n), else 1.
+    The tag is the minor version of the Python that pickled the calls. The chunk is the number of calls of an element.
+    They run in `workers` parallel processes; if this is 0, one after another. The signal, "-" for none, is given if
+    another attempt may follow in another job: failures are then saved in `attempts/`, and the signal makes
+    `should_stop` true. The argument `metrics.json` is given if the submission asks for metrics, and `callbacks.pkl` if
+    it has node hooks. `environ` has the scheduler's variables. Returns the exit status: 0 for a success, n if the task
+    calls sys.exit(n), else 1.
     """
     root, key, element, tag, *rest = argv
     hooked, measured = pop_callbacks_flag(rest), pop_metrics_flag(rest)
@@ -62,7 +63,7 @@ def handle_stop_signals(name: str) -> None:
 def dump_on_signal() -> None:
     """Print the stacks of all threads to the log when DUMP_SIGNAL arrives, whatever the task does.
 
-    When DEBUG_SIGNAL arrives, debugpy listens, as soon as the main thread runs Python.
+    When DEBUG_SIGNAL arrives, debugpy starts to listen as soon as the main thread runs Python code.
     """
     faulthandler = __import__("faulthandler")
     try:

@@ -1,6 +1,6 @@
 """Metrics: numbers by names that a task returns or writes to `metrics.json`, for the outcome of its element.
 
-They are read with the outcome, so tables need no pickle. Only submissions that ask for metrics load this module.
+Clients read metrics with the outcome, so tables need no pickle. Only submissions that ask for metrics load this module.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 MOST = 64
 _LONGEST_NAME = 128
 _MOST_BYTES = 1 << 16
-"""The most bytes of a pickle or a file that is read for metrics: 64 numbers need less."""
+"""The largest size in bytes of a pickle or a file that is read for metrics: 64 numbers need less."""
 _MOST_IN_OUTCOME = 1 << 20
-"""The most bytes of the metrics of all calls of an element: outcomes are read in bulk."""
+"""The largest size in bytes of the metrics of all calls of an element: clients read many outcomes at once."""
 _LARGEST = 1 << 63
-"""Larger whole numbers are stored as floats; readers of records accept no others."""
+"""Larger whole numbers are stored as floats, because readers of records accept only smaller integers."""
 
 
 class Metrics:
-    """The metrics of the calls of one element: of a result that is a mapping of names to numbers, else of the file.
+    """The metrics of the calls of one element: from a result that maps names to numbers, otherwise from the file.
 
     The file is `metrics.json` in the call's output directory, or in the directory of its program.
     """
@@ -47,7 +47,7 @@ class Metrics:
         self._job = job
 
     def forget(self, indices: Iterable[int]) -> None:
-        """Remove the files of earlier attempts of calls that are about to run: their numbers are not of this one."""
+        """Remove the metrics of earlier attempts of calls that are about to run: they do not belong to this attempt."""
         for call in indices if self._job.attempt > 1 else ():
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{self._work(call)}/{METRICS}")
@@ -61,7 +61,7 @@ class Metrics:
         return _of_file(self._path(self._job.index, None))
 
     def of_calls(self, done: Sequence[bytes | CallFailure]) -> tuple[Numbers | None, ...] | None:
-        """Return the metrics of each call of an element, from its pickled result or its file; None if none has any."""
+        """Return the metrics of each call of an element, from its pickled result or its file; None if all have none."""
         found: list[Numbers | None] = []
         size = 0
         for position, each in enumerate(done):
@@ -87,7 +87,7 @@ class Metrics:
         return _of_file(self._path(call, value))
 
     def _path(self, call: int, value: Any) -> str:
-        """Return the path of the file, which a program writes in the directory of its attempt."""
+        """Return the path of the file with metrics. A program writes it in the directory of its attempt."""
         work = self._work(call)
         home = value.home if isinstance(value, Finished) else ""
         own = home if os.path.dirname(home) == work else f"{work}/attempt-{self._job.attempt}"
@@ -98,7 +98,7 @@ class Metrics:
 
 
 def _of_file(path: str) -> Numbers | None:
-    """Return the metrics in a file of the task; None if there is no file, or nothing that fits."""
+    """Return the metrics in a file of the task; None if there is no file, or if it has no valid metrics."""
     try:
         with open(path, "rb") as file:
             data = file.read(_MOST_BYTES + 1)
@@ -113,7 +113,7 @@ def _of_file(path: str) -> Numbers | None:
 
 
 def _loaded(data: bytes | CallFailure) -> Any:
-    """Unpickle a result of this element; None if that fails: the client that reads the result gets the error."""
+    """Unpickle a result of this element; None if this fails: the client that reads the result gets the error."""
     try:
         return loads(data)  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001 - the user's own __setstate__
@@ -121,7 +121,7 @@ def _loaded(data: bytes | CallFailure) -> Any:
 
 
 def _checked(value: Any) -> tuple[Numbers | None, str]:
-    """Return a mapping of names to numbers as it is stored, or why it is none."""
+    """Return a mapping of names to numbers in its stored form; if the value is no such mapping, None and the reason."""
     try:
         items = list(value.items())
         if len(items) > MOST:
@@ -140,12 +140,12 @@ def _checked(value: Any) -> tuple[Numbers | None, str]:
 
 
 def _number(value: Any) -> int | float | str | None:
-    """Return a number as JSON has it, "nan" and "inf" as text; None for other values. Accepts NumPy's scalars."""
+    """Return a number for JSON, with "nan" and "inf" as text; None for other values. Accepts NumPy's scalars."""
     if isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", None) or value is None:
         return None
     try:
         whole = index(value)
-    except TypeError:  # also of an array without dimensions that holds a float
+    except TypeError:  # also for an array without dimensions that contains a float
         if not hasattr(type(value), "__float__"):
             return None
         number = float(value)

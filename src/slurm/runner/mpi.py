@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WORLD = ".world"
-"""A file in the attempt's directory that a process writes when its world has the wrong size: the size."""
+"""The file in the attempt's directory to which a process writes the size of its world if the size is wrong."""
 VARIABLES = ("PMI_SIZE", "PMI_UNIVERSE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK")
-"""Variables that launchers set for MPI libraries. A runner may inherit those of a world that it belongs to."""
+"""Variables that launchers set for MPI libraries. A runner that belongs to an MPI world inherits them."""
 _CHECK = """\
 want=${SLURM_STEP_NUM_TASKS:-${SLURM_NTASKS:-1}}
 size=${PMI_SIZE:-${OMPI_COMM_WORLD_SIZE:-${PMI_UNIVERSE_SIZE:-${PMIX_RANK:+$want}}}}
@@ -26,13 +26,13 @@ size=${PMI_SIZE:-${OMPI_COMM_WORLD_SIZE:-${PMI_UNIVERSE_SIZE:-${PMIX_RANK:+$want
 _TO_LOGS = """\
 [ ! "${{{mark}:-}}" ] || [ "$(uname -n)" != {host} ] || exec >> {stdout} 2>> {stderr}
 """
-"""mpiexec of MPICH may lose output of processes when one of them calls MPI_Abort: it ends before it has read all."""
+"""Writes output to the logs directly: MPICH's mpiexec may lose output after MPI_Abort, because it ends too early."""
 
 
 def launched(words: Sequence[str], argv: Sequence[str], directory: str) -> list[str]:
-    """Return the command that starts a program in all tasks. Nothing is checked with --mpi=none.
+    """Return the command that starts a program in all tasks. With --mpi=none, no world is checked.
 
-    The processes of mpiexec on this host write to the logs in the directory of the attempt themselves.
+    Processes that mpiexec starts on this host write directly to the logs in the directory of the attempt.
     """
     if "--mpi=none" in words:
         return [*words, *argv]

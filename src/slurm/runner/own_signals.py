@@ -1,8 +1,8 @@
 """Own signals: handlers for this process alone. A process that it forks does not inherit them.
 
-A handler in Python runs between two instructions of Python. If the signal arrives just before a system call that
-waits, it runs after that call. A worker of `multiprocessing` waits for its next item, so it would survive the SIGTERM
-that its pool ends it with, and the pool would wait for it forever.
+A Python handler runs between two instructions of Python. If a signal arrives just before a system call that waits, the
+handler runs after this call. A worker of `multiprocessing` waits for its next item. So it would survive the SIGTERM of
+its pool, and the pool would wait for the worker forever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _inherited: list[bool] = []
 
 
 def handle(handlers: Mapping[int, Callable[..., object]]) -> None:
-    """Set handlers of signals, by number. A forked process gets the default actions, but for `inherited`."""
+    """Set handlers of signals, by number. A forked process gets the default actions, except within `inherited`."""
     for number, handler in handlers.items():
         _signal.signal(number, handler)
     if not _handlers:
@@ -33,7 +33,7 @@ def handle(handlers: Mapping[int, Callable[..., object]]) -> None:
 
 @contextmanager
 def inherited() -> Iterator[None]:
-    """Let processes that are forked meanwhile have the handlers too."""
+    """Let processes that are forked within this context keep the handlers."""
     _inherited.append(True)
     try:
         yield
@@ -42,14 +42,14 @@ def inherited() -> Iterator[None]:
 
 
 def _block() -> None:
-    """Keep the signals for later: Python forgets those that arrive before a forked process has set itself up."""
+    """Block the signals before a fork: Python loses signals that arrive while a forked process sets itself up."""
     _masks[_get_ident()] = _signal.pthread_sigmask(_signal.SIG_BLOCK, _handlers)
 
 
 def _after_in_child() -> None:
     if not _inherited:
         for number, handler in _handlers.items():
-            if _signal.getsignal(number) is handler:  # and not one that the user's code has set
+            if _signal.getsignal(number) is handler:  # keep a handler that the user's code has set
                 _signal.signal(number, _signal.SIG_DFL)
     _restore()
 

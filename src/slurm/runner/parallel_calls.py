@@ -1,8 +1,8 @@
-"""run_parallel: run calls of an element in several worker processes, forked once the function is loaded.
+"""run_parallel: run calls of an element in several worker processes, which are forked after the function is loaded.
 
-The workers take the positions of calls from one shared pipe, so that a slow call delays no other. Each worker reports
-the start and the result of its calls through a pipe of its own. Only this process writes files. If a worker dies, its
-current call fails and a new worker is started.
+The workers take the positions of calls from one shared pipe, so that a slow call does not delay others. Each worker
+reports the start and the result of its calls through its own pipe. Only this process writes files. If a worker dies,
+its current call fails and a new worker is started.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _READ_BYTES = 1 << 20
 def run_parallel(run: Run, positions: Sequence[int], workers: int) -> Generator[tuple[int, Done], None, None]:
     """Yield each position and the result of `run` for it, as it arrives, from up to `workers` parallel processes.
 
-    The processes have ended once the generator is exhausted or closed. Raises OSError if no process can be started, and
-    Stopped if the job must end before all calls have run.
+    When the generator is exhausted or closed, the processes have ended. Raises OSError if no process can be started,
+    and Stopped if the job must end before all calls have run.
     """
     while positions:
         pool = _WorkerPool(run, positions, min(workers, len(positions)))
@@ -74,7 +74,7 @@ class _Worker(Child):
         self._buffer = bytearray()
 
     def read(self) -> bytes:
-        """Read from the pipe; returns nothing once the worker has closed its end. Raises BlockingIOError."""
+        """Read from the pipe; returns b"" when the worker has closed its end. Raises BlockingIOError."""
         data = os.read(self.pipe, _READ_BYTES)
         self._buffer += data
         return data
@@ -178,7 +178,7 @@ class _WorkerPool:
     def _reap(self) -> Iterator[tuple[int, Done]]:
         """Remove the workers that have ended, after reading their last results; start new ones for those that died."""
         for worker in [each for each in self._workers if each.has_ended() and each.due <= time.monotonic()]:
-            with contextlib.suppress(BlockingIOError):  # a child that it left behind may keep the pipe open
+            with contextlib.suppress(BlockingIOError):  # a child that the worker left behind may keep the pipe open
                 while worker.read():
                     pass
             yield from worker.results()
@@ -219,7 +219,7 @@ class _WorkerPool:
             self._restore_signals()
             for end in (*(key.fd for key in self._selector.get_map().values()), self._wake):
                 os.close(end)
-            if "numpy.random" in sys.modules:  # no two workers draw the same numbers; Python reseeds its own generator
+            if "numpy.random" in sys.modules:  # workers must draw different numbers; Python reseeds its own generator
                 sys.modules["numpy.random"].seed()
             self._make_calls(pipe)
             status = 0

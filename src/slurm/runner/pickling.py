@@ -1,10 +1,10 @@
-"""Pickle a task's values by the standard pickler, or by cloudpickle, which is slow to import, if that fails."""
+"""Pickle a task's values with the standard pickler or, if it fails, with cloudpickle, which is slow to import."""
 
 from __future__ import annotations
 
 import sys
 from _io import BytesIO
-from _pickle import Pickler, PicklingError  # `pickle` re-exports them, at the price of importing `re`
+from _pickle import Pickler, PicklingError  # `pickle` re-exports them, but imports `re`
 
 from slurm.protocol.records import TYPE_CHECKING
 
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class _StandardPickler(Pickler):
-    """The standard pickler for a process that has modules of the script: their names mean nothing elsewhere."""
+    """The standard pickler for a process with modules of the script. It refuses their objects by name.
+
+    Elsewhere, the names of these modules mean nothing.
+    """
 
     def reducer_override(self, obj: Any) -> Any:
         if getattr(obj, "__module__", None) in sys.modules["slurm.runner.script_modules"].names:
@@ -36,13 +39,13 @@ def _standard(file: Any) -> Pickler:
 
 
 def pickle_into(file: RestartableFile, value: Any) -> None:
-    """Pickle by the standard pickler, or by cloudpickle for values such as lambdas and classes of the user's script."""
+    """Pickle with the standard pickler, or with cloudpickle for values such as lambdas and classes of the script."""
     try:
         _standard(file).dump(value)
     except OSError:
         raise  # an error of the disk, not of the value
     except Exception:  # noqa: BLE001 - a user's __reduce__ may raise anything; cloudpickle's error is the better one
-        # Imports cloudpickle, which is half of a by-value start and seldom needed here.
+        # Imports cloudpickle, which takes half of the time of a start by value and is rarely needed here.
         from slurm.runner.value_pickler import ValuePickler  # noqa: PLC0415
 
         file.restart()

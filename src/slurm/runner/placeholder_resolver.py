@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import ResultRecord
 
 LAG = 15.0
-"""Seconds to wait for an outcome of another node: network file systems show new files to other nodes late."""
+"""Seconds to wait for an outcome from another node, because network file systems may show new files late."""
 
 
 class UpstreamFailed(Exception):
@@ -30,11 +30,11 @@ class PlaceholderResolver:
     """Reads results of earlier submissions in the same root.
 
     A reference is ("job", key, index, chunk), or ("array", key, (start, stop, step), chunk) for a list of results in
-    order; chunk is the number of calls of an element of that submission.
+    order. `chunk` is the number of calls of each element of the submission.
     """
 
     lag: float = LAG
-    """The seconds that it waits for an outcome; `InlineCluster` sets it, whose calls run in this process."""
+    """Seconds to wait for an outcome. `InlineCluster` sets this, because its calls run in this process."""
 
     def __init__(self, root: str, *, lag: float | None = None) -> None:
         self._root = root
@@ -60,7 +60,7 @@ class PlaceholderResolver:
     def check(self, edges: Iterable[tuple[str, str, tuple[int, ...], int]]) -> None:
         """Check the dependencies of `.after(…)` against the outcomes. Raises UpstreamFailed.
 
-        The scheduler has these dependencies, too, but it starts a job at once if it no longer knows the dependency.
+        The scheduler checks these dependencies, too, but starts a job at once if it no longer knows the upstream job.
         """
         for key, on, indices, chunk in edges:
             if on == "end":
@@ -135,9 +135,9 @@ class PlaceholderResolver:
 
 
 def _shared_outcome(directory: str, element: int) -> Outcome | None:
-    """Return the outcome that an element without one of its own shares with others, if there is one.
+    """Return the outcome that an element without its own outcome file shares with others, or None.
 
-    Raises ProtocolError if none has it and one is damaged: that may be its own.
+    Raises ProtocolError if no readable file has the element and one file is damaged, because this one may have it.
     """
     from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
 
@@ -160,7 +160,7 @@ def _shared_outcome(directory: str, element: int) -> Outcome | None:
 
 
 def unpickled_result(file: IO[bytes], record: ResultRecord) -> Any:
-    """Load a result from its file. Raises EOFError if the file is not as long as it was."""
+    """Load a result from its file. Raises EOFError if the file does not have the recorded size."""
     size = os.fstat(file.fileno()).st_size
     if size != record.bytes:
         raise EOFError(f"{record.bytes} bytes were saved, but the file has {size}")

@@ -1,7 +1,7 @@
-"""run_program: run a program in a process group of its own, pass signals on to it, and leave none of its processes.
+"""run_program: run a program in its own process group, pass signals on to it, and leave none of its processes.
 
-A second process, the *guard*, kills the program if this process is killed. Both look for processes that have left the
-group, by a variable that the program's processes inherit.
+A second process, the *guard*, kills the program if this process is killed. Both find processes that have left the
+group by a variable that all processes of the program inherit.
 """
 
 from __future__ import annotations
@@ -23,44 +23,44 @@ _signal = __import__("_signal")  # `signal` imports `enum`
 MARK = "SLURMTASKS_PROGRAM"
 """The variable that marks all processes of a program."""
 GRACE_SECONDS = 2.0
-"""The time between SIGTERM and SIGKILL for processes that the program left behind when it ended."""
+"""Seconds between SIGTERM and SIGKILL for processes that the program left behind when it ended."""
 _PASSED_ON = (_signal.SIGTERM, _signal.SIGINT, _signal.SIGHUP, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGCONT)
 _RESET = (*_PASSED_ON, _signal.SIGQUIT, _signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD)
-"""Signals with their default action in the program: Python ignores some, and the script may have ignored others."""
+"""Signals that get their default action in the program: Python ignores some, and the script may ignore others."""
 _POLL_SECONDS = 0.01
 _MARK_BYTES = 8
 NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as in a shell
-NOT_STARTED = 125  # podman-run(1): the container
+NOT_STARTED = 125  # podman-run(1): the container did not start
 OUT_OF_MEMORY = "OUT_OF_MEMORY"
-"""The state of a job with such a process."""
+"""The state of a job with a process that the kernel has killed because of its memory."""
 
 
 class Ended(Record):
     """How a program ended."""
 
     status: int
-    """Its exit status; 128 + n if signal n ended it, and 126 or 127 if it did not start, as in a shell."""
+    """The exit status; as in a shell, 128 + n if signal n ended the program, and 126 or 127 if it did not start."""
     signal: int | None = None
     problem: str = ""
-    """Why it did not start."""
+    """The reason why the program did not start."""
     seconds: float = 0.0
     peak_memory: int = 0
-    """The largest resident set of one of its processes, in bytes."""
+    """The largest resident set of one of the program's processes, in bytes."""
     full: bool = False
-    """Whether the file system of its directory is full."""
+    """Whether the file system of the program's directory is full."""
     stopped: int | None = None
-    """The last signal that was passed on to it."""
+    """The last signal that was passed on to the program."""
     out_of_memory: bool = False
-    """Whether the kernel has ended one of its processes for its memory."""
+    """Whether the kernel has killed one of the program's processes because of its memory."""
 
 
 def run_program(
     argv: Sequence[str], *, directory: str, environ: Mapping[str, str], stdin: int, stdout: int, stderr: int
 ) -> Ended:
-    """Run a program with these descriptors, and return how it ended, when none of its processes is left.
+    """Run a program with these descriptors. When none of its processes is left, return how the program ended.
 
-    SIGTERM, the stop signals and SIGINT reach its process group. If SIGTERM would have ended this process, it does so
-    when the program has ended. Raises OSError if no process can be started.
+    SIGTERM, the stop signals and SIGINT reach its process group. If SIGTERM would have ended this process, this process
+    ends by SIGTERM when the program has ended. Raises OSError if no process can be started.
     """
     mark = os.urandom(_MARK_BYTES).hex()
     environ = {**environ, MARK: mark}
@@ -86,7 +86,7 @@ def run_program(
     with open(errors, "rb") as file:
         problem = file.read().decode(errors="replace")
     number = status & 0x7F
-    peak = usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)  # getrusage(2): bytes there
+    peak = usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)  # getrusage(2): macOS counts bytes
     ended = Ended(
         status=128 + number if number else status >> 8,
         signal=number or None,
@@ -101,7 +101,7 @@ def run_program(
 
 
 def memory_kills() -> int:
-    """How many processes of this control group the kernel has killed for their memory.
+    """The number of processes of this control group that the kernel has killed because of their memory.
 
     Slurm reports this for jobs but not for steps. Reads the files of cgroups(7), version 1 or 2.
     """
@@ -123,10 +123,10 @@ def _kills_of(controllers: str, path: str) -> int:
 
 
 def _dismiss(alive: int) -> None:
-    """Tell the guard that nothing is left."""
+    """Notify the guard that no process is left."""
     try:
         os.write(alive, b"end")
-    except BrokenPipeError:  # it was killed
+    except BrokenPipeError:  # the guard was killed
         pass
 
 
@@ -154,7 +154,7 @@ def _execute(
     alive: int,
     error: int,
 ) -> NoReturn:
-    """Become the program, in the child. The guard knows its group before it starts."""
+    """Replace the child process by the program. The guard knows the process group before the program starts."""
     os.setpgid(0, 0)
     os.write(alive, b"%d " % os.getpid())
     for number in _RESET:
@@ -170,7 +170,7 @@ def _execute(
     except FileNotFoundError as failure:
         status, problem = NOT_FOUND, _not_found(argv[0], environ, failure)
     except OSError as failure:
-        if _is_missing(argv[0], environ):  # a directory of PATH cannot be searched
+        if _is_missing(argv[0], environ):  # execvpe reports a directory of PATH that cannot be searched
             status, problem = NOT_FOUND, _not_found(argv[0], environ, failure)
         else:
             problem = _not_executable(argv[0], failure)
@@ -181,7 +181,7 @@ def _execute(
 
 
 def _is_missing(program: str, environ: Mapping[str, str]) -> bool:
-    """Whether no directory of PATH has a program of this name, as far as they can be searched."""
+    """Whether no directory of PATH that can be searched has a program of this name."""
     directories = environ.get("PATH", os.defpath).split(os.pathsep)
     return "/" not in program and not any(os.access(f"{path or '.'}/{program}", os.F_OK) for path in directories)
 
@@ -240,20 +240,20 @@ class _Signals:
             self._deadly = number
 
     def pass_on_to(self, group: int | None) -> None:
-        """Pass signals on to a process group from now on, and those that have arrived; or to none."""
+        """Pass signals on to a process group from now on, also those that have arrived; None passes on no signals."""
         self._group = group
         early, self._early = self._early, []
         for number in early if group else ():
             send(group or 0, number)
 
     def end_this_process(self) -> None:
-        """End this process by SIGTERM, if that would have ended it."""
+        """End this process by SIGTERM, if a SIGTERM has arrived that would have ended it."""
         if self._deadly:
             os.kill(os.getpid(), self._deadly)
 
 
 def send(group: int, number: int) -> bool:
-    """Send a signal to a process group. Returns whether it has a process."""
+    """Send a signal to a process group. Returns whether the group has a process."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -275,7 +275,7 @@ def _end_group(group: int, mark: str) -> None:
 
 
 def _kill_all(group: int, mark: str) -> None:
-    """Kill a program's processes until none is left, for a second at most: one that waits for a dead disk stays."""
+    """Kill a program's processes until none is left, for at most a second: a process may wait for a dead disk."""
     send(group, _signal.SIGKILL)
     end = time.monotonic() + 1.0
     while (left := _left(group, mark)) and time.monotonic() < end:
@@ -292,9 +292,9 @@ def _kill(pid: int, number: int) -> None:
 
 
 def _left(group: int, mark: str) -> list[int]:
-    """Return the processes of a program: those of its group, and those that have inherited its mark.
+    """Return the ids of a program's processes: those in its group, and those that have inherited its mark.
 
-    Without /proc, the group alone is known, as `-group`.
+    Without /proc, only the group is known: the result is then `-group`.
     """
     try:
         names = os.listdir("/proc/self/task") and os.listdir("/proc")
@@ -305,9 +305,9 @@ def _left(group: int, mark: str) -> list[int]:
 
 
 def _belongs(pid: str, group: int | None, mark: str) -> bool:
-    """Whether a process is one of a program's.
+    """Whether a process belongs to a program.
 
-    A job that the program has submitted to the scheduler may have inherited its mark, but it has another job id.
+    A job that the program has submitted to the scheduler may have inherited the mark, but it has another job id.
     """
     try:
         if group is not None:
@@ -328,7 +328,7 @@ def _is_own(pid: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    """Return the content of a file of /proc. `open` takes four times as long, and a node has many processes."""
+    """Return the content of a file in /proc. `open` would take four times as long, and a node has many processes."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         content = b""
@@ -340,9 +340,9 @@ def _read(path: str) -> bytes:
 
 
 def _guard(life: int, mark: str) -> NoReturn:
-    """Wait until the runner writes that nothing is left, or has died; then kill the program.
+    """Wait until the runner writes that no process is left, or until it has died; then kill the program.
 
-    A session of its own keeps it from the signals that end the runner.
+    The guard has its own session, so the signals that end the runner do not reach it.
     """
     os.setsid()
     for number in _PASSED_ON:

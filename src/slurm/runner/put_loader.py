@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 ALIGNED = 64
-"""The offsets of the data of arrays in a file are multiples of this."""
+"""The offset of each array's data in a file is a multiple of this many bytes."""
 _SIZE_BYTES = 8
 _loaded: dict[str, Any] = {}
-"""What this process has loaded, by key."""
+"""The objects and paths that this process has loaded, by key."""
 
 
 def load_put(root: str, key: str, size: int, resolve: Callable[[Any], Any]) -> Any:
-    """Return the object, or the path of the file or directory. Each is loaded once in a process.
+    """Return the object, or the path of the file or directory. A process loads each only once.
 
     Raises OSError, UntrustedFile, ValueError for a file that was changed in place, and any exception of unpickling.
     """
@@ -42,7 +42,7 @@ def _object(blob: str, resolve: Callable[[Any], Any], *, mapped: bool) -> Any:
         from mmap import ACCESS_READ, mmap  # noqa: PLC0415
 
         data = memoryview(mmap(file.fileno(), 0, access=ACCESS_READ))
-    count = int.from_bytes(data[-_SIZE_BYTES:], "little")  # of arrays; before it, the sizes of these and of the pickle
+    count = int.from_bytes(data[-_SIZE_BYTES:], "little")  # of arrays. Their sizes, and that of the pickle, precede it
     parts: list[memoryview] = []
     offset = 0
     for at in range(len(data) - (count + 2) * _SIZE_BYTES, len(data) - _SIZE_BYTES, _SIZE_BYTES):
@@ -54,7 +54,7 @@ def _object(blob: str, resolve: Callable[[Any], Any], *, mapped: bool) -> Any:
 
 
 def _tree(root: str, sha256: str, blob: str) -> Any:
-    """Return the path of a file or directory: a tree of links in `blobs/`, made by the first process that needs it."""
+    """Return the path of a file or directory in a tree of links in `blobs/`. The first process makes the tree."""
     import json  # noqa: PLC0415 - plain tasks read no JSON
     from pathlib import Path  # noqa: PLC0415
 
@@ -76,7 +76,7 @@ def _tree(root: str, sha256: str, blob: str) -> Any:
     try:
         os.rename(hidden, tree)
     except OSError:  # another process was first
-        from slurm.runner.attempt_directory import remove_tree  # noqa: PLC0415 - seldom needed
+        from slurm.runner.attempt_directory import remove_tree  # noqa: PLC0415 - rarely needed
 
         remove_tree(hidden)
     return Path(tree, name)

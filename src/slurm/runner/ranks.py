@@ -1,7 +1,7 @@
-"""Ranks: run the processes of a task that runs once per rank, each as the child of a monitoring parent.
+"""Ranks: run the processes of a task that runs once per rank. Each is the child of a parent that monitors it.
 
 A scheduler's launcher starts one parent for each rank. Without a launcher, one parent starts all ranks on this machine.
-Each rank writes its report into a directory that all share; `slurm.runner.gathering` makes one outcome of them.
+Each rank writes its report into a shared directory; `slurm.runner.gathering` makes one outcome from the reports.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import Outcome
 
 GRACE_SECONDS = 1
-"""The time between SIGTERM and SIGKILL to ranks that are ended because another one failed."""
+"""Seconds between SIGTERM and SIGKILL to ranks that are ended because another rank failed."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Run ranks of one element: `gather here log`, then the arguments of `slurm.runner.main`.
 
-    `gather` is empty unless all results are kept. `here` is the number of ranks to start on this machine, or 0 to run
-    the one rank of a launcher's variables. Rank n writes to `<log>.n.log`, rank 0 to the output of the script; if the
-    standard error of the script is separate, that of rank n goes to `<log>.n.err.log`.
+    `gather` is empty unless all results are kept. `here` is the number of ranks to start on this machine; 0 means the
+    one rank that the launcher's variables describe. Rank n writes to `<log>.n.log`, and rank 0 to the output of the
+    script. If the standard error of the script is separate, the standard error of rank n goes to `<log>.n.err.log`.
     """
     gather, here, log, root, key, element, tag, _, _, attempt, *stop = argv
     hooked, measured = pop_callbacks_flag(stop), pop_metrics_flag(stop)
@@ -86,9 +86,9 @@ def contexts(job: JobContext, here: int, environ: Mapping[str, str]) -> list[Job
 
 
 def variables(job: JobContext, environ: Mapping[str, str], *, alone: bool) -> dict[str, str]:
-    """Return the environment variables of a rank: those of torch.distributed, and Slurm's.
+    """Return the environment variables of a rank: the variables of torch.distributed, and Slurm's.
 
-    `alone` means that all ranks are on this machine. MASTER_ADDR and MASTER_PORT of the job's setup are kept.
+    `alone` means that all ranks are on this machine. MASTER_ADDR and MASTER_PORT from the job's setup are kept.
     """
     return {
         "RANK": str(job.rank),
@@ -122,10 +122,10 @@ def _run_rank(job: JobContext, saver: RankSaver, tag: str, callbacks: CallbackRu
     callbacks.fire("on_run_begin")
     outcome = run(job, saver, tag, callbacks)
     if outcome.succeeded or outcome.phase == STOPPED:
-        return 0  # a launcher must not kill ranks at their checkpoints because this one has stopped at its own
+        return 0  # with a failure, a launcher would kill ranks that are still saving their checkpoints
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    os._exit(outcome.exit_code)  # exit handlers such as MPI's would wait for the other ranks, which wait for this one
+    os._exit(outcome.exit_code)  # exit handlers such as MPI's would wait for ranks that wait for this one
 
 
 def _die_with(line: int) -> None:
@@ -152,7 +152,7 @@ def _write_to(path: str) -> None:
 
 
 class RankSaver(ResultSaver):
-    """Writes the report of one rank, into the directory of its attempt's ranks."""
+    """Writes the report of one rank into the directory for the ranks of its attempt."""
 
     def __init__(self, job: JobContext, *, gather: bool, continues: bool, measured: bool = False) -> None:
         super().__init__(job, continues=continues, measured=measured)
@@ -197,7 +197,7 @@ class RankSaver(ResultSaver):
 class _Parent:
     """The parent of ranks: forwards signals, and writes the report of a rank that died without one.
 
-    If a rank fails, it ends its other ranks, as a launcher does.
+    If a rank fails, this process ends its other ranks, as a launcher does.
     """
 
     def __init__(self, stop: str) -> None:
@@ -205,7 +205,7 @@ class _Parent:
         self._ranks: dict[int, RankSaver] = {}
         self._lifelines: list[int] = []
         self._terminated = self._killed = False
-        self._kills = memory_kills()  # by earlier processes
+        self._kills = memory_kills()  # the kills of earlier processes
         if stop != "-":
             signal.signal(signal.Signals[f"SIG{stop}"], lambda number, _: self._send(number))
         signal.signal(signal.SIGTERM, self._terminate)
@@ -240,7 +240,7 @@ class _Parent:
         return worst
 
     def _reap(self, saver: RankSaver, code: int) -> int:
-        """Return the exit status of a rank that has ended, 0 if it is done; report it if it died by itself."""
+        """Return the exit status of a rank that has ended, 0 if it is done. Write a report if it died without one."""
         if saver.reported("done"):
             return 0
         if code == -signal.SIGTERM and not self._terminated:

@@ -1,6 +1,7 @@
-"""Reconstructors: rebuild, where a pickle is loaded, the objects that `slurm.runner.reducers` has taken apart.
+"""Reconstructors: functions that rebuild objects from pickles made by `slurm.runner.reducers`.
 
-Pickles name these functions, also results that a later version of the package reads. So the names stay.
+Pickles contain the names of these functions, and a later version of the package may read old results. So the names
+must not change.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def register_all(function: Any, state: tuple[Mapping[type, Any], Mapping[str, An
 def validated(function: Callable[..., Any], config: Mapping[str, Any] | None, validate_return: bool) -> Any:  # noqa: FBT001
     """Return a function that `pydantic.validate_call` validates, from its first call on.
 
-    The validators are built then, because the annotations may name what is loaded after the function.
+    The validators are built at the first call, because annotations may name objects that are loaded after the function.
     """
     __import__("pydantic")
     decorate = sys.modules["pydantic"].validate_call
@@ -37,7 +38,7 @@ def validated(function: Callable[..., Any], config: Mapping[str, Any] | None, va
 
 
 def context_variable(name: str, *default: Any) -> Any:
-    """Return a new context variable, which has no value but the default."""
+    """Return a new context variable that has only the default value, if any."""
     from contextvars import ContextVar  # noqa: PLC0415 - most pickles have none
 
     return ContextVar(name, default=default[0]) if default else ContextVar(name)
@@ -67,5 +68,5 @@ def typing_name(kind: str, arguments: tuple[Any, ...], keywords: Mapping[str, An
 
 
 def concatenated(*lists: list[Any]) -> list[Any]:
-    """The results of an array whose calls are in several submissions."""
+    """Return the results of an array whose calls are in several submissions."""
     return [result for some in lists for result in some]

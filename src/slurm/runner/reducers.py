@@ -1,8 +1,8 @@
 """Reducers: pickle by value what Python and cloudpickle can only pickle by name, or not at all.
 
-A function with a cache arrives with an empty one. A lock, a thread-local or a context variable arrives as a new one if
-it is a global variable or a class attribute: there, each process has its own anyway. Anywhere else it means that
-processes share it, which they cannot, so it is refused.
+A function with a cache arrives with an empty cache. A lock, a thread-local or a context variable that is a global
+variable or a class attribute arrives as a new object, because each process has its own anyway. Anywhere else, such an
+object would have to be shared by processes. This is impossible, so the object is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def is_by_name(module: ModuleType | None) -> bool:
-    """Whether objects of a module are pickled by their names, because the module can be imported where they go."""
+    """Whether objects of a module are pickled by their names, because the node can import the module."""
     if module is None or module.__name__ in ("__main__", "__mp_main__"):
         return False
     by_value = cloudpickle.list_registry_pickle_by_value()
@@ -34,7 +34,7 @@ def is_by_name(module: ModuleType | None) -> bool:
 
 
 def _holds(obj: Any) -> bool:
-    """Whether the module that an object names can be imported, and has the object under its name."""
+    """Whether the module that an object names can be imported, and contains the object under the object's name."""
     module = sys.modules.get(getattr(obj, "__module__", None) or "")
     if not is_by_name(module):
         return False
@@ -54,7 +54,7 @@ def _reduce_cached(function: Any) -> Any:
 
 
 def _reduce_cached_property(found: Any) -> Any:
-    """Before Python 3.12 it holds a lock."""
+    """Reduce a cached property. Before Python 3.12, it contains a lock."""
     state = {name: value for name, value in vars(found).items() if name not in ("func", "lock")}
     return functools.cached_property, (found.func,), state
 
@@ -88,16 +88,16 @@ def reduces_to_name(obj: Any) -> bool:
 
 
 def has_own_reduction(kind: type) -> bool:
-    """Whether a class of the script defines itself how its objects are pickled."""
+    """Whether a class of the script itself defines how its objects are pickled."""
     own = any(getattr(kind, name) is not getattr(object, name) for name in ("__reduce__", "__reduce_ex__"))
     return own and not is_by_name(sys.modules.get(kind.__module__))
 
 
 FUNCTIONS: tuple[type, ...] = (FunctionType, functools._lru_cache_wrapper)  # noqa: SLF001 - it has no other name
-"""What may be under a task."""
+"""The types of functions that a task may wrap."""
 
 
-# Functions that only their decorators can make again.
+# Functions that only their decorators can rebuild.
 
 _dispatched: Any = functools.singledispatch(lambda _: None)
 _DISPATCHER = _dispatched.__code__
@@ -135,7 +135,7 @@ def _reduce_validated(function: Any) -> Any:
     return None
 
 
-# Objects of one process.
+# Objects that processes cannot share.
 
 
 def _new(name: str, *arguments: Any, module: str = "threading") -> Any:
@@ -170,7 +170,7 @@ def is_of_one_process(kind: type) -> bool:
 
 
 def reduce_of_one_process(obj: Any) -> Any:
-    """Reduce an object of such a class: by its name in an importable module, or as a new one."""
+    """Reduce a lock, thread-local or context variable: by its name in an importable module, or as a new object."""
     for module in tuple(sys.modules.values()):
         if isinstance(module, ModuleType):
             name = next((name for name, value in tuple(vars(module).items()) if value is obj), None)

@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from slurm.runner.metrics import Metrics
 
 ERROR_PICKLE_LIMIT = 1 << 20
-"""An exception with a larger pickle, in bytes, is kept only as text: outcomes are read in bulk."""
+"""An exception whose pickle has more bytes is kept only as text, because clients read many outcomes at once."""
 
 STOPPED_STATUS = 75
-"""The exit status of an attempt that stopped at a checkpoint (EX_TEMPFAIL of sysexits.h). It is not 0, so that jobs
-that depend on this one do not start."""
+"""The exit status of an attempt that stopped at a checkpoint (EX_TEMPFAIL of sysexits.h). It is not 0, so that
+dependents do not start."""
 
 
 class ResultSaver:
@@ -57,13 +57,13 @@ class ResultSaver:
         self._outcome = f"{job.directory}/{OUTCOMES}/{outcome_name(self._element)}"
         attempts = f"{job.directory}/{ATTEMPTS}"
         self.continues = continues
-        # If another attempt may follow, the process that decides about it turns this record into an outcome or not.
+        # If another attempt may follow, the process that decides about it may turn this record into an outcome.
         self._failure = f"{attempts}/{attempt_name(self._element, job.attempt)}" if continues else self._outcome
         self.metrics = _metrics(job) if measured else None
         self._begun = f"{attempts}/{begun_name(self._element, job.attempt)}"
 
     def begin(self) -> None:
-        """Mark the start of an attempt after the first, so that the state of the previous one no longer counts."""
+        """Mark the start of an attempt after the first, so that the state of the previous attempt no longer counts."""
         if self._job.attempt > 1:
             os.close(os.open(self._begun, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
@@ -75,7 +75,7 @@ class ResultSaver:
             return Outcome.loads(file.read(), where=self._outcome)
 
     def is_final(self, outcome: Outcome) -> bool:
-        """Whether an outcome of this attempt finishes the element, so that no attempt follows."""
+        """Whether an outcome of this attempt finishes the element, so that no other attempt follows."""
         return outcome.attempt == self._job.attempt and (outcome.succeeded or not self.continues)
 
     def success(self, value: Any) -> Outcome:
@@ -94,7 +94,7 @@ class ResultSaver:
         return self._commit(FAILED, STOPPED, exit_code=STOPPED_STATUS, reason=signal)
 
     def cancelled(self, reason: str) -> Outcome:
-        """Record that the call has ended because its user asked it to."""
+        """Record that the call has ended because its user requested this."""
         return self._commit(FAILED, RUN, exit_code=1, state="CANCELLED", reason=reason)
 
     def failure(self, phase: str, error: BaseException) -> Outcome:
@@ -134,7 +134,7 @@ class ResultSaver:
 
     def _outputs(self, results: Sequence[object]) -> tuple[Output, ...] | None:
         """Return the files of the calls that ran a program."""
-        command = sys.modules.get("slurm.runner.command")  # otherwise none did
+        command = sys.modules.get("slurm.runner.command")  # otherwise no call ran a program
         found: tuple[Output, ...] | None = command.outputs_of(self._job, results) if command else None
         return found
 
@@ -158,7 +158,7 @@ class ResultSaver:
         return self.keep(outcome)
 
     def keep(self, outcome: Outcome) -> Outcome:
-        """Commit an outcome. Returns the element's outcome, which may be that of an earlier attempt."""
+        """Commit an outcome. Returns the element's outcome, which may come from an earlier attempt."""
         path = self._outcome if outcome.succeeded else self._failure
         kept = outcome if commit(path, outcome.dumps()) else self.earlier() or outcome
         if kept.outputs and path == self._outcome:
@@ -170,7 +170,7 @@ class ResultSaver:
         directory = f"{self._job.directory}/{RESULTS}"
         name = f"{self._element}.pkl"
         digest = write_new(f"{directory}/{name}", fill)
-        if digest is None:  # an attempt that died before its outcome left this file, which is kept
+        if digest is None:  # an attempt that died before its outcome has left this file; it is kept
             name = f"{self._element}.{os.urandom(4).hex()}.pkl"
             digest = write_new(f"{directory}/{name}", fill)
         if digest is None:
@@ -260,7 +260,7 @@ def exit_code(error: BaseException) -> int:
 
 
 def _of_program(error: BaseException) -> tuple[int, tuple[str, ...]]:
-    """Return the exit status of the program that failed, and its name in `Retry`; 0 and none for other failures."""
+    """Return the exit status of the program that failed, and the failure's names in `Retry`; 0 and () for others."""
     command = sys.modules.get("slurm.runner.command")
     found: tuple[int, tuple[str, ...]] = command.failure_of(error) if command else (0, ())
     return found

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def take_over(source: str, directory: str, files: Sequence[LinkedFile], *, attempt: int, copied: bool) -> None:
-    """Make the files of an earlier attempt those of a new, empty directory, except its logs and what it was given.
+    """Move or copy the files of an earlier attempt to a new, empty directory, except its logs and the sent files.
 
-    They are moved by one rename, or copied if the earlier attempt may still run. A later attempt of this job, which
-    may have lost its node, gets a copy of the files of the one before. Raises OSError.
+    The files are moved by one rename, or copied if the earlier attempt may still run. If `attempt` is not the first of
+    this job, it gets a copy of the files of the attempt before it, whose node may be lost. Raises OSError.
     """
     if attempt > 1:
         source, copied = f"{os.path.dirname(directory)}/attempt-{attempt - 1}", True
@@ -42,7 +42,7 @@ def take_over(source: str, directory: str, files: Sequence[LinkedFile], *, attem
 
 
 def _moved(source: str, directory: str) -> bool:
-    """Rename a directory over an empty one; False on another file system. Leaves an empty one in its place."""
+    """Rename `source` over an empty directory, and make an empty `source`. Return False on another file system."""
     try:
         os.rename(source, directory)
     except FileNotFoundError:

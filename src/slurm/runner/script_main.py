@@ -1,4 +1,4 @@
-"""`__main__` of the processes that `multiprocessing` starts anew in a task: it has what was sent of the script.
+"""`__main__` of the processes that `multiprocessing` spawns in a task. It has the parts of the script that were sent.
 
 `multiprocessing.spawn` runs this module in the child, because `slurm.runner.script_modules` has named it in the
 `__spec__` of the task's `__main__`. The script does not run again.

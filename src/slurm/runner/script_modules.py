@@ -1,10 +1,10 @@
-"""Script modules: the modules of the user's script, as the node has them, filled with what was sent of them.
+"""Script modules: the modules of the user's script on the node. They contain the parts of the script that were sent.
 
-Functions and classes of a module that the node cannot import are sent by value. Here they find the module under its
-name, so that they share its global variables, and that `multiprocessing` can pickle them by their names. The first
-value that is sent of a variable stays: all values were pickled at the same time, and the task may have changed it.
+Functions and classes of a module that the node cannot import are sent by value. On the node, they find the module under
+its name. So they share its global variables, and `multiprocessing` can pickle them by their names. A variable keeps the
+first value that is sent: all values were pickled at the same time, and the task may have changed the variable.
 
-Loaded only if something was sent by value.
+This module is loaded only if something was sent by value.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ CALL = "SLURMTASKS_CALL"
 MAIN_OF_CHILDREN = "slurm.runner.script_main"
 
 names: set[str] = set()
-"""The names under which `sys.modules` has modules of the script."""
+"""The names of the modules of the script in `sys.modules`."""
 
 _modules: dict[str, ModuleType] = {}
 _namespaces: dict[str, dict[str, Any]] = {}
 _child: list[bool] = []
-"""Not empty in a process that multiprocessing has started anew."""
+"""Not empty in a process that `multiprocessing` has spawned."""
 _arguments: list[bool] = []
-"""Not empty in such a process that has loaded the arguments of the call."""
+"""Not empty in a spawned process that has loaded the arguments of the call."""
 _filled: set[int] = set()
-"""The ids of functions and classes that have their state. Their modules keep them alive."""
+"""The ids of functions and classes whose state was set. Their modules keep them alive."""
 
 
 def module(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mapping[str, Any]]) -> ModuleType:
@@ -48,13 +48,13 @@ def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mappin
     """Return the global variables of a module of the script.
 
     `basics` are variables that the import system has set, such as `__file__`. `packages` are the packages that the
-    module is in, the outermost first, with their basics. A process that was not started to run calls, such as a test's,
-    gets a new namespace each time.
+    module is in, the outermost first, each with its basics. A process that was not started to run calls, such as a
+    test process, gets a new namespace each time.
     """
     if not _is_own():
         return {"__name__": name, **basics}
     if "__main__" not in _namespaces and name != "__main__":
-        namespace("__main__", {})  # which leads child processes to the other modules
+        namespace("__main__", {})  # child processes find the other modules through it
     for package, basics_of_package in packages:
         if package not in _modules and package not in sys.modules:
             namespace(package, basics_of_package)
@@ -64,12 +64,12 @@ def namespace(name: str, basics: Mapping[str, Any], *packages: tuple[str, Mappin
         vars(made).update({"__path__": _Path(basics["__path__"])} if "__path__" in basics else {})
         _fill(vars(made), basics)
         _enter(made)
-    _fill(_namespaces[name], basics)  # those of `__main__` of a child process
+    _fill(_namespaces[name], basics)  # again, for `__main__` of a child process
     return _namespaces[name]
 
 
 def _is_own() -> bool:
-    """Whether this process was started to run calls, or by one that was."""
+    """Whether this process, or the process that spawned it, was started to run calls."""
     return OWN_PROCESS or bool(_child)
 
 
@@ -80,7 +80,7 @@ def _private(name: str, variables: Mapping[str, Any]) -> ModuleType:
 
 
 class _Path(list[str]):
-    """The `__path__` of a package: those of its directories that are below one that this process searches."""
+    """The `__path__` of a package. Only directories below an entry of `sys.path` are used."""
 
     def __iter__(self) -> Iterator[str]:
         return (path for path in super().__iter__() if any(path.startswith(f"{e}/") for e in sys.path if e))
@@ -98,7 +98,7 @@ def _fill(namespace: dict[str, Any], variables: Mapping[str, Any]) -> None:
 
 
 def make_function(held: str | None, make: Any, *arguments: Any) -> Any:
-    """Return a function whose module holds it under the name `held`, the same one each time that it is sent."""
+    """Return a function that its module has under the name `held`. It is the same object each time it is sent."""
     variables = arguments[1]
     found = variables.get(held)
     if held and isinstance(found, FunctionType):
@@ -123,7 +123,7 @@ def fill_function(function: FunctionType, state: tuple[Any, Any]) -> None:
 
 
 def make_class(held: str, namespace: dict[str, Any], make: Any, *arguments: Any) -> Any:
-    """Return a class whose module holds it under the name `held`."""
+    """Return a class that its module has under the name `held`."""
     return namespace.setdefault(held, make(*arguments))
 
 
@@ -137,7 +137,7 @@ def fill_class(kind: type, state: tuple[Any, Any]) -> None:
 
 
 def _enter(made: ModuleType) -> None:
-    """Give a module its name in this process, unless the name is another module's."""
+    """Add a module to `sys.modules`, unless another module has its name."""
     name = made.__name__
     package, _, last = name.rpartition(".")
     if name == "__main__":
@@ -150,14 +150,14 @@ def _enter(made: ModuleType) -> None:
     names.add(name)
     if package:
         setattr(sys.modules[package], last, made)
-    if name != "__main__":  # which cloudpickle knows to be by value
-        import cloudpickle  # noqa: PLC0415 - it is loaded: it has made what the module is for
+    if name != "__main__":  # cloudpickle pickles `__main__` by value anyway
+        import cloudpickle  # noqa: PLC0415 - already loaded: it has unpickled objects of the module
 
         cloudpickle.register_pickle_by_value(made)
 
 
 class _MainSpec(type(sys.__spec__)):  # type: ignore[misc] # ModuleSpec, without an import of `importlib`
-    """The `__spec__` of `__main__`: `multiprocessing` starts children by its name, imports look for its parent."""
+    """The `__spec__` of `__main__`. `multiprocessing` starts children by its name, and imports use its parent."""
 
     @property
     def parent(self) -> str:
@@ -168,7 +168,7 @@ _files: dict[str, ModuleType] = {}
 
 
 def _of_file(name: str, attribute: str) -> Any:
-    """Return what was not sent of a module from its file, if the node has it."""
+    """Return an attribute of a module that was not sent, from the module's file. Raises AttributeError."""
     if attribute.startswith("__"):
         raise AttributeError(attribute)
     if name not in _files:
@@ -188,7 +188,7 @@ def _of_file(name: str, attribute: str) -> Any:
 
 
 def make_object(held: str, namespace: dict[str, Any], kind: Any) -> Any:
-    """Return an object whose module holds it under the name `held`, and that is pickled by this name: a sentinel."""
+    """Return an object that its module has under the name `held`, and that is pickled by this name: a sentinel."""
     if not _is_own():  # a test's process has the module itself
         namespace = vars(sys.modules.get(namespace["__name__"], ModuleType("")))
     if held not in namespace:
@@ -200,13 +200,13 @@ def make_object(held: str, namespace: dict[str, Any], kind: Any) -> Any:
 
 
 def announce(directory: str, index: int) -> None:
-    """Tell child processes which call they belong to."""
+    """Set the variable that tells child processes to which call they belong."""
     if names:
         os.environ[CALL] = f"{index}:{directory}"
 
 
 def load_again(variables: dict[str, Any]) -> None:
-    """Load the function of the running call in a new child process, with `variables` as those of `__main__`."""
+    """Load the function of the running call in a new child process. `variables` are the variables of `__main__`."""
     _child.append(True)
     variables.update(dict.fromkeys(("__package__", "__file__", "__doc__", "__cached__", "__loader__")))
     _modules["__main__"], _namespaces["__main__"] = ModuleType("__main__"), variables

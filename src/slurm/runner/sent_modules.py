@@ -49,11 +49,11 @@ class _Loader:
         exec(compile(self._source, module.__spec__.origin, "exec", dont_inherit=True), module.__dict__)  # type: ignore[union-attr,arg-type] # noqa: S102 - as every loader does
 
     def get_source(self, _: str) -> str:
-        """The source, for tracebacks."""
+        """Return the source, for tracebacks."""
         return self._source
 
 
 def find_sent(sources: Sources) -> None:
-    """Let this process import these modules, instead of those of an earlier call."""
+    """Let this process import modules from these sources, instead of the sources of an earlier call."""
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _Finder)]
     sys.meta_path.append(_Finder(sources))

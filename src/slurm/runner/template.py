@@ -1,6 +1,7 @@
 """Template: the words of a command, with fields for values.
 
-A template is split into words once, before values are known. So a value never becomes two words, and no shell reads it.
+A template is split into words once, before values are known. So a value never becomes two words, and no shell parses a
+value.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 OVERRIDES = "overrides"
-"""The field that stands for all arguments without a field of their own, as words `key=value`."""
+"""The field for all arguments that have no field of their own. It becomes words `key=value`."""
 SHELL_START = "set -euo pipefail\n"
-"""What a template for a shell begins with: a command that fails, or a variable that is not set, ends it."""
+"""The first line of a shell program: the program ends at a command that fails, or a variable that is not set."""
 _PREFIX = "slurmtasks_"
 
 
@@ -24,12 +25,12 @@ class Template(Record):
     """The words of a command, each a format string; or the text of a shell program, with variables for values."""
 
     words: tuple[str, ...]
-    """For a shell: the program, in which variables stand for the fields, and then the format string of each."""
+    """For a shell: the program, with variables in place of the fields, and then the format string of each field."""
     shell: bool = False
 
     @classmethod
     def parse(cls, text: str, *, shell: bool = False) -> Template:
-        """Split a template into words. Raises ValueError, with the reason, for a template that is not valid."""
+        """Split a template into words. Raises ValueError with the reason if the template is not valid."""
         import shlex  # noqa: PLC0415 - it imports `re`, and only the process that defines a command needs it
 
         template = cls(words=tuple(_for_shell(text) if shell else shlex.split(text)), shell=shell)
@@ -55,7 +56,7 @@ class Template(Record):
     def render(self, values: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
         """Return the words with values in place of the fields, and variables for the environment.
 
-        Raises ValueError, with the name of the argument, for a value that has no place in a command.
+        Raises ValueError, with the name of the argument, for a value that a command cannot contain.
         """
         overrides = override_words(values.get(OVERRIDES) or {})
         named = {name: value for name, value in values.items() if name != OVERRIDES}
@@ -74,7 +75,7 @@ class Template(Record):
 
 
 def check_value(name: str, value: Any) -> None:
-    """Raise ValueError for a value that has no text of its own, such as a list."""
+    """Raise ValueError for a value that does not become one text, such as a list."""
     if value is None or isinstance(value, (bytes, list, tuple, dict, set, frozenset)):
         raise ValueError(
             f"argument {name} is {value!r:.80}, which is not one word. Pass a text, a number or a path. For several "
@@ -119,10 +120,10 @@ def _parsed(word: str) -> Iterator[tuple[str, str | None, str | None, str | None
 
 
 def _for_shell(text: str) -> Iterator[str]:
-    """Yield a shell program in which a variable stands for each field, and then the format string of each.
+    """Yield a shell program with a variable in place of each field, and then the format string of each field.
 
-    A value never becomes part of the program's text. Raises ValueError for a field within quotes, where the
-    variable would not be one word, or not be replaced at all.
+    A value never becomes part of the program's text. Raises ValueError for a field within quotes: there, the
+    variable would not be one word, or would not be replaced.
     """
     program, state = "", ""
     formats: list[str] = []
@@ -146,7 +147,7 @@ def _for_shell(text: str) -> Iterator[str]:
 
 
 def _quotes(text: str, state: str) -> str:
-    """Return the quotes that are open at the end of a part of a shell program; `state` are those at its begin."""
+    """Return the open quote at the end of a part of a shell program; `state` is the open quote at its start."""
     escaped = False
     for position, character in enumerate(text):
         if escaped:

@@ -1,4 +1,4 @@
-"""Pickling by value, on the client and on the node: cloudpickle, and what it lacks."""
+"""Pickling by value, on the client and on the node: cloudpickle with some additions."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _reduce_module = cloudpickle.Pickler.dispatch_table[ModuleType]
 def _reduce_code(code: CodeType) -> Any:
     """Reduce a code object as cloudpickle does, but keep its file name.
 
-    cloudpickle 3.1.3 replaces it by "<dynamic-code>", and tracebacks then show neither file nor source line. The name
-    is copied to a new string: the pickler would write a string that other objects share as a reference, and pickles of
+    cloudpickle 3.1.3 replaces the name by "<dynamic-code>", and tracebacks then show neither file nor source line. The
+    name is copied to a new string: the pickler writes a string that other objects share as a reference, so pickles of
     equal functions would differ.
     """
     make, args, *state = _reduce(code)
@@ -46,7 +46,7 @@ def _reduce_code(code: CodeType) -> Any:
 class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle's pickler, which pickles functions and classes by value if their module is not on the node.
 
-    It also pickles the file names of code, and what `slurm.runner.reducers` reduces.
+    It also pickles the file names of code, and the objects that `slurm.runner.reducers` reduces.
     """
 
     dispatch_table: ClassVar[Mapping[type, Any]] = ChainMap(
@@ -57,10 +57,10 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         super().__init__(file, protocol=protocol, buffer_callback=buffers)
         self._plain: set[type] = set()
         self._own: dict[int, Any] = {}
-        """The locks, thread-locals and context variables of namespaces that were met, by id; kept alive for that."""
+        """The locks, thread-locals and context variables of pickled namespaces, by id; kept so that ids stay valid."""
 
     def reducer_override(self, obj: Any) -> Any:
-        """Reduce what only this pickler can, and leave the rest to cloudpickle."""
+        """Reduce the objects that need this pickler, and leave the others to cloudpickle."""
         kind = type(obj)
         if kind in self._plain:
             return NotImplemented
@@ -80,7 +80,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         return not issubclass(kind, _SPECIAL) and not is_of_one_process(kind)
 
     def forget_namespaces(self) -> None:
-        """Forget the global variables and class attributes of what was pickled before."""
+        """Forget the global variables and class attributes of objects that were pickled before."""
         self._own.clear()
 
     def _keep(self, objects: Iterable[Any]) -> None:
@@ -88,7 +88,7 @@ class ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _namespace(obj: Any, make: Any, args: Any, state: Any = None, *_: Any) -> Iterable[Any]:
-    """The values of the global variables, class attributes or module variables in what an object is reduced to."""
+    """The values of global variables, class attributes or module variables in the reduction of an object."""
     del make
     values: Iterable[Any] = ()
     if isinstance(obj, FunctionType) and state and "__globals__" in state[1]:
@@ -101,7 +101,7 @@ def _namespace(obj: Any, make: Any, args: Any, state: Any = None, *_: Any) -> It
 
 
 def dumps_by_value(value: Any) -> bytes:
-    """Return the pickle of a value, by the newest protocol."""
+    """Return the pickle of a value, by cloudpickle with the newest protocol."""
     buffer = BytesIO()
     ValuePickler(buffer, protocol=-1).dump(value)
     return buffer.getvalue()

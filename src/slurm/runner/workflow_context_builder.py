@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 
 class WorkflowContext(JobContext):
-    """The job that a workflow runs in: give a parameter this annotation, or call `slurm.current_workflow()`."""
+    """The job that a workflow runs in. Annotate a parameter with this class, or call `slurm.current_workflow()`."""
 
     cluster: WorkflowCluster
-    """The cluster of this workflow's tasks: the one that it runs on itself."""
+    """The cluster of this workflow's tasks. The workflow itself runs on this cluster, too."""
 
     def children(self) -> list[Job[Any] | JobArray[Any]]:
         """Return the jobs that this workflow has submitted, in this or an earlier attempt, in order. Reads records."""
@@ -56,7 +56,7 @@ class WorkflowContextBuilder:
         module, _, name = class_path.partition(":")
         cluster = getattr(import_module(module), name).on_node(self._job, submission)
         cluster.activate()
-        cluster.__enter__()  # in this thread, also if another workflow of this process is activated later
+        cluster.__enter__()  # keeps it for this thread if another workflow in this process is activated later
         return WorkflowContext(**{name: getattr(self._job, name) for name in JobContext._fields}, cluster=cluster)
 
 
@@ -64,7 +64,7 @@ def run(call: Call, job: JobContext, callbacks: Iterable[Callback]) -> Any:
     """Run a workflow. Waits for the jobs in its return value and replaces them by their results.
 
     `callbacks` are also called for the workflow's tasks. A workflow needs no checkpoints: the next attempt continues
-    from the jobs that this one has submitted.
+    with the jobs that this attempt has submitted.
     """
     context = WorkflowContextBuilder(job).build()
     context.cluster.settings = context.cluster.settings.replace(callbacks=tuple(callbacks))
