@@ -114,7 +114,7 @@ class JobContext(Record):
     def should_stop(self) -> bool:
         """Whether the job must end soon: it received its stop signal, `signal_lead` before its limit, or SIGTERM.
 
-        Also true for a call that reports its `progress`, when a driver of its sweep has found the call worse than others.
+        Also true for a call that reports its `progress`, if a driver of its sweep has found it worse than other calls.
         The call then returns what it has. For this, such a call lists its inbox, at most twice a second. If the call
         has several ranks, only rank 0 learns this.
         """

@@ -1,1 +1,1 @@
-"""The elements of a pool: each serves the calls that clients write, with worker processes of its own."""
+"""The elements of a pool: each makes the calls that clients write, in its own worker processes."""

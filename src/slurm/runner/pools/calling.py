@@ -1,4 +1,4 @@
-"""Calling: what calls of a pool do whose function differs from call to call, and so is an argument."""
+"""Calling: the function of pool calls whose real function is an argument, because it differs from call to call."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ if TYPE_CHECKING:
 
 
 def call(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Return what the function returns."""
+    """Call the function, and return its result."""
     return function(*args, **kwargs)

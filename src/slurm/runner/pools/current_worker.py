@@ -1,4 +1,4 @@
-"""CurrentWorker: the worker process of a pool that a call runs in."""
+"""CurrentWorker: the worker process of a pool in which a call runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _current: list[CurrentWorker] = []
 
 
 class CurrentWorker:
-    """The worker of a pool that makes the call: its number, and what earlier calls have left in `state`."""
+    """The worker of a pool that makes the call: its number, and the values that earlier calls have left in `state`."""
 
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size
         self.state: dict[str, Any] = {}
-        """What the calls of this process share: a model, a connection. It ends with the process."""
+        """Values that the calls in this process share, such as a model or a connection. They end with the process."""
 
     def __repr__(self) -> str:
         return f"<worker {self.rank} of {self.world_size}>"

@@ -1,6 +1,6 @@
 """Element: serves the calls of a pool's clients until it has been idle for some time, or its time limit is near.
 
-It reads the blocks that clients write, claims one for each idle worker, and writes the answers of its workers.
+An element reads the blocks that clients write, claims one for each idle worker, and writes the answers of its workers.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.5
 _FOREIGN_SECONDS = 0.005
-"""After this time, an element also claims blocks that are the share of another element."""
+"""After this many seconds, an element also claims blocks that are in the share of another element."""
 _BUSY_SECONDS = 0.1
-"""While all workers are busy, no calls are claimed, and the files are read only after this time, for cancellations."""
+"""While all workers are busy, no calls are claimed. The files are then read at this interval, for cancellations."""
 _SYNC_SECONDS, _REPORT_SECONDS, _WARN_SECONDS = 1.0, 2.0, 10.0
 _DEFAULTS = WorkerSettings()
 
 
 class _Seen(NamedTuple):
-    """A block that is not known to be claimed."""
+    """A block that may be unclaimed."""
 
     head: Head
     offset: int
@@ -50,7 +50,8 @@ def pool(
 
     For an elastic pool, `element` is None: elements are added and end, and there are at most `elements` at a time.
 
-    Ends after `idle` seconds without a claim, or when all clients have closed; takes no more calls after `seconds`.
+    Ends after `idle` seconds without a claim, or when all clients have closed. Takes no more calls after `seconds`
+    seconds.
     """
     job = current_job()
     with_workers = Workers(job, elements, workers, settings)
@@ -77,7 +78,7 @@ class _Client:
         self._first = 0
         """All calls in blocks before this number have ended."""
         self.cancelled: list[range] = []
-        """The calls to cancel that were read and not handled yet."""
+        """The calls to cancel that were read but not handled yet."""
 
     def look(self) -> bool:
         """Read the heads of new blocks; return whether there are any."""
@@ -96,16 +97,16 @@ class _Client:
         return self._calls.offset > before
 
     def claim(self, element: int, elements: int, *, elastic: bool) -> _Seen | None:
-        """Claim a block, and return it: one of this element's share at once, others after a while.
+        """Claim a block, and return it; None if there is none. Blocks in the shares of other elements come later.
 
-        In an elastic pool there are no shares: elements try waiting blocks at different positions.
+        An elastic pool has no shares: its elements try waiting blocks at different positions.
         """
         now = time.monotonic()
         for _ in range(len(self.seen)):
             at = element % min(elements, len(self.seen)) if elastic else 0
             block = self.seen[at]
             del self.seen[at]
-            if block.head.number < self._first:  # to try to claim it would take an element that starts late much longer
+            if block.head.number < self._first:  # trying to claim ended blocks would delay late elements
                 continue
             if not elastic and block.head.number % elements != element and now - block.since < _FOREIGN_SECONDS:
                 self.seen.append(block)
@@ -120,11 +121,11 @@ class _Client:
         return None
 
     def answer(self, frame: bytes) -> None:
-        """Keep an answer, to be written."""
+        """Keep an answer until `write` writes it."""
         self._unwritten += frame
 
     def write(self) -> bool:
-        """Write the answers. After an error they are kept, and written at the same place later; returns False then."""
+        """Write the answers. After an error, returns False; the answers are kept, and written at this offset later."""
         now = time.monotonic()
         sync = now - self._synced_at > _SYNC_SECONDS
         if not self._unwritten and not (sync and self._unsynced):
@@ -153,14 +154,14 @@ class _Client:
 
 
 class _Report:
-    """Reports what an element does as its progress: `made` calls, with these workers, of `written` calls of all."""
+    """Reports the work of an element as its progress: the calls made, its workers, and the calls that were written."""
 
     def __init__(self, job: JobContext) -> None:
         self._job = job
         self._at, self._made, self._last = 0.0, 0, (-1, (0, 0), 0)
 
     def update(self, *, made: int, workers: tuple[int, int], written: int, at_end: bool = False) -> None:
-        """Report these numbers if they have changed; not too often, except at the end."""
+        """Report these numbers if they have changed; not too often, except at the end. `workers` is (all, busy)."""
         now, facts = time.monotonic(), (made, workers, written)
         if facts == self._last or (now - self._at < _REPORT_SECONDS and not at_end):
             return
@@ -169,7 +170,7 @@ class _Report:
         try:
             self._job.progress(made, workers=workers[0], busy=workers[1], written=written, rate=round(rate, 1))
         except OSError:
-            return  # its job is to make calls
+            return  # a failed report must not stop the calls
 
 
 class _Element:
@@ -224,7 +225,7 @@ class _Element:
         return sum(client.write() for client in self._clients) == len(self._clients)
 
     def _look(self) -> bool:
-        """Look for new clients, rarely, and for what they have written; rarely, too, if no worker is idle."""
+        """Look for new clients (rarely), and for what clients have written (rarely if no worker is idle)."""
         now = time.monotonic()
         if now - self._clients_at > _LONGEST_PAUSE:
             self._clients_at = now
@@ -258,7 +259,7 @@ class _Element:
 
     @property
     def _living(self) -> int:
-        """The number of elements that have not ended, as far as is known."""
+        """The number of elements that are not known to have ended."""
         return max((client.elements for client in self._clients), default=1) if self._elastic else self._elements
 
     @property
@@ -266,7 +267,7 @@ class _Element:
         return self._end is None or time.monotonic() < self._end
 
     def _may_leave(self) -> bool:
-        """Whether no call is being made, and none will be."""
+        """Whether no call is being made, and none will be made."""
         if self._workers.busy:
             self._claimed_at = time.monotonic()
             return False

@@ -1,4 +1,4 @@
-"""MemoryKills: tells the workers that the kernel has killed for their memory from those that others have killed."""
+"""MemoryKills: decides whether a worker was killed by the kernel because of its memory, or by someone else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _RECENT_SECONDS = 1.0
 class MemoryKills:
     """Counts the processes of this control group that the kernel has killed, and which of them were workers.
 
-    The kernel tells how many it has killed, and not which. So each kill explains the death of one worker at most.
+    The kernel reports how many processes it has killed, but not which. So a kill explains at most one worker's death.
     """
 
     def __init__(self) -> None:
@@ -20,13 +20,13 @@ class MemoryKills:
         self._explained: set[int] = set()
 
     def recent(self) -> int:
-        """The number of kills, as it was at most a second ago: to count them takes longer than many a call."""
+        """The number of kills, at most a second old, because counting takes longer than many calls."""
         if time.monotonic() - self._counted_at > _RECENT_SECONDS:
             self._count, self._counted_at = memory_kills(), time.monotonic()
         return self._count
 
     def explain_death(self, since: int) -> bool:
-        """Whether there was a kill after the first `since` ones that has explained no other death."""
+        """Whether there was a kill after the first `since` kills that has not yet explained another death."""
         kill = next((each for each in range(since, memory_kills()) if each not in self._explained), None)
         if kill is None:
             return False

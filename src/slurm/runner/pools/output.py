@@ -1,4 +1,4 @@
-"""WorkerOutput: what the calls of a worker print. Its standard output and error are a log of its own."""
+"""WorkerOutput: the text that the calls of a worker print. Each worker has a log for standard output and error."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def log_path(element: JobContext, worker: int) -> str:
 
 
 class WorkerOutput:
-    """The log of a worker at `path`. If it cannot be opened, the worker prints to that of its element."""
+    """The log of a worker at `path`. If it cannot be opened, the worker prints to the log of its element."""
 
     def __init__(self, path: str) -> None:
         self._log: int | None = None
@@ -38,13 +38,13 @@ class WorkerOutput:
     def size(self) -> int:
         """Flush what was printed, and return the size of the log; 0 if there is none."""
         flush()
-        return 0 if self._log is None else os.lseek(self._log, 0, os.SEEK_CUR)  # what prints moves it
+        return 0 if self._log is None else os.lseek(self._log, 0, os.SEEK_CUR)  # printing moves this offset
 
 
 def flush() -> None:
     """Flush the output streams, which the user's code may have closed."""
     for stream in (sys.stdout, sys.stderr):
-        try:  # contextlib.suppress would take longer than the rest
+        try:  # contextlib.suppress would take longer than the flush
             stream.flush()
         except (AttributeError, ValueError, OSError):
             continue

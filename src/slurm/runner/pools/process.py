@@ -1,4 +1,4 @@
-"""WorkerProcess: a worker process as its element knows it: what it makes, what it has answered, and how to end it."""
+"""WorkerProcess: a worker process, seen from its element: its calls, its answers, and how to end it."""
 
 from __future__ import annotations
 
@@ -20,46 +20,47 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 20
 _LONG_SECONDS = 1.0
-"""The begin of a call that takes longer is passed on, so that its log can be read while it runs."""
+"""If a call takes more seconds, the client is notified of its start, and can read its log while it runs."""
 _STOP_SECONDS = 0.05
 
 
 class WorkerProcess(Child):
-    """A worker process, the calls that it makes, and the parent's ends of its pipes."""
+    """A worker process, its calls, and the parent's ends of its pipes."""
 
     def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
         super().__init__(pid)
         self.number, self.pieces, self.answers = number, pieces, answers
         self.piece: Piece | None = None
         self.next = 0
-        """The number of the call that it makes."""
+        """The number of the call that the process makes now or next."""
         self.begun: Head | None = None
-        """Its begin, once the worker has said that it makes it."""
+        """The start of this call, if the worker has reported it."""
         self.made = 0
-        """The number of calls that it has made."""
+        """The number of calls that the process has made."""
         self.kills = 0
-        """How many processes the kernel had killed for their memory when this one got its calls."""
+        """The number of processes that the kernel had killed because of their memory when this one got its calls."""
         self.cancelled = False
-        """Whether it was killed because its call was cancelled."""
+        """Whether the process was killed because its call was cancelled."""
         self._long_at = 0.0
         self._buffer = bytearray()
 
     @property
     def wait_until(self) -> float:
-        """The time at which the end of the process takes effect, once it has ended."""
+        """The time from which a process that has ended counts as ended."""
         return 0.0 if self.cancelled else self.due
 
     def long_call(self, now: float) -> bytes | None:
-        """The begin of its call as a frame, once, if that takes long."""
+        """Return the start of the current call as a frame, once, if the call takes long; otherwise None."""
         if self.begun is None or now < self._long_at:
             return None
         self._long_at = math.inf
         return encode(self.begun)
 
     def read(self) -> list[bytes]:
-        """Read from the pipe; return the complete answers, as frames. Raises BlockingIOError, EOFError.
+        """Read from the pipe; return the complete answers as frames.
 
-        Raises RuntimeError if the initializer has failed.
+        Raises BlockingIOError if there is nothing to read, EOFError at the end, and RuntimeError if the initializer has
+        failed.
         """
         data = os.read(self.answers, _READ_BYTES)
         if not data:
@@ -80,17 +81,17 @@ class WorkerProcess(Child):
 
     @property
     def retired(self) -> bool:
-        """Whether it gets no more calls."""
+        """Whether the process gets no more calls."""
         return self.pieces < 0
 
     def retire(self) -> None:
-        """Give it no more calls: it ends when it has made those that it has."""
+        """Give the process no more calls. It ends when it has made the calls that it has."""
         if self.pieces >= 0:
             os.close(self.pieces)
             self.pieces = -1
 
     def stop(self) -> bool:
-        """Stop the process, so that it answers nothing more; False if it does not stop at once, or has ended."""
+        """Stop the process, so that it answers nothing more. Return False if it does not stop soon, or has ended."""
         if self.has_ended():
             return False
         os.kill(self.pid, signal.SIGSTOP)
@@ -105,7 +106,7 @@ class WorkerProcess(Child):
             time.sleep(0.001)
 
     def go_on(self) -> None:
-        """Undo `stop`."""
+        """Continue the process after `stop`."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGCONT)
 
@@ -118,7 +119,7 @@ class WorkerProcess(Child):
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """The processes that a process has started, and those that they have started."""
+    """Yield the ids of all descendants of a process."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdecimal():

@@ -1,4 +1,4 @@
-"""PoolResolver: replaces references to calls of pools by their results, whose places the client has written."""
+"""PoolResolver: replaces references to calls of pools by their results. The client has written where these are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retries of calls of a pool: whether a call that has failed in a worker is made again there."""
+"""Retries of calls of a pool: whether the same element makes a failed call again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def is_made_again(function: str, failure: CallFailure, attempt: int) -> bool:
-    """Whether another attempt follows this one. `function` is the directory of the function of the call."""
+    """Whether another attempt follows this one. `function` is the directory with the function of the call."""
     from slurm.options.retry import failure_names  # noqa: PLC0415 - most calls do not fail
 
     retry = _retry_of(function)

@@ -1,4 +1,4 @@
-"""Worker: a process of a pool's element. It makes the calls of the blocks that its parent names, one after another."""
+"""Worker: a process of a pool's element. Its parent names calls of blocks, and it makes them one after another."""
 
 from __future__ import annotations
 
@@ -33,42 +33,42 @@ if TYPE_CHECKING:
     from slurm.runner.job_context import JobContext
 
 _MOST_FUNCTIONS = 64
-"""The functions that a worker keeps loaded, with what their calls share."""
+"""The largest number of functions that a worker keeps loaded, with the values that their calls share."""
 
 
 class Piece(NamedTuple):
-    """Calls of a block that a worker makes: those from the number `first` on, up to `end`."""
+    """Calls of a block that a worker makes: the calls from the number `first` to the number before `end`."""
 
     client: int
     offset: int
-    """Of the block in the client's `calls`."""
+    """The offset of the block in the client's file `calls`."""
     first: int
     end: int
     attempt: int = 0
-    """Of the call `first`; 0 for that of the block, which all others have."""
+    """The attempt of the call `first`; 0 is the attempt of the block, which all other calls have."""
 
     def to_line(self) -> bytes:
-        """Return the line that says it to a worker."""
+        """Return the line that sends this piece to a worker."""
         return b"%d %d %d %d %d\n" % self
 
     @classmethod
     def from_line(cls, line: bytes) -> Piece:
-        """Return what a line says."""
+        """Parse a line made by `to_line`."""
         return cls(*map(int, line.split()))
 
 
 class WorkerSettings(NamedTuple):
-    """What applies to each worker of a pool."""
+    """The settings of each worker of a pool."""
 
     max_calls: int = 0
-    """The number of calls after which another worker takes its place; 0 is no limit."""
+    """The number of calls after which another worker replaces this one; 0 is no limit."""
     initializer: Callable[..., object] | None = None
-    """It is called once in each worker, before its first call."""
+    """Called once in each worker, before its first call."""
     initargs: tuple[Any, ...] = ()
 
 
 class Worker:
-    """Makes calls in this process. `job` is that of the element."""
+    """Makes calls in this process. `job` is the job of the element."""
 
     def __init__(self, job: JobContext, number: int, answers: IO[bytes]) -> None:
         self._job, self._number, self._answers = job, number, answers
@@ -78,7 +78,7 @@ class Worker:
         self._loaders: dict[tuple[int, str], Callable[[bytes], Call]] = {}
 
     def initialize(self, settings: WorkerSettings) -> None:
-        """Call the initializer. If it raises, tell the parent, and raise the error."""
+        """Call the initializer. If it raises an error, report it to the parent, and raise it."""
         if settings.initializer is None:
             return
         try:
@@ -115,7 +115,7 @@ class Worker:
         return self._current
 
     def _make(self, job: JobContext, client: int, digest: str, number: int, data: bytes, attempt: int) -> None:
-        """Make a call, and answer. The answer is flushed when the next call begins, or by the caller."""
+        """Make a call, and write its answer. The answer is flushed when the next call begins, or by the caller."""
         begun, me = self._begun(number, attempt), os.getpid()
         self._answers.write(encode(begun))
         self._answers.flush()
@@ -139,7 +139,7 @@ class Worker:
         return Head(BEGUN, number, first=size, attempt=attempt, began=time.time(), worker=self._number)
 
     def _saved(self, job: JobContext, begun: Head, result: bytes) -> tuple[int, bytes]:
-        """Write a large result to a file of its own, of this attempt of this element."""
+        """Write a large result to a separate file, whose name has this attempt and this element."""
         name = f"{begun.number}-{outbox_name(self._job.index, self._job.attempt)}-{begun.attempt}.pkl"
         try:
             digest = write_new(f"{job.directory}/{RESULTS}/{name}", lambda file: file.write(result))
@@ -169,7 +169,7 @@ class Worker:
 
 
 def _arguments(path: str, number: int) -> bytes:
-    """Read the pickled arguments of a call from a file of their own."""
+    """Read the pickled arguments of a call from a separate file. Raises ValueError if the file has others."""
     frame = retry_absent(lambda path: wait_for_frame(path, 0, LAG), path)
     if (frame.head.kind, frame.head.number) != (OF_ARGUMENTS, number):
         raise ValueError(f"{path} does not hold the arguments of call {number}")

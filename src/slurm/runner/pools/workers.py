@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from slurm.runner.pools.worker import Piece, WorkerSettings
 
 _MOST_DEATHS = 3
-"""A call that has not begun after so many workers have died before it fails, too."""
+"""If this many workers have died before a call began, the call fails, too."""
 _DEVICES = "CUDA_VISIBLE_DEVICES"
 _KILLED = 128 + signal.SIGKILL
 
 
 class Workers:
-    """Up to `size` worker processes, each of which makes the calls of one piece at a time."""
+    """Up to `size` worker processes. Each makes the calls of one piece at a time."""
 
     def __init__(self, job: JobContext, elements: int, size: int, settings: WorkerSettings) -> None:
         self._settings = settings
         self._job, self._elements, self._size = job.replace(cpus=max(1, job.cpus // size)), elements, size
         self._processes: list[WorkerProcess] = []
-        self._left: list[Piece] = []  # without a worker, mostly because theirs has died
+        self._left: list[Piece] = []  # pieces without a worker, mostly because their worker has died
         self._deaths: dict[tuple[int, int], int] = {}
-        self._cancelled: dict[int, list[range]] = {}  # calls, by client
+        self._cancelled: dict[int, list[range]] = {}  # the cancelled calls, by client
         self._unmade: list[tuple[int, bytes]] = []  # the answers to cancelled calls that have not begun
         self._memory_kills = MemoryKills()
         self._poll = select.poll()
@@ -59,12 +59,12 @@ class Workers:
 
     @property
     def busy(self) -> bool:
-        """Whether any call is being made, or waits for a worker after another has died, or has an answer."""
+        """Whether any call is being made, waits for a worker because another has died, or has an unread answer."""
         return bool(self._left or self._unmade) or any(process.piece for process in self._processes)
 
     @property
     def counts(self) -> tuple[int, int]:
-        """The number of workers, and of those that make calls."""
+        """The number of workers, and the number of workers that make calls."""
         return len(self._processes), sum(process.piece is not None for process in self._processes)
 
     @property
@@ -73,16 +73,16 @@ class Workers:
         return not self._left and any(process.piece is None and self._is_free(process) for process in self._processes)
 
     def give(self, piece: Piece) -> None:
-        """Have an idle worker make the calls of a piece."""
+        """Give the calls of a piece to an idle worker."""
         self._left.append(piece)
         self._hand_out()
 
     def cancel(self, client: int, calls: range) -> None:
-        """End calls of a client that are being made, and make none of them later."""
+        """Cancel calls of a client: end those that are being made, and make none of the others."""
         self._cancelled.setdefault(client, []).append(calls)
 
     def answers(self, seconds: float) -> Iterator[tuple[int, bytes]]:
-        """Wait at most so long for answers; yield the client of each, and its frame."""
+        """Wait at most `seconds` for answers; yield the client and the frame of each."""
         ready = {descriptor for descriptor, _ in self._poll.poll(self._pause(seconds) * 1000)}
         for process in [each for each in self._processes if each.answers in ready]:
             yield from self._read(process)
@@ -99,7 +99,7 @@ class Workers:
         self._unmade.clear()
 
     def shutdown(self) -> None:
-        """End the workers, which have nothing to do."""
+        """End the workers when they have nothing to do."""
         for process in self._processes:
             process.retire()
         self._end_all(None)
@@ -129,13 +129,13 @@ class Workers:
         return any(number in calls for calls in self._cancelled.get(client, ()))
 
     def _has_cancelled_call(self, process: WorkerProcess) -> bool:
-        """Whether a worker makes a call, as far as is known, that was cancelled."""
+        """Whether the last call that a worker is known to have begun was cancelled."""
         if not self._cancelled or process.begun is None or process.piece is None or process.cancelled:
             return False
         return self._is_cancelled(process.piece.client, process.begun.number)
 
     def _end_cancelled(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
-        """Kill a stopped worker if it still makes a cancelled call, and has not begun another one meanwhile."""
+        """Kill a stopped worker if it still makes a cancelled call; continue it if it has begun another call."""
         yield from self._read(process)
         if self._has_cancelled_call(process):
             process.cancel()
@@ -143,7 +143,7 @@ class Workers:
             process.go_on()
 
     def _await_end(self, process: WorkerProcess) -> None:
-        """A worker that has closed its pipe cannot answer any more: end it if it has not ended."""
+        """Wait for the end of a worker that has closed its pipe, or kill it, because it cannot answer any more."""
         with contextlib.suppress(ProcessLookupError):
             if not process.has_ended():
                 end = time.monotonic() + 0.2
@@ -153,8 +153,8 @@ class Workers:
                     os.kill(process.pid, signal.SIGKILL)
 
     def _replace(self, process: WorkerProcess) -> Iterator[tuple[int, bytes]]:
-        """Start a worker for one that has died; its current call has failed, and the others wait for a worker."""
-        with contextlib.suppress(BlockingIOError, EOFError):  # a child that it left behind may keep the pipe open
+        """Start a worker for one that has died. Its current call has failed, and its other calls wait for a worker."""
+        with contextlib.suppress(BlockingIOError, EOFError):  # a child of the worker may keep the pipe open
             while True:
                 found = process.read()
                 yield from ((process.piece.client, frame) for frame in found if process.piece)
@@ -168,7 +168,7 @@ class Workers:
         self._start()
 
     def _take_back(self, process: WorkerProcess, piece: Piece) -> Iterator[tuple[int, bytes]]:
-        """Have another worker make the calls of one that has ended: from the current one on, or else answer that."""
+        """Give another worker the calls of one that has ended, the current call included unless it is answered here."""
         which, attempt = (piece.client, process.next), piece.attempt if process.next == piece.first else 0
         self._deaths[which] = deaths = self._deaths.get(which, 0) + 1
         failure = None if process.cancelled else self._failure(process)
@@ -182,14 +182,14 @@ class Workers:
             self._left.append(piece._replace(first=process.next, attempt=attempt))
 
     def _failure(self, process: WorkerProcess) -> CallFailure:
-        """The failure of the call of a worker that has died."""
+        """Return the failure of the current call of a worker that has died."""
         status = process.status or 0
         if status == _KILLED and self._memory_kills.explain_death(process.kills):
             return _failed(process.next, status, "JobOutOfMemory", "its worker ran out of memory")
         return _failed(process.next, status, "WorkerDied", _how_died(status))
 
     def _is_made_again(self, failure: CallFailure, begun: Head, piece: Piece) -> bool:
-        """Whether the call of a worker that has died is retried."""
+        """Whether the current call of a worker that has died is retried."""
         directory = f"{self._job.directory}/{CLIENTS}/{piece.client}"
         try:
             block = read_frame(f"{directory}/{BLOCKS}", piece.offset)
@@ -208,11 +208,11 @@ class Workers:
                     piece = piece._replace(end=end)
                 process.piece, process.begun, process.next = piece, None, piece.first
                 process.kills = self._memory_kills.recent()
-                with contextlib.suppress(BrokenPipeError):  # it is dead, and will be replaced
+                with contextlib.suppress(BrokenPipeError):  # the worker is dead, and will be replaced
                     os.write(process.pieces, piece.to_line())
 
     def _is_free(self, process: WorkerProcess) -> bool:
-        """Whether a worker lives and may make more calls. One that has made its number of calls is ended here."""
+        """Whether a worker lives and may make more calls. Retires a worker that has made its number of calls."""
         if process.has_ended() or process.retired:
             return False
         if self._settings.max_calls and process.made >= self._settings.max_calls:
@@ -220,7 +220,7 @@ class Workers:
         return not process.retired
 
     def _next_piece(self) -> Piece | None:
-        """Take calls that are not cancelled, and answer those before them that are."""
+        """Take the next calls that are not cancelled, and answer the cancelled calls before them."""
         while self._left:
             piece = self._left.pop(0)
             if piece.client not in self._cancelled:
@@ -259,11 +259,11 @@ class Workers:
         self._poll.register(answers, select.POLLIN)
 
     def _run(self, number: int, pieces: int, answers: int) -> NoReturn:
-        """Be a worker. Ends the process: the child must not return into its parent's code."""
+        """Run as a worker. Ends the process: the child must not return into its parent's code."""
         status = 1
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            for process in self._processes:  # or the others would not see that the parent has ended
+            for process in self._processes:  # open ends would hide the parent's end from the others
                 process.retire()
                 os.close(process.answers)
             rank, world_size = self._job.index * self._size + number - 1, self._elements * self._size
@@ -284,7 +284,7 @@ class Workers:
             os._exit(status)
 
     def _unfinished(self, process: WorkerProcess, failure: CallFailure | None) -> bytes:
-        """The answer to the call that a worker made when it ended. Without a failure, the call was cancelled."""
+        """Return the answer to the call that a worker made when it ended. Without a failure, the call was cancelled."""
         head, printed = process.begun or Head(BEGUN, process.next, worker=process.number), 0
         if process.begun:
             with contextlib.suppress(OSError):
@@ -302,7 +302,7 @@ class Workers:
         os.kill(os.getpid(), signal.SIGTERM)
 
     def _end_all(self, first: signal.Signals | None) -> None:
-        """Wait until all workers have ended, after a signal if one is given, and kill those that have not."""
+        """Send a signal to all workers if one is given, wait until they have ended, and kill those that have not."""
         for number in (first, signal.SIGKILL):
             for process in self._processes:
                 if number and not process.has_ended():
@@ -313,7 +313,7 @@ class Workers:
 
 
 def _share(devices: str, worker: int, workers: int) -> str:
-    """The devices of a node, such as "0,1,2,3", that one of its workers uses: its share, or one of them."""
+    """Return the devices for one worker of a node with `devices` such as "0,1,2,3": its share, or one device."""
     each = devices.split(",")
     return ",".join(each[worker::workers] or [each[worker % len(each)]])
 

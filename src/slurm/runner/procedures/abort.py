@@ -1,4 +1,4 @@
-"""Abort: starts the abort script of a procedure, or ends it unused. The name of the record makes it happen once."""
+"""Abort: starts the abort script of a procedure, or ends it unused. The fixed name of the record allows this once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def abort_record(sender: str, now: float, *, start: bool, ended: int) -> bytes:
 
 
 class AbortScript:
-    """The abort procedure of a procedure, as its process knows it from commands."""
+    """The abort procedure of a procedure. The process of the procedure knows it from commands."""
 
     def __init__(self, job: JobContext) -> None:
         self._job, self._key, self._number = job, "", 0
@@ -40,7 +40,7 @@ class AbortScript:
         self._settled = False
 
     def learn(self, command: Command) -> None:
-        """Take over what a command says: the key of the abort procedure, and when it is to be started."""
+        """Read from a command the key of the abort procedure, and when to start it."""
         fields = command.fields
         if isinstance(fields.get("abort"), str):
             self._key, self._number = fields["abort"], fields.get("abort_id", 0)
@@ -50,11 +50,11 @@ class AbortScript:
 
     @property
     def named(self) -> dict[str, Any]:
-        """Its key and number as fields of an event; none before it is prepared."""
+        """The key and the number of the abort procedure as fields of an event; no fields before it is prepared."""
         return {"abort": self._key, "abort_id": self._number} if self._key else {}
 
     def settle(self, state: str, ended: int) -> Iterator[dict[str, Any]]:
-        """Start the abort script or end it, once, as the procedure is in a state now. Yields an event about it.
+        """Start or end the abort script once, depending on the state of the procedure. Yields an event about it.
 
         `ended` is the number of the slot's record that the procedure may still hold.
         """
@@ -74,7 +74,7 @@ class AbortScript:
 
 
 def send_abort(job: JobContext, abort: str, record: bytes) -> bool:
-    """Start or end the abort procedure `abort`; return False if that was decided already. Raises OSError."""
+    """Start or end the abort procedure `abort`; return False if this was done before. Raises OSError."""
     inbox = f"{job.root}/{JOBS}/{abort}/{INBOX}"
     first = commit(f"{inbox}/{abort_name(job.key)}", record)
     with open(f"{inbox}/{BELL}", "ab") as bell:

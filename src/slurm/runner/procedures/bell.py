@@ -9,11 +9,11 @@ from slurm.protocol.freshness import caches
 from slurm.protocol.procedures import BELL
 
 _PAUSE, _PAUSE_IF_CACHED = 0.05, 0.2
-"""The shortest time in seconds between two looks; and on a file system that caches them, where each is a request."""
+"""The shortest time in seconds between two looks. The second value is for file systems where each look is a request."""
 
 
 class Bell:
-    """The bell of a directory, as one reader has heard it."""
+    """The bell of a directory, for one reader: it remembers what this reader has seen."""
 
     def __init__(self, directory: str, longest: float) -> None:
         self._path, self._longest = f"{directory}/{BELL}", longest
@@ -23,9 +23,9 @@ class Bell:
         self._looked = self._listed = float("-inf")
 
     def has_rung(self) -> bool:
-        """Whether records may have been added since the last time: also true after `longest` seconds.
+        """Whether records may have been added since the last call. Also true after `longest` seconds.
 
-        A sender may have died before it rang.
+        The reason is that a sender may have died before it rang the bell.
         """
         now = time.monotonic()
         if now - self._looked < self._pause:
@@ -38,11 +38,11 @@ class Bell:
         return True
 
     def forget(self) -> None:
-        """Have the next call answer true: the records could not be read."""
+        """Make the next call of `has_rung` return true, because the records could not be read."""
         self._heard = None
 
     def _look(self) -> tuple[int, int, bytes]:
-        """Return the state of the file. It is opened anew: only then what other machines have written is seen."""
+        """Return the state of the file. Opens the file each time: only this shows what other machines have written."""
         try:
             if self._caches:  # see `slurm.protocol.freshness`
                 os.chmod(self._path, 0o600)

@@ -49,7 +49,7 @@ class _Child:
 
     def _stop(self, *_: object) -> None:
         """Raise ProcedureStopped once."""
-        if self._sending:  # a part of a line may be in the pipe
+        if self._sending:  # an exception now could leave a part of a line in the pipe
             self._deferred = True
         elif not self._stopped:
             self._stopped = True
@@ -101,7 +101,7 @@ class _Child:
         return getattr(self._module, command["function"])(*command["args"], **command["kwargs"])
 
     def _make(self, what: str, number: int, function: Callable[[], object]) -> bool:
-        """Call a function of the user's; return whether it returned. A failure is sent and printed."""
+        """Call a function of the user; return whether it returned. A failure is sent and printed."""
         try:
             function()
         except ProcedureStopped:
@@ -136,9 +136,7 @@ class _Child:
     def _read(self) -> None:
         """Read what the parent sends, while the main thread runs the script."""
         rest = b""
-        while block := os.read(
-            self._commands, 1 << 16
-        ):  # a file has a lock, which the end of the program would wait for
+        while block := os.read(self._commands, 1 << 16):  # not a file: its lock could block the end of the program
             *lines, rest = (rest + block).split(b"\n")
             for message in map(json.loads, lines):
                 if message["do"] in ("message", "override"):

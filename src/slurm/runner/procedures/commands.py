@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LISTING_SECONDS = 5.0
-"""The inbox is listed this often even if its bell is still: a sender may have died before it rang."""
+"""The inbox is listed at least at this interval: a sender may have died before it rang the bell."""
 
 
 class Command(Record):
     """A command of a client."""
 
     number: int
-    """Its number in the inbox; 0 for that of the procedure whose abort script this is."""
+    """The number of the command in the inbox; 0 if it comes from the procedure whose abort script this is."""
     name: str
     sender: str
     fields: dict[str, Any]
 
 
 class CommandReader:
-    """The commands to one procedure. This process takes each of them once."""
+    """The commands to one procedure. This process takes each command once."""
 
     def __init__(self, inbox: str) -> None:
         self._inbox, self._next, self._aborts = inbox, 1, set[str]()
         self._bell = Bell(inbox, _LISTING_SECONDS)
 
     def take(self) -> Iterator[Command]:
-        """Yield the new commands. Reads the bell, and lists the inbox only if it was rung."""
+        """Yield the new commands. Reads the bell, and lists the inbox only if the bell was rung."""
         if not self._bell.has_rung():
             return
         try:

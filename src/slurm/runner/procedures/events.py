@@ -1,4 +1,4 @@
-"""EventLog: the file of a procedure's events, which one process writes."""
+"""EventLog: the file of a procedure's events. One process writes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PAUSE = 0.5
 
 
 class EventLog:
-    """Appends lines of JSON. What cannot be written is kept, and written at the same place later."""
+    """Appends lines of JSON. Lines that cannot be written are kept, and written at the same offset later."""
 
     def __init__(self, path: str, attempt: int) -> None:
         self._path, self._attempt = path, attempt
@@ -26,22 +26,22 @@ class EventLog:
             file.seek(0)
             states = [event for event in map(json.loads, file) if event.get("event") == "state"]
             self.earlier = any(event["attempt"] > 0 or event["state"] in ENDED for event in states)
-            """Whether another attempt has written states, or the client that prepared it has said its end."""
+            """Whether another attempt has written states, or the preparing client has written a final state."""
             self.prepared = bool(states)
-            """Whether that client has written states."""
+            """Whether the client that prepared the procedure has written states."""
             self._offset = file.seek(0, os.SEEK_END)
         self._unwritten = bytearray()
         self._warned = False
 
     def add(self, *events: dict[str, Any]) -> None:
-        """Append events, with the time."""
+        """Append events, with the time and the attempt."""
         head = {"time": time.time(), "attempt": self._attempt}
         for event in events:
             self._unwritten += json.dumps({**head, **event}).encode() + b"\n"
         self.write()
 
     def write(self, *, sync: bool = False) -> bool:
-        """Write what is not written yet; return False if it cannot be written now."""
+        """Write the events that are not written yet; return False if they cannot be written now."""
         if not self._unwritten and not sync:
             return True
         try:

@@ -1,4 +1,4 @@
-"""procedure: what a script sees of the procedure that runs it. A script that a person runs by hand has one, too."""
+"""procedure: the interface of a script to the procedure that runs it. Also works if a person runs the script."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ProcedureStopped(BaseException):
 
 
 class ScriptContext(Mapping[str, Mapping[str, Any]]):
-    """The operator's overrides: the values of each topic that was published, as they are now."""
+    """The operator's overrides: the current values of each topic that was published."""
 
     def __init__(self) -> None:
         self._topics: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -34,7 +34,7 @@ class ScriptContext(Mapping[str, Mapping[str, Any]]):
         return len(self._topics)
 
     def update(self, topic: str, number: int, values: dict[str, Any]) -> None:
-        """Take over change `number` of a topic, unless a later one is known."""
+        """Apply the change `number` of a topic, unless a later change is known."""
         if number > self._topics.get(topic, (0, {}))[0]:
             self._topics[topic] = number, values
 
@@ -51,11 +51,14 @@ class ScriptProcedure:
         self._send: Callable[[dict[str, Any]], None] | None = None
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """Whether the operator has enabled a topic: the value `enabled` of its last change; else the default."""
+        """Whether the operator has enabled a topic: the value `enabled` of its last change, or the default."""
         return bool(self.context.get(name, {}).get("enabled", default))
 
     def sleep(self, seconds: float) -> bool:
-        """Sleep, and wake early if a message or an override arrives: returns whether one did. A stop ends it."""
+        """Sleep until the time is over, or until a message or an override arrives; returns whether one arrived.
+
+        A stop of the procedure ends the sleep, too.
+        """
         end = time.monotonic() + seconds
         with self._changed:
             before = self._count
@@ -70,16 +73,16 @@ class ScriptProcedure:
         return found
 
     def report(self, text: str = "", **values: Any) -> None:
-        """Add an event: a text for people, and values. Values that JSON does not have are reported as text."""
+        """Add an event: a text for people, and values. Values that JSON cannot represent are reported as text."""
         if self._send is None:
             print(text, *(f"{name}={value!r}" for name, value in values.items()))
         else:
             self._send({"say": "report", "text": str(text), "values": values})
 
-    # What the process of the script calls.
+    # The methods that the process of the script calls.
 
     def connect(self, send: Callable[[dict[str, Any]], None]) -> None:
-        """Send reports by a function."""
+        """Send reports with the function `send`."""
         self._send = send
 
     def receive(self, message: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""OverrideReader: reads what operators have set, for all procedures of a root."""
+"""OverrideReader: reads the values that operators have set for all procedures of a root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def highest(directory: str) -> int:
 
 
 class OverrideReader:
-    """The last change of each topic, each once."""
+    """Reads the last change of each topic, each change once."""
 
     def __init__(self, root: str) -> None:
         self._directory, self._known = f"{root}/{CONTEXT}", dict[str, int]()

@@ -1,7 +1,8 @@
 """Parent: the process of a procedure that runs no user code. It takes commands, writes events, and ends the script.
 
-It loops: it reads the commands of clients and the messages of the script, and looks at the processes. Nothing in the
-loop waits for the script, which may hold the interpreter's lock, ignore every signal, or end at any time.
+The parent runs a loop: it reads the commands of clients and the messages of the script, and checks the processes.
+Nothing in the loop waits for the script: the script may hold the interpreter's lock, ignore every signal, or end at any
+time.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 _ENDING_POLL_SECONDS, _STUCK_POLL_SECONDS = 0.01, 1.0
 _KILL_SECONDS = 10.0
-"""Processes that live so long after SIGKILL are reported, because they cannot be killed."""
+"""Processes that still exist this many seconds after SIGKILL are reported, because they cannot be killed."""
 _TERMINATED = 143  # 128 + SIGTERM
 
 
@@ -46,7 +47,7 @@ class ScriptFailed(Exception):
 
 
 class _End(Record):
-    """Why the script is being ended, and the state that follows."""
+    """The reason why the script is being ended, and the state that follows."""
 
     state: str | None
     """None if the scheduler ends the job: it knows the state."""
@@ -55,7 +56,7 @@ class _End(Record):
 
 
 def procedure(plan: Mapping[str, Any]) -> Any:
-    """Run a procedure in this job; return what its `main` has returned."""
+    """Run a procedure in this job; return the result of its `main`."""
     return _Parent(current_job(), Plan.from_json(plan)).run()
 
 
@@ -103,16 +104,16 @@ class _Parent:
                 return self._finish(self._end)
 
     def _sleep(self, awake: int) -> None:
-        """Sleep until the next look; less if a signal comes, or the script says something."""
+        """Sleep until the next look, or until a signal or a message of the script arrives."""
         if self._child_left:
             sources, pause = [awake, self._script.answers], _POLL_SECONDS
-        else:  # whose pipe may be at its end, which does not count as something said
+        else:  # the pipe may be at its end, which would look like a message
             sources, pause = [awake], _STUCK_POLL_SECONDS if self._stuck else _ENDING_POLL_SECONDS
         if awake in select.select(sources, [], [], pause)[0]:
             os.read(awake, 1 << 12)
 
     def _catch_signals(self) -> int:
-        """Have signals wake the loop, by a pipe whose end is returned."""
+        """Let signals wake the loop through a pipe. Returns the end of the pipe to read from."""
         awake, wake = os.pipe()
         for end in (awake, wake):
             os.set_blocking(end, False)
@@ -130,7 +131,7 @@ class _Parent:
             self._events.add({"event": "override", "topic": topic, "number": number, "values": values})
             self._script.tell(do="override", topic=topic, number=number, values=values)
 
-    # What the script says.
+    # Messages of the script.
 
     def _hear(self, message: dict[str, Any]) -> None:
         said = message.pop("say", None)
@@ -162,7 +163,7 @@ class _Parent:
             while self._queued and self._state == names.READY:
                 self._start(self._queued.popleft())
 
-    # What clients command.
+    # Commands of clients.
 
     def _obey(self, command: Command) -> None:
         if command.name == "start":
@@ -204,7 +205,7 @@ class _Parent:
             self._script.tell(do="call", **call, **given)
 
     def _held(self, command: Command) -> Held | None:
-        """Take the exclusive slot, if there is one; return who has it otherwise."""
+        """Take the exclusive slot, if the procedure has one. If another procedure holds it, return that holder."""
         from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
 
         if self._slot is None:
@@ -217,10 +218,10 @@ class _Parent:
     def _refuse(self, command: Command, why: str, **more: Any) -> None:
         self._events.add({"event": "refused", "command": command.number, "by": command.sender, "reason": why, **more})
 
-    # How it ends.
+    # The end of the procedure.
 
     def _end_script(self, end: _End) -> None:
-        """Decide the last state: the first decision counts. The script may still end by itself."""
+        """Decide the last state; later decisions are ignored. The script may still end by itself."""
         if self._end is None:
             self._end = end
             self._kill_at = time.monotonic() + self._plan.grace
@@ -236,7 +237,7 @@ class _Parent:
             processes.kill(self._script.pid, signal.SIGTERM)
 
     def _look(self) -> bool:
-        """Look at the processes, and kill those whose time is up. Return whether none of the script is left."""
+        """Check the processes, and kill those whose time is over. Return whether no process of the script is left."""
         if self._terminated:
             self._terminated = False
             if self._end is None:
@@ -270,10 +271,10 @@ class _Parent:
             self._stuck = True
             self._say(names.UNKNOWN, reason="these processes cannot be killed", pids=left)
             self._settle_abort(names.UNKNOWN)
-        return False  # until they are reaped
+        return False  # killed processes must still be reaped
 
     def _finish(self, end: _End) -> Any:
-        """Say the last state, and end the call with it."""
+        """Write the last state, and end the call: return its value, or raise Ended (stopped) or ScriptFailed."""
         if end.state is None:
             self._events.finish()
             sys.stderr.flush()

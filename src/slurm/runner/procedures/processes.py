@@ -1,4 +1,4 @@
-"""Processes: what a script has started, whatever it did to leave its parent. Linux only, by prctl(2) and proc(5)."""
+"""Processes: all processes that a script has started, also detached ones. Linux only, by prctl(2) and proc(5)."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def _prctl(option: int, value: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of all descendants whose parents end. Raises OSError where that is not possible."""
+    """Become the parent of all descendants whose parents end. Raises OSError if this is not possible."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_with_parent() -> None:
-    """Have this process killed when its parent ends. Survives exec."""
+    """Let the kernel kill this process when its parent ends. Remains in effect after exec."""
     _prctl(_PR_SET_PDEATHSIG, _signal.SIGKILL)
 
 
 def children() -> list[int]:
-    """Return the children of this process that have not ended, among them the orphans that it has adopted."""
+    """Return the children of this process that have not ended, including the orphans that it has adopted."""
     me = os.getpid()
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent(name) == me]
 
@@ -43,7 +43,7 @@ def _parent(pid: str) -> int:
 
 
 def kill(pid: int, number: int) -> None:
-    """Send a signal to a process, unless it has ended or has become another user's."""
+    """Send a signal to a process, unless it has ended or now belongs to another user."""
     try:
         os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
@@ -51,7 +51,7 @@ def kill(pid: int, number: int) -> None:
 
 
 def reap() -> tuple[dict[int, int], bool]:
-    """Take the exit statuses of children that have ended: by pid, -n for signal n; and whether others are left."""
+    """Reap children that have ended. Return their exit statuses by pid (-n: signal n), and if others are left."""
     ended: dict[int, int] = {}
     while True:
         try:

@@ -1,4 +1,4 @@
-"""ScriptProcess: the process that runs a script, as its parent sees it."""
+"""ScriptProcess: the process that runs a script, for use by its parent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHILD = "slurm.runner.procedures.child"
 
 
 class ScriptProcess:
-    """A child that speaks JSON lines over two pipes. Nothing here waits for it."""
+    """A child process that exchanges JSON lines with its parent over two pipes. No method waits for the child."""
 
     def __init__(self, python: str) -> None:
         their_end, self._commands = os.pipe()
@@ -36,12 +36,12 @@ class ScriptProcess:
         self._unsent, self._received = bytearray(), bytearray()
 
     def tell(self, **message: Any) -> None:
-        """Send a message. A script that does not take it now gets it later."""
+        """Send a message. If the script does not read it now, it gets the message later."""
         self._unsent += json.dumps(message).encode() + b"\n"
         self.flush()
 
     def flush(self) -> None:
-        """Send what the script takes now."""
+        """Send as much as the pipe to the script takes now."""
         try:
             while self._unsent:
                 del self._unsent[: os.write(self._commands, self._unsent)]
@@ -71,7 +71,7 @@ class ScriptProcess:
 
 
 def _execute(argv: list[str], inherited: tuple[int, ...]) -> None:
-    """Become the script's Python, in the child of a fork."""
+    """Replace the child of a fork by the script's Python."""
     try:
         processes.end_with_parent()
         for descriptor in inherited:

@@ -1,4 +1,4 @@
-"""Signatures: which arguments the functions of a script take, so that a call that cannot be made is refused."""
+"""Signatures: the arguments that the functions of a script take, so that a call with wrong arguments is refused."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def parameters_of(function: Callable[..., Any]) -> list[Any] | None:
 
     try:
         found = signature(function).parameters.values()
-    except (TypeError, ValueError):  # some built-in functions have none
+    except (TypeError, ValueError):  # some built-in functions have no signature
         return None
     return [[each.name, int(each.kind), each.default is not each.empty] for each in found]
 
 
 def misfit(parameters: list[Any] | None, fields: Mapping[str, Any]) -> str:
-    """Return why a function with these parameters cannot be called with the arguments of a command; "" if it can."""
+    """Return why a function with these parameters cannot take the arguments of a command; "" if it can."""
     from inspect import Parameter, Signature, _ParameterKind  # noqa: PLC0415 - it is slow to import
 
     args, kwargs = fields.get("args", []), fields.get("kwargs", {})

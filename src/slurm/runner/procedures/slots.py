@@ -1,7 +1,7 @@
-"""Slot: what at most one running function of all procedures may have, such as an instrument.
+"""Slot: something that at most one running function of all procedures may hold, such as an instrument.
 
-A record is made by link(2), so that one procedure gets it. It is never removed: the slot is free again when the events
-of its holder say that the function, or the procedure, has ended.
+A record is made by link(2), so that only one procedure gets it. A record is never removed: the slot is free again when
+the events of its holder say that the function, or the procedure, has ended.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Held(Record):
     """Another procedure has the slot."""
 
     number: int
-    """The number of its record."""
+    """The number of the record with which it holds the slot."""
     key: str
 
 
 class Slot:
-    """An exclusive slot, as one procedure uses it."""
+    """An exclusive slot, for use by one procedure."""
 
     def __init__(self, job: JobContext, name: str) -> None:
         self._job, self.name = job, name
@@ -41,9 +41,9 @@ class Slot:
         """The number of the last record of this procedure."""
 
     def take(self, command: int, ended: int | None) -> Held | None:
-        """Take the slot for a command; return who has it otherwise.
+        """Take the slot for a command and return None. If another procedure holds the slot, return that holder.
 
-        `ended` is the number of a record whose holder has ended, as a client has learnt from the scheduler. Raises
+        `ended` is the number of a record whose holder has ended: a client knows this from the scheduler. Raises
         OSError, and ProtocolError for a record that cannot be read.
         """
         while True:
@@ -56,7 +56,7 @@ class Slot:
                 return None
 
     def _holder(self, number: int) -> Held | None:
-        """Return who has the slot by a record; None if it is free."""
+        """Return the procedure that holds the slot with a record; None if the slot is free."""
         path = f"{self._directory}/{number}.json"
         with retry_absent(open_own, path) as file:
             record = SlotRecord.loads(file.read(), where=path)
@@ -64,13 +64,13 @@ class Slot:
             return None
         try:
             ended = any(_ends(event, record.command) for event in events_of(self._job.root, record.key))
-        except FileNotFoundError:  # only what has ended is removed, as by `slurm gc`
+        except FileNotFoundError:  # only jobs that have ended are removed, for example by `slurm gc`
             ended = not exists(f"{self._job.root}/{JOBS}/{record.key}")
         return None if ended else Held(number=number, key=str(record.key))
 
 
 def _ends(event: dict[str, Any], command: int) -> bool:
-    """Whether an event says that a command's function has ended, or all of its procedure."""
+    """Whether an event says that a command's function, or its whole procedure, has ended."""
     returned = event.get("event") == "returned" and event.get("function") != MAIN
     return event.get("state") in ENDED or (returned and event.get("command") == command)
 
@@ -81,5 +81,5 @@ def events_of(root: str, key: str | None) -> Iterator[dict[str, Any]]:
         for line in file:
             try:
                 yield json.loads(line)
-            except ValueError:  # it is being written
+            except ValueError:  # the line is still being written
                 continue
