@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Has debugpy listen in the process of a call. Prints its id, host, Python and address in one line each.
+# Makes debugpy listen in the process of a call. Prints the id, host, Python and address of the process, each in one line.
 # Arguments: key, element, signal, process id or empty, seconds.
 key=$1 element=$2 signal=$3 wanted=$4 seconds=$5 some='' python=''
 here=$(uname -n)

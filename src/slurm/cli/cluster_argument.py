@@ -27,28 +27,29 @@ if TYPE_CHECKING:
 
 
 _SECONDS = 5.0
-"""The longest time to look for the root, for a completion."""
+"""The longest time in seconds to look for the root, for a completion."""
 
 
 def cluster_of(text: str | None, *, callbacks: bool = False) -> Cluster:
-    """Return the cluster of a name or a URL. Raises UsageError if it is neither, SlurmfileError for a bad file.
+    """Return the cluster with a name or a URL. Raises UsageError if the text is neither, SlurmfileError for a bad file.
 
-    With `callbacks`, imports those of the Slurmfile.
+    With `callbacks`, imports the callbacks of the Slurmfile.
     """
     with _as_usage_error():
         return cluster_named(text, callbacks=callbacks)
 
 
 def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
-    """Return the jobs that `key` names on a cluster. Without a cluster, the key's record names the scheduler.
+    """Return the jobs that `key` names on a cluster. Without a cluster, the record of the key names the scheduler.
 
-    It is then looked for under the root of the default cluster. Raises as `cluster_of` does, and NoSuchJob.
+    The record is then searched for under the root of the default cluster. Raises the errors of `cluster_of`, and
+    NoSuchJob.
     """
     return find_job_or_call(cluster_of(cluster).place, key, everywhere=cluster is None)
 
 
 def slurmfile_of(text: str | None) -> Source | None:
-    """Return the Slurmfile that defines this cluster, or None for a URL. Raises as `cluster_of` does."""
+    """Return the Slurmfile that defines this cluster, or None for a URL. Raises the errors of `cluster_of`."""
     with _as_usage_error():
         return named.slurmfile_of(text)
 
@@ -76,7 +77,7 @@ def complete_clusters(ctx: click.Context, param: click.Parameter, incomplete: st
 def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The keys of the jobs on the cluster, newest first. Runs no command of a scheduler.
 
-    None on another host, where a log-in may ask a question.
+    For a cluster on another host, there are no keys, because a log-in may ask a question.
     """
     del param
     try:
@@ -93,7 +94,7 @@ def complete_keys(ctx: click.Context, param: click.Parameter, incomplete: str) -
 
 
 def cluster_argument(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the argument CLUSTER to a command, and the option --on, which means the same."""
+    """Add the argument CLUSTER to a command, and the option --on, which has the same meaning."""
 
     @functools.wraps(command)
     def named_once(*, cluster: str | None, on: str | None, **others: Any) -> None:

@@ -1,4 +1,4 @@
-# Completes the words of `slurm` in fish. That of click finds nothing for --on=name, and cuts a help text at its first comma.
+# Completes the words of `slurm` in fish. The completion of click finds nothing for --on=name, and cuts help at its first comma.
 function _slurm_completion
     set -l word (commandline -t)
     set -l before (string match --regex -- '^--[^=]+=' $word)

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Completes the words of `slurm` in bash. That of click takes the words as bash splits them: at each colon of a URL.
+# Completes the words of `slurm` in bash. The completion of click would split words as bash does: at each colon of a URL.
 _slurm_completion() {
     local line=${COMP_LINE:0:COMP_POINT} type value
     local -a words
@@ -8,7 +8,7 @@ _slurm_completion() {
     local last=$(( ${#words[@]} - 1 )) before=
     local current=${words[last]}
     [[ $current == --*=* ]] && current=${current#*=}
-    # Readline replaces what follows the last colon only.
+    # Readline replaces only what follows the last colon.
     [[ $COMP_WORDBREAKS == *:* && $current == *:* ]] && before=${current%"${current##*:}"}
     COMPREPLY=()
     while IFS=, read -r type value; do

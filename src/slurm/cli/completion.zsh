@@ -1,4 +1,4 @@
-# Completes the words of `slurm` in zsh. That of click replaces a whole word such as --on=name by the name.
+# Completes the words of `slurm` in zsh. The completion of click would replace a whole word such as --on=name by the name.
 _slurm_completion() {
     local -a plain described
     local type value help

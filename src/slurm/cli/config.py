@@ -1,4 +1,4 @@
-"""`slurm config`: write, check and show a Slurmfile, and trust one of another user."""
+"""`slurm config`: write, check and show a Slurmfile, and trust a Slurmfile of another user."""
 
 from __future__ import annotations
 
@@ -202,7 +202,7 @@ def trust_(path: str, forget: bool, as_json: bool) -> None:  # noqa: FBT001 - cl
 
 
 def _of_tool(name: str, entry: ClusterEntry | None, file: Source | None, given: tuple[str, ...]) -> list[Setting]:
-    """The options of every stage of a tool at a cluster, each with its layer and its place."""
+    """The options of every stage of a tool at a cluster, each with the layer and the place where it was set."""
     from slurm.cli.tool import tool_of  # noqa: PLC0415 - only for this option
     from slurm.tools.config import cluster_layer, get_tool_config, shown  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""`slurm connect`: a shell, or a command, beside a running job."""
+"""`slurm connect`: run a shell or a command in the allocation of a running job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
 
 _MOST = 5
-"""The number of running calls that a message names."""
+"""The largest number of running calls that a message names."""
 
 
 @click.command(
@@ -64,7 +64,7 @@ def connect(key: str, command: tuple[str, ...], cluster: str | None, as_json: bo
 
 
 def running_call(job: Job[Any] | JobArray[Any], verb: str) -> Job[Any]:
-    """The call, if it runs; of a map, the only one that runs. Raises UsageError or ClickException otherwise."""
+    """Return the call if it runs; for a map, the only call that runs. Otherwise raises UsageError or ClickException."""
     (found,) = statuses([job.part])
     jobs = list(job) if isinstance(job, JobArray) else [job]
     running = [each for each, status in zip(jobs, found, strict=True) if status.state is JobState.RUNNING]
@@ -78,7 +78,7 @@ def running_call(job: Job[Any] | JobArray[Any], verb: str) -> Job[Any]:
 
 
 def _why(found: Sequence[JobStatus]) -> str:
-    """Why a job does not run: its state, and the reason."""
+    """Explain why a job does not run, by its state and the reason."""
     status = found[0]
     states = ", ".join(dict.fromkeys(status.state.value for status in found))
     why = for_line(error_of(status) or status.explanation or status.reason or "") if len(found) == 1 else ""

@@ -1,4 +1,4 @@
-"""`slurm debug`: where a running call is, as the stacks of its threads; or a debugger attached to it."""
+"""`slurm debug`: print the stacks of the threads of a running call, or attach a debugger to it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job
 
 _SECONDS = 120.0
-"""The longest time to wait for the stacks."""
+"""The longest time to wait for the stacks, in seconds."""
 _ATTACH_SECONDS = 60
-"""The longest time that debugpy takes to be imported from a slow file system, and to listen."""
+"""The longest time in seconds for debugpy to be imported from a slow file system, and to listen."""
 _PROCESS = re.compile(r"^==> process (\d+) on (\S+) <==\n", re.MULTILINE)
 _FRAMES = (
     re.compile(r'^ +File "(?P<file>.*)", line (?P<line>\d+) in (?P<name>.+)$'),
     re.compile(r"^ +(?P<name>.+) \((?P<file>.*):(?P<line>\d+)\)$"),
 )
-"""A frame as faulthandler prints it, and as py-spy does."""
+"""Matches a frame as faulthandler or py-spy prints it."""
 
 
 @click.command(short_help="Print the stacks of a running call, or attach a debugger.")
@@ -88,7 +88,7 @@ def _run(job: Job[Any], script: str, *more: object) -> str:
 
 
 def _split(text: str) -> Iterator[tuple[str, str, str]]:
-    """Split what was printed into processes: the id, the host and the stacks of each."""
+    """Split the output by processes; yield the id, the host and the stacks of each."""
     parts = _PROCESS.split(text)[1:]
     return zip(parts[::3], parts[1::3], parts[2::3], strict=True)
 

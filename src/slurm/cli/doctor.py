@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from slurm.doctor.diagnosis import Finding
 
 _INDENT = 21
-"""The columns before the text of a finding."""
+"""The number of columns before the text of a finding."""
 _MOST_SECONDS = 10**8
 _COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
 

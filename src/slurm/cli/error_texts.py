@@ -1,6 +1,6 @@
 """Explain the error classes of this library: what happened, its common causes, and what to do.
 
-What happened is the docstring of the class. Causes and advice are in `errors.md`, one section for each class.
+The docstring of the class says what happened. Causes and advice are in `errors.md`, one section for each class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _QUALIFIED = re.compile(r"slurm(\.\w+)*\.(?P<name>\w+)")
-"""The name of a class as tracebacks show it."""
+"""Matches the name of a class as tracebacks show it."""
 
 
 @lru_cache(maxsize=1)
@@ -28,14 +28,14 @@ def sections() -> Mapping[str, str]:
 
 
 def error_name(text: str) -> str | None:
-    """The name of the error class that a text names, with or without its module; None if it names none."""
+    """The error class that a text names, with or without its module; None if the text names no error class."""
     qualified = _QUALIFIED.fullmatch(text)
     name = qualified["name"] if qualified else text
     return name if name in sections() else None
 
 
 def near_names(text: str) -> list[str]:
-    """The error classes with a name like this text, whatever its case; the nearest first."""
+    """The error classes with a name similar to this text, in any case; the most similar first."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
     by_lower, text = {name.lower(): name for name in sections()}, text.rpartition(".")[2].lower()
@@ -44,7 +44,7 @@ def near_names(text: str) -> list[str]:
 
 
 def error_class(name: str) -> type[BaseException]:
-    """The class with this name: of `slurm.errors`, `slurm.tools`, `slurm.sweeps` or `slurm.procedures`."""
+    """The class with this name in `slurm.errors`, `slurm.tools`, `slurm.sweeps` or `slurm.procedures`."""
     from slurm import procedures, sweeps, tools  # noqa: PLC0415 - a job is explained without them
 
     homes = (errors, tools, sweeps, procedures)
@@ -60,7 +60,7 @@ def explained_error(name: str) -> list[str]:
 
 
 def summary(kind: type[BaseException]) -> list[str]:
-    """The paragraphs about what happened: the docstring, the class that catches it too, and the more precise ones."""
+    """The paragraphs about what happened: the docstring, the base class to catch, and the more precise classes."""
     paragraphs = [" ".join(each.split()) for each in (getdoc(kind) or "").split("\n\n")]
     bases = " or ".join(f"`except {base.__name__}`" for base in kind.__bases__ if base is not Exception)
     below = ", ".join(f"`{name}`" for name in sections() if kind in error_class(name).__bases__)
@@ -69,6 +69,6 @@ def summary(kind: type[BaseException]) -> list[str]:
 
 
 def _lines(body: str) -> list[str]:
-    """The lines of a Markdown text; each item is one line, and a link names its page."""
+    """The lines of a Markdown text. Each list item is one line, and a link is replaced by the name of its page."""
     plain = re.sub(r"\[([^]]+)\]\(\.\./([^)]+)\)", r"\1 (docs/\2)", re.sub(r"\n +", " ", body))
     return [f"  {line}" if line.startswith("- ") else line for line in plain.splitlines() if line]

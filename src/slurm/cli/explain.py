@@ -1,4 +1,4 @@
-"""`slurm explain`: tell why a job is as it is, and what an error means."""
+"""`slurm explain`: explain the state of a job, or what an error means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forwarding: a port of this machine that reaches a port of a job's node, through a command beside the job."""
+"""Forwarding: connect a port of this machine to a port of a job's node, through a command in the job's allocation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST = 65536
 
 
 def forward(job: Job[Any], pid: str, host: str, *, python: str, remote: int, port: int | None, as_json: bool) -> None:
-    """Say where a debugger connects, and forward its connections to a port of the job's node, until Ctrl-C."""
+    """Print where a debugger connects, and forward its connections to a port of the job's node, until Ctrl-C."""
     place = job.part.place
     words = [python, "-IS", "-c", program(__name__, "relay.py"), str(remote)]
     inside = place.queue.client.inside_command(str(job.job_id), words, terminal=False)
@@ -44,7 +44,7 @@ def forward(job: Job[Any], pid: str, host: str, *, python: str, remote: int, por
 
 
 def _listening(port: int | None, remote: int) -> socket.socket:
-    """Listen on the port; by default on that of the node, or on any free one. Raises ClickException."""
+    """Listen on `port`; by default on the port `remote`, or on any free port. Raises ClickException."""
     server = socket.socket()
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -74,7 +74,7 @@ def _say(job: Job[Any], pid: str, host: str, port: int, *, as_json: bool) -> Non
 
 
 def _carry(connection: socket.socket, argv: Sequence[str]) -> None:
-    """Carry one connection through a command, until either side ends it."""
+    """Forward one connection through a command, until either side ends it."""
     with connection, subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as relay:
         incoming, outgoing = relay.stdout, relay.stdin
         if incoming is None or outgoing is None:

@@ -1,4 +1,4 @@
-"""`slurm graph`: the jobs that a job waits for, and those that it has submitted."""
+"""`slurm graph`: show the jobs that a job waits for, and the jobs that it has submitted."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ _LEAST = 20
 
 
 class HelpFormatter(click.HelpFormatter):
-    """Formats for narrow terminals, too: click takes at least 50 columns, and up to 30 for the names of options."""
+    """Formats also for narrow terminals: click needs at least 50 columns, and uses up to 30 for names of options."""
 
     def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
-        columns = min(get_terminal_size().columns, max_width or 80) - 2  # 80, as click has it
+        columns = min(get_terminal_size().columns, max_width or 80) - 2  # 80 is click's default
         super().__init__(indent_increment, width or max(columns, _LEAST), max_width)
 
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
@@ -26,13 +26,13 @@ class HelpFormatter(click.HelpFormatter):
 
 
 class Context(click.Context):
-    """The context of a command whose help is formatted so."""
+    """The context of a command whose help `HelpFormatter` formats."""
 
     formatter_class = HelpFormatter
 
 
 class Group(click.Group):
-    """A group of commands whose help is formatted so."""
+    """A group of commands whose help `HelpFormatter` formats."""
 
     context_class = Context
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
 
 _FAILURES = 5
-"""The number of failures that are listed one by one."""
+"""The largest number of failures that are listed one by one."""
 
 
 @click.command()
@@ -93,7 +93,7 @@ def send(key: str, message: str, cluster: str | None, as_json: bool) -> None:  #
 
 
 def _cancelled(before: Sequence[JobStatus], requested: int) -> str:
-    """The effect of a request to cancel so many calls, as text: "7 cancelled, 3 had ended, COMPLETED"."""
+    """The effect of a request to cancel `requested` calls, as text: "7 cancelled, 3 had ended, COMPLETED"."""
     states, of = Counter(status.state for status in before if not status.problem), len(before)
     problems = [status.problem for status in before if status.problem]
     unqueued = states.pop(JobState.UNKNOWN, 0)
@@ -144,7 +144,7 @@ def time_of(seconds: float | None) -> str:
 
 
 def calls_of(facts: dict[str, Any]) -> str:
-    """The number of calls, and of the elements that make them if they are fewer: "1000 in 10 chunks"."""
+    """The number of calls, and the number of elements if there are fewer: "1000 in 10 chunks"."""
     count, elements = facts["count"], facts["elements"]
     return f"{count} in {elements} chunk{'s' * (elements != 1)}" if elements < count else f"{count}"
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LazyGroup(Group):
-    """Lists commands by a table of names: the module and the attribute of each, and its line in the help."""
+    """Lists commands from a table. For each name, it has the module and attribute, and the line in the help."""
 
     def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -41,7 +41,7 @@ class LazyGroup(Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the first word names. Fails for another word, with the nearest command."""
+        """Return the command that the first word names. Fails for an unknown word, and suggests the nearest command."""
         if not ctx.resilient_parsing and args[0] not in self.table and not args[0].startswith("-"):
             ctx.fail(f"there is no command {args[0]!r}{near(args[0], self.table)}")
         return super().resolve_command(ctx, args)
@@ -53,7 +53,7 @@ class LazyGroup(Group):
             formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the names of commands that begin so, and what else click completes here."""
+        """Return the names of commands that begin with `incomplete`, and click's other completions."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only for a completion
 
         own = [CompletionItem(n, help=text) for n, (_, text) in self.table.items() if n.startswith(incomplete)]

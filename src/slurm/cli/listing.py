@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from slurm.protocol.states import JobState
 
 _TASKS = 20
-"""The number of tasks that a message names."""
+"""The largest number of tasks that a message names."""
 
 
 @click.command()
@@ -66,7 +66,7 @@ def jobs(  # noqa: PLR0917 - click's way
 
 
 def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str, ...]]:
-    """The facts as rows of a table, with a column for the cluster, without its root, if wanted."""
+    """The facts as rows of a table. With `clusters`, a column shows the cluster without its root."""
     rows: list[tuple[str, ...]] = [("KEY", "CLUSTER", "JOB", "SUBMITTED", "CALLS", "STATES")]
     for item in found:
         cluster = str(ClusterURL.parse(item["cluster"])._replace(root=None))
@@ -77,7 +77,7 @@ def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str
 
 
 def _tasks(keys: Sequence[str], task: str | None) -> str:
-    """Tell which tasks there are, if there is none of this name."""
+    """List the existing tasks, if no task has this name."""
     names = sorted({name for key in keys for name in tasks_of(key)})
     if not task or not names or of_task(keys, task):
         return ""

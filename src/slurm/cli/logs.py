@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from slurm.jobs.rank_logs import Rank
 
 _LOGS = 100
-"""The number of logs that one round trip reads into memory."""
+"""The largest number of logs that one round trip reads into memory."""
 _END = 1 << 16
-"""The bytes at the end of a log that may name the files that programs write to."""
+"""The number of bytes at the end of a log that are searched for the names of files that programs write to."""
 _PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
 
 
@@ -84,7 +84,7 @@ def _follow(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:
 
 
 class _Printer:
-    """Prints the output of several calls and programs as it arrives, and whose it is if that changes."""
+    """Prints the output of several calls and programs as it arrives. Names the source whenever it changes."""
 
     def __init__(self, job: Job[Any] | JobArray[Any], *, ranks: bool) -> None:
         self._name, self._several, self._ranks = job.part.state.name, job.is_array or ranks, ranks
@@ -110,12 +110,12 @@ class _Printer:
             return
         decoder = self._decoders.setdefault(added.path, getincrementaldecoder("utf-8")("replace"))
         text = self._held.pop(added.path, "") + decoder.decode(added.data)
-        if part := _PART_OF_A_COLOUR.search(text):  # its end comes with the next output
+        if part := _PART_OF_A_COLOUR.search(text):  # the rest of the colour comes with the next output
             self._held[added.path], text = part[0], text[: part.start()]
         output.show(text, nl=False)
 
     def end_line(self) -> None:
-        """Begin a new line, if the last one has not ended."""
+        """Begin a new line, if the last line has not ended."""
         if not self._at_start:
             output.show()
             self._at_start = True
@@ -130,14 +130,14 @@ class _Log(NamedTuple):
     """A log, or a file that a program writes to."""
 
     of: list[str]
-    """The names of the calls, or ranks of calls, that write to it."""
+    """The names of the calls, or of their ranks, that write to this log."""
     path: str
     blocks: Iterator[bytes]
-    """To be used up before the next log is read."""
+    """The content. Read all of it before the next log."""
 
 
 def each_log(job: Job[Any] | JobArray[Any], rank: Rank = 0, *, stderr: bool = False) -> Iterator[_Log]:
-    """Yield the logs of a job, each followed by the files that its programs write to, which its end names."""
+    """Yield the logs of a job. After each come the files that its programs write to, which the end of the log names."""
     place, watched, indices = job.part
     directory = place.store.directory(watched.key)
     calls: dict[str, list[int]] = {}
@@ -155,7 +155,7 @@ def each_log(job: Job[Any] | JobArray[Any], rank: Rank = 0, *, stderr: bool = Fa
             printed |= {found: watched.name(index) for index in calls[path] for found in output_paths(index, end.text)}
         full = [f"{directory}/{path}" for path in printed]
         for path, blocks in zip(printed, place.store.log_blocks(full), strict=True):
-            for first in blocks:  # one that is empty was removed
+            for first in blocks:  # an empty file was removed
                 yield _Log([printed[path]], path, chain([first], blocks))
 
 
@@ -173,7 +173,7 @@ def _text(blocks: Iterator[bytes]) -> str:
 
 
 class _End:
-    """Keeps the end of a log that is read."""
+    """Keeps the end of a log while it is read."""
 
     def __init__(self, blocks: Iterable[bytes]) -> None:
         self._blocks, self._end = blocks, b""

@@ -45,7 +45,7 @@ COMMANDS = {
     "mcp": ("slurm.cli.mcp:mcp", "Serve jobs as tools for agents."),
     "completion": ("slurm.cli.completion:completion", "Print a script that completes commands, keys and clusters."),
 }
-"""Of each command, where it is defined, and its line in the help. A module is imported when its command runs."""
+"""For each command, where it is defined, and its line in the help. A module is imported when its command runs."""
 
 
 @click.group(
@@ -62,13 +62,13 @@ def slurm() -> None:
 
 
 def main() -> None:
-    """Run the command. A SlurmError is shown as a message, without a traceback."""
+    """Run the command. Shows a SlurmError as a message, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a question mark replaces characters that the terminal cannot show
-    if logging.lastResort is not None:  # prints warnings if no other handler is configured
+    if logging.lastResort is not None:  # it prints warnings if no other handler is configured
         logging.lastResort.setFormatter(_SafeFormatter())
-    if "_SLURM_COMPLETE" in os.environ:  # messages would be printed into the line that the user is typing
+    if "_SLURM_COMPLETE" in os.environ:  # messages would disturb the line that the user is typing
         logging.disable()
         warnings.simplefilter("ignore")
     try:

@@ -44,7 +44,7 @@ def mcp(modules: tuple[str, ...], cluster: str | None) -> None:
     except ImportError as error:
         message = f"the package mcp is missing ({error}): install it with: pip install 'slurm-tasks[mcp]'"
         raise click.ClickException(message) from None
-    cluster_of(cluster)  # a wrong name is an error now
+    cluster_of(cluster)  # so that a wrong name is an error now
     with redirect_stdout(sys.stderr):  # the standard output belongs to the protocol
         tools = Tools(cluster, _tasks(modules))
     server = MCPServer("slurm-tasks", instructions=_INSTRUCTIONS, version=__version__, log_level="WARNING")
@@ -56,7 +56,7 @@ def mcp(modules: tuple[str, ...], cluster: str | None) -> None:
 
 
 def _tasks(modules: Iterable[str]) -> dict[str, Task[..., Any]]:
-    """The tasks of modules, which are looked for in the working directory, too. Raises ClickException."""
+    """The tasks of modules. The modules are also searched for in the working directory. Raises ClickException."""
     sys.path.insert(0, os.getcwd())
     found: dict[str, Task[..., Any]] = {}
     for name in modules:
@@ -72,7 +72,7 @@ def _tasks(modules: Iterable[str]) -> dict[str, Task[..., Any]]:
 
 
 def _reporting(tool: Callable[..., Any], error_class: type[Exception]) -> Callable[..., Any]:
-    """Have a tool report errors of its arguments, of jobs and of clusters as text that an agent can act on."""
+    """Make a tool report errors of its arguments, of jobs and of clusters as text that an agent can use."""
 
     @functools.wraps(tool)
     def reporting(*args: Any, **kwargs: Any) -> Any:

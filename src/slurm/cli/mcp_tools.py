@@ -1,6 +1,6 @@
-"""The tools of `slurm mcp`: what an agent may read, and how it submits after a confirmation.
+"""The tools of `slurm mcp`: an agent may read about jobs, and submit jobs after a confirmation.
 
-A tool is a function with a docstring, which the agent reads. This module does not need the package `mcp`.
+A tool is a function with a docstring, and the agent reads this docstring. This module does not need the package `mcp`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from slurm.tasks.task import Task
 
 _SECONDS = 600.0
-"""How long a submission waits for its confirmation."""
+"""A submission waits this many seconds for its confirmation."""
 _MOST_PENDING = 100
 _MOST_LOGS = 20
 _ADVICE = "Nothing is submitted yet. Show this to the user. If they agree, call `confirm` with the confirmation."
@@ -43,7 +43,7 @@ class _Pending(NamedTuple):
 
 
 class Tools:
-    """The tools, for one cluster. `tasks` are those that may be submitted, by their names `module:task`."""
+    """The tools, for one cluster. `tasks` are the tasks that may be submitted, by their names `module:task`."""
 
     def __init__(self, cluster: str | None, tasks: Mapping[str, Task[..., Any]]) -> None:
         self._cluster, self._tasks = cluster, tasks
@@ -80,7 +80,7 @@ class Tools:
         return all_facts_of(job_of(key, self._cluster))
 
     def logs(self, key: str, lines: int = 100) -> list[dict[str, Any]]:
-        """Read the last lines of the logs of a job; of a map, those of its first 20 logs. `key` is as in `show`."""
+        """Read the last lines of the logs of a job; for a map, of its first 20 logs. `key` is as in `show`."""
         found = islice(each_log(job_of(key, self._cluster)), _MOST_LOGS)
         return [{"of": of, "path": path, "text": _tail(b"".join(blocks), max(1, lines))} for of, path, blocks in found]
 
@@ -111,7 +111,7 @@ class Tools:
     ) -> dict[str, Any]:
         """Plan a call of a task with `arguments` by name, or a map over `items`, each the arguments of one call.
 
-        Submits nothing. The answer has the plan and a confirmation, with which `confirm` submits it. `options` are
+        Submits nothing. The answer has the plan and a confirmation: `confirm` submits the plan with it. `options` have
         sbatch's long names, such as {"mem": "8G", "time": "1h"}.
         """
         if task not in self._tasks:
@@ -125,9 +125,9 @@ class Tools:
         return self._ask(f"{plan}", plan.submit)
 
     def retry(self, key: str, failed_only: bool = True, options: dict[str, Any] | None = None) -> dict[str, Any]:  # noqa: FBT001, FBT002 - an agent names it
-        """Plan to submit a job once more, or the failed calls of a map, with the options it had and `options`.
+        """Plan to submit a job again, or the failed calls of a map, with the options it had and `options`.
 
-        Submits nothing. The answer has a confirmation, with which `confirm` submits it.
+        Submits nothing. The answer has a confirmation: `confirm` submits the plan with it.
         """
         wanted, job = Options.parse(options or {}), job_of(key, self._cluster)
         place, state, _ = job.part
@@ -161,7 +161,7 @@ class Tools:
 READING = ("jobs", "show", "logs", "explain", "tasks")
 """The tools that change nothing."""
 PLANNING = ("submit", "retry")
-"""The tools that plan a submission, which `confirm` submits."""
+"""The tools that plan a submission. `confirm` submits it."""
 CONFIRMING = ("confirm",)
 
 

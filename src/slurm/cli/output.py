@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 _LONGEST_LINE = 1 << 20
-"""The longest line of a log, in characters, that is shown as one."""
+"""The longest line of a log, in characters, that is shown as one line."""
 
 INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+"""The exit status after Ctrl-C, as in shells: 128 plus the number of SIGINT."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -42,7 +42,7 @@ def show_bytes(blocks: Iterable[bytes]) -> None:
             click.echo(block, nl=False)
         return
     decode, held = getincrementaldecoder("utf-8")("replace").decode, ""
-    for block in blocks:  # a colour may lie on the border of two blocks, but not of two lines
+    for block in blocks:  # a colour may be split between two blocks, but not between two lines
         before, newline, held = (held + decode(block)).rpartition("\n")
         if len(held) > _LONGEST_LINE:
             before, held = held, ""
@@ -61,15 +61,15 @@ def show_json(value: Any) -> None:
 
 
 def kept_for_json(as_json: bool) -> AbstractContextManager[object]:  # noqa: FBT001 - the value of --json
-    """Have what the user's own code prints go to standard error, if the standard output is to be JSON alone."""
+    """Redirect what the user's own code prints to standard error, if the standard output must contain only JSON."""
     return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def show_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in aligned columns. The further lines of a cell stand below its first line.
+    """Print rows in aligned columns. The further lines of a cell are below its first line.
 
-    On a terminal that is too narrow, the text of the second of two columns is wrapped; with more columns, each row
-    takes several lines. A word that is longer than a line, such as a key, is not broken.
+    If the terminal is too narrow, a table with two columns wraps the text of the second column. With more columns, each
+    row takes several lines. A word that is longer than a line, such as a key, is not broken.
     """
     rows = [[for_stream(cell, _stream(err=False)).replace("\r", "") for cell in row] for row in rows]
     widths = [max((len(_longest(cell)) for cell in column), default=0) for column in zip(*rows, strict=True)]
@@ -89,7 +89,7 @@ def show_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def show_prose(lines: Iterable[str], *, indent: int = 0, err: bool = False, fg: str | None = None) -> None:
-    """Print lines of prose; on a terminal, wrap them at its width, with an indent for all lines but the first.
+    """Print lines of prose. On a terminal, wrap them at its width, and indent all lines except the first.
 
     `fg` is the colour of the first word.
     """
@@ -107,14 +107,14 @@ def _wrapped(line: str, columns: int, indent: int) -> list[str]:
 
 
 def _show_hanging(rows: Sequence[Sequence[str]], width: int) -> None:
-    """Print two columns, the second wrapped."""
+    """Print two columns, with the text of the second column wrapped."""
     for name, cell in rows:
         for number, line in enumerate(cell.rstrip("\n").split("\n")):
             show_prose([f"{'' if number else name:{width}}  {line}"], indent=width + 2)
 
 
 def _show_narrow(rows: Sequence[Sequence[str]]) -> None:
-    """Print the first cell of each row on a line of its own, and the others, indented, on as few lines as possible."""
+    """Print the first cell of each row on its own line, and the others, indented, on as few lines as possible."""
     for first, *others in rows:
         click.echo(first, color=_color())
         text = "  ".join(cell.replace("\n", ", ") for cell in others)
@@ -122,12 +122,12 @@ def _show_narrow(rows: Sequence[Sequence[str]]) -> None:
 
 
 def _color() -> bool | None:
-    """Whether colours are kept: None, on a terminal only; False if the user wants none (https://no-color.org)."""
+    """Whether colours are kept: None for only on a terminal, False if the user wants none (https://no-color.org)."""
     return False if os.environ.get("NO_COLOR") else None
 
 
 class Finite(click.FloatRange):
-    """A finite number within a range. FloatRange alone accepts NaN and infinity."""
+    """A finite number within a range. The base class FloatRange would accept NaN and infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number; fail if it is not finite."""

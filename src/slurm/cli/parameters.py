@@ -1,4 +1,4 @@
-"""Parameters: the kinds of values that options of the command take, besides click's own."""
+"""Parameters: types of option values that click does not have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     OfFloat = click.ParamType[float]
     OfState = click.ParamType[JobState]
 else:
-    OfFloat = OfState = click.ParamType  # which click 8.1 does not let be subscripted
+    OfFloat = OfState = click.ParamType  # click 8.1 does not allow to subscript it
 
 _WORDS = ("true", "false", "null")
 
@@ -27,7 +27,7 @@ class Duration(OfFloat):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds; fail for another form."""
+        """Return the seconds; fail for a text of another form."""
         if isinstance(value, float):  # click converts a value twice
             return value
         try:
@@ -42,7 +42,7 @@ class Moment(OfFloat):
     name = "moment"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the time; fail for another form."""
+        """Return the time; fail for a text of another form."""
         if isinstance(value, float):
             return value
         try:
@@ -83,7 +83,7 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def options_of(mem: str | None, time: str | None, given: Iterable[str]) -> dict[str, Any]:
-    """The options of a new job; `given` are those as NAME=VALUE. Raises UsageError for another form."""
+    """The options of a new job. `given` has options as NAME=VALUE. Raises UsageError for another form."""
     found: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")

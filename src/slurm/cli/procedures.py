@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def _placed(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that say where procedures are."""
+    """Add the options for the cluster and the directory of procedures."""
     help_text = "The directory of the procedures there. Default: the root of the cluster."
     return on_option(click.option("--dir", "directory", metavar="DIR", help=help_text)(command))
 
@@ -38,7 +38,7 @@ def _service(cluster: str | None, directory: str | None, **keywords: Any) -> Scr
 
 
 def _value(text: str) -> Any:
-    """Return the JSON value of a text, or the text."""
+    """Return the JSON value of a text, or the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except ValueError:
@@ -46,7 +46,7 @@ def _value(text: str) -> Any:
 
 
 def _arguments(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the arguments of a function: VALUE, or NAME=VALUE."""
+    """Return the positional and the named arguments of a function, from words VALUE or NAME=VALUE."""
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     for word in words:
@@ -345,7 +345,7 @@ def _refuse_both(*, follow: bool, as_json: bool) -> None:
 
 
 def _origin(script: ScriptRecord) -> str:
-    """Where a script is from, for people."""
+    """The origin of a script, as text for people."""
     return (
         f"{script.path}, {script.asked} of {script.repository}: {script.digest}" if script.repository else script.path
     )

@@ -1,9 +1,9 @@
 # shellcheck shell=sh
-# Finds the processes of a call that have a handler of a signal: calls `found` with the id and the Python of each.
+# Finds the processes of a call that have a handler for a signal. Calls `found` with the id and the Python of each.
 # Takes: key, element, signal.
 next='
 '
-# Processes that have the key among their words: the runner, the workers and ranks that it has forked, launchers.
+# Processes with the key among their words: the runner, the workers and ranks that the runner has forked, and launchers.
 # shellcheck disable=SC2013,SC2154 # these names have no blanks; the including script has set the variables
 for file in $(grep -lzxF -e "$key" /proc/[0-9]*/cmdline 2> /dev/null); do
     pid=${file#/proc/} pid=${pid%/cmdline}

@@ -1,6 +1,6 @@
 """Relay: connect the standard streams to a port of this machine. `slurm debug --attach` sends this text to a node.
 
-The output is lines of base64, because Slurm keeps what does not end with a line break.
+The output is lines of base64, because Slurm holds back output that does not end with a line break.
 """
 
 import binascii
@@ -11,7 +11,7 @@ import threading
 
 
 def main() -> None:
-    """Copy both ways until the port closes the connection."""
+    """Copy data in both directions until the port closes the connection."""
     connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
 
     def send() -> None:

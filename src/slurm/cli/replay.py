@@ -66,7 +66,7 @@ def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json:
 
 
 def _chosen(job: Job[Any] | JobArray[Any], index: int | None) -> Job[Any]:
-    """The call to replay. Raises UsageError if there is none."""
+    """The call to replay. Raises UsageError if there is no such call."""
     if not isinstance(job, JobArray):
         if index:
             raise click.UsageError(f"{job.key} is a single call: leave out the INDEX {index}.")
@@ -81,7 +81,7 @@ def _chosen(job: Job[Any] | JobArray[Any], index: int | None) -> Job[Any]:
 
 
 def _made(call: Replay, *, pdb: bool) -> Any:
-    """The result of the call. Shows the traceback of an error, then opens the debugger; raises SystemExit."""
+    """The result of the call. If it fails, shows the traceback, opens the debugger if `pdb`, and raises SystemExit."""
     try:
         return call.make()
     except KeyboardInterrupt:

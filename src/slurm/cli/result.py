@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from slurm.jobs.job import Job, JobArray
 
 _READ = 64
-"""The number of results that one round trip reads into memory."""
+"""The largest number of results that one round trip reads into memory."""
 
 
 @click.command()
@@ -50,7 +50,7 @@ def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_jso
     """Wait for the end of a job, and print its result. Raises SystemExit if a call failed."""
     (job,) = each_at_its_end([job], timeout)
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # as `python` has it, but last: it hides no installed module
+        sys.path.append(os.getcwd())  # as `python` does, but at the end, to hide no installed module
     several, failed = job.is_array, False
     values: list[Any] = []
     with output.kept_for_json(as_json):
@@ -72,7 +72,7 @@ def show_results(job: Job[Any] | JobArray[Any], timeout: float | None, *, as_jso
 
 
 def _ends(job: Job[Any] | JobArray[Any]) -> Iterator[tuple[int, Any, BaseException | None]]:
-    """Yield the index of each call, with its result or its error."""
+    """Yield the index of each call, with its result and None, or with None and its error."""
     place, state, indices = job.part
     for at in range(0, len(indices), _READ):
         some = indices[at : at + _READ]
@@ -82,7 +82,7 @@ def _ends(job: Job[Any] | JobArray[Any]) -> Iterator[tuple[int, Any, BaseExcepti
 
 
 def show_value(value: Any, name: str, *, as_json: bool) -> None:
-    """Print the repr of the result of the job `name`, or the result as JSON. Raises ClickException if it has none."""
+    """Print the repr of the result of the job `name`, or its JSON. Raises ClickException if it has no JSON form."""
     if as_json:
         show_json(_checked(value, name))
     else:
@@ -90,7 +90,7 @@ def show_value(value: Any, name: str, *, as_json: bool) -> None:
 
 
 def _checked(value: Any, name: str) -> Any:
-    """Return a value that JSON can hold. Raises ClickException for another."""
+    """Return the value if JSON can represent it. Raises ClickException otherwise."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""`slurm retry`: submit calls once more."""
+"""`slurm retry`: submit calls again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def retry(  # noqa: PLR0917 - click's way
 
 
 def failed_calls(job: Job[Any] | JobArray[Any]) -> Sequence[int]:
-    """The calls that have ended without a result. Tells how many are left out because they have not ended."""
+    """The calls that have ended without a result. Prints how many calls are left out because they have not ended."""
     (found,) = statuses([job.part])
     some = [
         index

@@ -83,7 +83,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 
 
 def _invoke(ctx: click.Context, command: click.Command, arguments: Sequence[str]) -> None:
-    """Run the command of the function with its own words. Raises UsageError, also for an option of `slurm run`."""
+    """Run the command of the function with these words. Raises UsageError, also for an option of `slurm run`."""
     parent = click.Context(click.Command("run"), info_name="slurm run", help_option_names=ctx.help_option_names)
     try:
         made = command.make_context(command.name, list(arguments), parent=parent)

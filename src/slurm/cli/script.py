@@ -28,16 +28,16 @@ COMMANDS = {
 
 
 class _ScriptGroup(LazyGroup):
-    """The commands for procedures. Any other first word is the KEY of a job, whose batch script is printed."""
+    """The commands for procedures. Any other first word is the KEY of a job; its batch script is printed."""
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, or the one that takes a KEY."""
+        """Return a command, or the command that takes a KEY."""
         return super().get_command(ctx, cmd_name) or super().get_command(ctx, "batch")
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command and its arguments. Those of `slurm script KEY` include the first one."""
+        """Return the command and its arguments. For `slurm script KEY`, the arguments include the first word, KEY."""
         name, *rest = args
         return name, self.get_command(ctx, name), rest if name in self.table else args
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from slurm.server.serving import Address
 
 _PORT = 8000
-"""The port on a user's own machine, from which a tunnel leads to a Unix socket."""
+"""The port on a user's own machine from which a tunnel leads to a Unix socket."""
 
 
 @click.command()
@@ -90,7 +90,7 @@ def serve(  # noqa: PLR0913, PLR0917 - click's way
 
 
 def _greeting(address: Address, access: Access, listening: socket.socket) -> list[str]:
-    """The addresses of the page, and the command that makes them work on another machine."""
+    """The addresses of the page, and the command for a tunnel to use them on another machine."""
     port = _PORT if address.socket else listening.getsockname()[1]
     host = f"[{address.host}]" if ":" in address.host else address.host
     base = f"http://{'127.0.0.1' if address.socket else host}:{port}/#"

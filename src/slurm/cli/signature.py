@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     OfAny = click.ParamType[Any]
 else:
-    OfAny = click.ParamType  # which click 8.1 does not let be subscripted
+    OfAny = click.ParamType  # click 8.1 does not allow to subscript it
 
 _PLAIN: Mapping[Any, click.ParamType[Any]] = {
     int: click.INT,
@@ -53,14 +53,14 @@ class _Named(OfAny):
         return f"[{'|'.join(self._values)}]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value of a name; fail for another."""
+        """Return the value of a name; fail for an unknown name."""
         if value not in self._values:
             self.fail(f"{value!r} is not one of {', '.join(self._values)}.", param, ctx)
         return self._values[value]
 
 
 class _Json(OfAny):
-    """A value of a type that JSON has, or any if the type is None. Text that is not JSON is a string of any type."""
+    """A value of a JSON type, or of any type if `of` is None. Text that is not JSON is then a string."""
 
     def __init__(self, of: Any, shown: str) -> None:
         self.name, self._of, self._shown = "JSON", of, shown
@@ -81,13 +81,13 @@ class _Json(OfAny):
 
 
 class _Either(OfAny):
-    """A value of the first of several types that takes the text."""
+    """A value of the first of several types that accepts the text."""
 
     def __init__(self, kinds: Sequence[click.ParamType[Any]]) -> None:
         self.name, self._kinds = " or ".join(kind.name for kind in kinds), kinds
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value; fail if no type takes it."""
+        """Return the value; fail if no type accepts the text."""
         for kind in self._kinds:
             try:
                 return kind.convert(value, param, ctx)
@@ -97,18 +97,18 @@ class _Either(OfAny):
 
 
 class _Kind(NamedTuple):
-    """How the values of a parameter are written."""
+    """The form in which the values of a parameter are written."""
 
     type: click.ParamType[Any]
     collect: Callable[[Sequence[Any]], Any] | None = None
-    """What makes the value of several that are given one by one; None for a single one."""
+    """Makes one value from several that are given one by one; None if a single value is given."""
 
 
 class _Function(click.Command):
-    """A command that takes options only."""
+    """A command that takes only options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the options. Fails for a value without the name of its parameter."""
+        """Parse the options. Fails for a value without the name of its parameter."""
         if args and not args[0].startswith("-") and self.params:
             ctx.fail(f"{args[0]!r} is no option: name the parameter, such as {self.params[0].opts[0]} {args[0]}")
         return super().parse_args(ctx, args)
@@ -117,7 +117,7 @@ class _Function(click.Command):
 def command_of(
     name: str, function: Callable[..., Any], signature: inspect.Signature, call: Callable[..., None]
 ) -> click.Command:
-    """A command whose options are the parameters of a function, and which gives `call` the arguments."""
+    """A command whose options are the parameters of a function. It passes the arguments to `call`."""
     parameters = signature.parameters.values()
     kinds = {each.name: _kind(each, function) for each in parameters}
     places = {each.name for each in parameters if each.kind in (Parameter.POSITIONAL_ONLY, Parameter.VAR_POSITIONAL)}
@@ -132,7 +132,7 @@ def command_of(
         bound = signature.bind_partial()
         bound.arguments.update(given)
         if given.keys() & places:
-            bound.apply_defaults()  # a parameter before one of these may have been left out
+            bound.apply_defaults()  # a parameter before a given one may have been left out
         call(*bound.args, **bound.kwargs)
 
     return _Function(
@@ -195,7 +195,7 @@ def _hint(parameter: Parameter, function: Callable[..., Any]) -> Any:
 
 
 def _members(hint: Any) -> Sequence[Any]:
-    """The members of a union, or the one type that the hint is."""
+    """The members of a union, or the hint itself if it is no union."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
@@ -231,6 +231,6 @@ def _json_name(value: Any) -> str:
 
 
 def _help(function: Callable[..., Any]) -> str:
-    """The docstring; paragraphs with indented lines stay as they are."""
+    """The docstring of a function as help. Paragraphs with indented lines are not wrapped."""
     paragraphs = cleandoc(function.__doc__ or "").split("\n\n")
     return "\n\n".join(f"\b\n{each}" if "\n " in each else each for each in paragraphs)

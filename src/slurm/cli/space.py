@@ -1,4 +1,4 @@
-"""`slurm du`, `slurm gc`: how much space jobs take, and the removal of jobs that nothing needs."""
+"""`slurm du`, `slurm gc`: show how much space jobs take, and remove jobs that nothing needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _DAY = 86400
 _AGES = (("today", 1), ("this week", 7), ("30 days", 30), ("a year", 365))
-"""The names of ages, and the number of days that each of them ends at."""
+"""The names of age groups, and the largest age of each in days."""
 _OLDEST = "older"
 
 
@@ -66,7 +66,7 @@ def _age(item: Space) -> str:
 
 
 def _grouped(items: Iterable[Space], name_of: Callable[[Space], str]) -> list[dict[str, Any]]:
-    """The items of each name together, the largest first."""
+    """Group the items by name, the largest group first."""
     found: dict[str, dict[str, Any]] = {}
     for item in items:
         group = found.setdefault(name_of(item), {"name": name_of(item), "count": 0, "bytes": 0, "age": item.age})

@@ -83,7 +83,7 @@ trials_option = click.option(
 
 
 def complete_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The names of the sweeps here."""
+    """The names of the sweeps in the directory of sweeps."""
     del param
     return [name for name in names(Path(ctx.params.get("directory") or OUTPUTS)) if name.startswith(incomplete)]
 
@@ -92,7 +92,7 @@ name_argument = click.argument("name", shell_complete=complete_names)
 
 
 def _running(command: Callable[..., None]) -> Callable[..., None]:
-    """The options of a command that submits points."""
+    """Add the options of a command that submits points."""
     for option in reversed(
         (
             click.option("--on", multiple=True, metavar="CLUSTER[:SLOTS]", help="Where to compute. Repeatable."),
@@ -341,7 +341,7 @@ def _chunk(text: str | None, *, detach: bool = False) -> Any:
 
 
 def _follow(made: Sweep, stop_after: int | None) -> None:
-    """Drive a sweep to its end; on a terminal, show how many points have ended."""
+    """Drive a sweep until it ends. On a terminal, show how many points have ended."""
     total, found = len(made), Counter[State]()
     shown = sys.stderr.isatty()
     try:
@@ -356,7 +356,7 @@ def _follow(made: Sweep, stop_after: int | None) -> None:
 
 
 def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) -> None:
-    """Drive a sweep to its end, and tell how it ended. Raises SystemExit if a point is not done."""
+    """Drive a sweep until it ends, and print how it ended. Raises SystemExit if a point is not done."""
     if not detach:
         try:
             _follow(made, stop_after)

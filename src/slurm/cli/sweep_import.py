@@ -1,4 +1,4 @@
-"""`slurm sweep import`: files of HPC Sweep Manager become a sweep and a Slurmfile."""
+"""`slurm sweep import`: convert files of HPC Sweep Manager to a sweep and a Slurmfile."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _imported(path: Path) -> tuple[dict[str, str], list[str]]:
 
 
 def _write(to: Path, texts: Mapping[str, str]) -> None:
-    """Write new files; raises ConfigurationError before any is written if one exists."""
+    """Write new files. If one of them exists, raises ConfigurationError before any file is written."""
     if existing := [str(to / name) for name in texts if (to / name).exists()]:
         raise ConfigurationError(
             f"{', '.join(existing)} exists and is not changed: choose another --output, or --dry-run"

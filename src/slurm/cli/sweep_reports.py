@@ -1,4 +1,4 @@
-"""`slurm sweep report`, `export`, `compare`: what a sweep gave, as pages, plain files and differences."""
+"""`slurm sweep report`, `export`, `compare`: show the results of a sweep as pages, plain files and differences."""
 
 from __future__ import annotations
 
@@ -103,5 +103,5 @@ def _show(found: Comparison, metric: str | None, limit: int, left: str, right: s
 
 
 def _metrics(table: Table) -> list[str]:
-    """The names of what is compared, without its two sides."""
+    """The names of the metrics that are compared, without the names of the two sweeps."""
     return list(table.metrics[::3])

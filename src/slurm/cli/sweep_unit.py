@@ -17,10 +17,10 @@ from slurm.tasks.task import Task
 
 
 def read_file(path: str) -> SweepConfig:
-    """Read the file of a sweep, and show its notes: what may be meant otherwise.
+    """Read the file of a sweep, and show its notes about values that may be meant in another way.
 
-    A file that names nothing to run, as those of HPC Sweep Manager, has the script of the hsm_config.yaml of its
-    project. Raises SweepConfigError for the file, and ConfigurationError for the other.
+    A file that names nothing to run, such as a file of HPC Sweep Manager, runs the script of the hsm_config.yaml of its
+    project. Raises SweepConfigError for the file of the sweep, and ConfigurationError for hsm_config.yaml.
     """
     config = SweepConfig.load(path)
     found = None if config.command or config.task else config_of(Path(path))
@@ -42,7 +42,7 @@ def read_file(path: str) -> SweepConfig:
 
 
 def unit_of(config: SweepConfig) -> Task[..., Any]:
-    """Import the function, or make the command, with the options of the file. Raises UsageError if it has neither."""
+    """Import the function, or make the command, with the options of the file. Raises UsageError if there is neither."""
     if config.command is not None:
         given = {name: config.values[name] for name in ("files", "products", "shell") if name in config.values}
         made: Task[..., Any] = command(config.command, **given, **config.options)

@@ -1,6 +1,6 @@
 """`slurm sweep status`, `watch`, `recent`, `errors`, `why`, `table`, `logs`, `fetch`: look at sweeps.
 
-They change no sweep.
+These commands change no sweep.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from slurm.sweeps.views import Status
 
 _POINTS = 8
-"""The number of points of a group that are named."""
+"""The largest number of points that are named for a group."""
 
 
 @click.command()
@@ -80,7 +80,7 @@ def _redraw(found: Status, text: str, before: str, name: str, *, as_json: bool) 
     if as_json:
         show_json(found.to_json() | {"name": name})
         return
-    if before and sys.stdout.isatty():  # over the lines of before
+    if before and sys.stdout.isatty():  # overwrite the previous lines
         click.echo(f"\x1b[{before.count(chr(10)) + 1}A\x1b[J", nl=False)
     output.show(text)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load(target: str) -> Any:
-    """Import the module, and return its function. Raises UsageError for another form, ClickException if it fails."""
+    """Import the module, and return its function. Raises UsageError for a wrong target, ClickException if it fails."""
     where, colon, name = target.rpartition(":")
     if not colon or not where or not name:
         file = target.removesuffix(":")
@@ -39,7 +39,7 @@ def _of_name(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):  # one that the module itself imports
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):  # a module that the named module imports
             raise _failed(name, error) from None
         raise click.UsageError(f"no module named {error.name!r}; for a file, write PATH.py:FUNCTION") from None
     except Exception as error:  # noqa: BLE001 - the user's own module
@@ -47,7 +47,7 @@ def _of_name(name: str) -> ModuleType:
 
 
 def _of_file(path: str) -> ModuleType:
-    """Import a file under its own name, as another file in its directory would."""
+    """Import a file under its own name, as another file in its directory would import it."""
     if not os.path.isfile(path):
         raise click.UsageError(f"there is no file {path}")
     directory, name = os.path.split(os.path.abspath(path.removesuffix(".py")))
@@ -74,14 +74,14 @@ def _search_first(directory: str) -> None:
 
 
 def _failed(name: str, error: Exception) -> click.ClickException:
-    """The error of a module, with the frames that are not of an import."""
+    """The error of a module, without the frames of the import system."""
     frames = [each for each in traceback.extract_tb(error.__traceback__) if "importlib" not in each.filename]
     text = "".join([*traceback.format_list(frames[1:]), *traceback.format_exception_only(error)])
     return click.ClickException(f"cannot import {name}:\n{text.rstrip()}")
 
 
 def complete_targets(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-    """The Python files that begin so, or the functions of one. Imports nothing."""
+    """The Python files whose names begin with `incomplete`, or the functions of a file. Imports nothing."""
     del ctx, param
     file, colon, begun = incomplete.partition(":")
     if not colon:

@@ -51,7 +51,7 @@ def tool() -> None:
 
 
 def tool_of(name: str) -> type[Tool]:
-    """The tool of a name, or of MODULE:CLASS. Raises ToolError, UsageError."""
+    """The tool with a name, or the class MODULE:CLASS. Raises ToolError, UsageError."""
     if ":" not in name:
         return find_tool(name)
     found = load(name)
@@ -234,7 +234,7 @@ def _pair(text: str, what: str) -> tuple[str, str]:
 
 
 def _value(key: str, text: str) -> Any:
-    """The value of an override, by the rules of YAML 1.2. Raises UsageError."""
+    """The value of an override, parsed as YAML 1.2. Raises UsageError."""
     from slurm.sweeps.yaml_values import read  # noqa: PLC0415 - it imports yaml
 
     found = read(text)

@@ -1,4 +1,4 @@
-"""`slurm tool` on a run directory: submit its stages, and show how they are."""
+"""`slurm tool` on a run directory: submit its stages, and show their states."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def _opened(directory: str, name: str | None) -> Run:
 
 
 def _declared(directory: str) -> type[Tool] | None:
-    """The class that a run was prepared with, if it is of a file or module; None for an installed tool.
+    """The class with which a run was prepared, if it is in a file or module; None for an installed tool.
 
-    Raises UsageError if another user could have written the manifest or the file, because it is imported.
+    Raises UsageError if another user could have written the manifest or the file, because the file is imported.
     """
     run_dir = validate_run_dir(directory)
     name = load_manifest(run_dir).declared_in

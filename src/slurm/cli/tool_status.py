@@ -1,4 +1,4 @@
-"""Exit statuses of `slurm tool`: what went wrong, for scripts."""
+"""Exit statuses of `slurm tool`: they tell scripts what went wrong."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 FAILED, WRONG, MISSING, REFUSED = 1, 2, 3, 4
 _OPTIONS = (("again=True", "--again"), ("unique=True", "--unique"), ("template=…", "--template …"), ("on=…", "--on …"))
-"""Arguments of Python as the errors of tools write them, and the options of the command that stand for them."""
+"""Python arguments as error messages of tools write them, and the options of the command with the same meaning."""
 
 
 def exits(command: Callable[..., None]) -> Callable[..., None]:
-    """Have a command show its error, and end with the status of that error."""
+    """Make a command show its error, and end with the exit status of this error."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -36,7 +36,7 @@ def exits(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _for_a_shell(message: str) -> str:
-    """A message with the options of the command in place of those of Python."""
+    """A message with the options of the command in place of Python arguments."""
     for argument, option in _OPTIONS:
         message = message.replace(argument, option)
     return message

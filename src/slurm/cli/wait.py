@@ -49,28 +49,28 @@ class Interrupted(NotEnded):
 
 
 class _Whole(NamedTuple):
-    """A job, or all jobs of a map, as one thing that ends."""
+    """A job, or all jobs of a map, whose end is one event."""
 
     job: Job[Any] | JobArray[Any]
 
     @property
     def key(self) -> str:
-        """Its key."""
+        """The key of the job or map."""
         return self.job.key
 
     @property
     def reference(self) -> Reference:
-        """Its submission and cluster."""
+        """The submission and the cluster of the job or map."""
         return self.job.reference
 
     @property
     def known_to_have_ended(self) -> bool:
-        """Whether this process knows that all have ended."""
+        """Whether this process knows that all jobs have ended."""
         part = with_added(self.job).part
         return all(map(part.state.finished, part.indices)) and not (part.state.may_grow and self.job.is_array)
 
     def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call back once all have ended; returns a function that undoes this."""
+        """Call `callback` when all jobs have ended; returns a function that undoes this."""
         place, state, _ = self.job.part
         if isinstance(state, GrowingState) and self.job.is_array:
             place.tracker.when_pool_ended(state, callback)
@@ -81,7 +81,7 @@ class _Whole(NamedTuple):
 def each_at_its_end(
     jobs: Iterable[Job[Any] | JobArray[Any]], timeout: float | None
 ) -> Iterator[Job[Any] | JobArray[Any]]:
-    """Yield each job or map when all of it has ended. Raises NotEnded after `timeout` seconds, and for Ctrl-C."""
+    """Yield each job or map when all its calls have ended. Raises NotEnded after `timeout` seconds, and for Ctrl-C."""
     waiting = {job.key: _Whole(job) for job in jobs}
     try:
         for whole in as_they_end(list(waiting.values()), timeout):

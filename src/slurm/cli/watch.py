@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     Watched = Job[Any] | JobArray[Any]
 
 _SECONDS = 1.0
-"""Seconds between two looks at what the tracker knows."""
+"""Seconds between two looks at the states that the tracker knows."""
 _NEWEST = 100
-"""Without KEY, the unfinished ones of so many submissions are watched."""
+"""Without KEY, the unfinished ones of this many newest submissions are watched."""
 _STYLES = {JobState.COMPLETED: "green", JobState.RUNNING: "blue", JobState.PENDING: "", JobState.CANCELLED: "yellow"}
 _NARROW = 110
-"""On a terminal with fewer columns, the table each job takes two lines."""
+"""On a terminal with fewer columns, each job takes two lines in the table."""
 _FIRST = (JobState.RUNNING, JobState.COMPLETING, JobState.PENDING)
-"""The states of the calls that are shown first, after those that failed, if not all have room."""
+"""If there is no room for all calls, failed calls are shown first, and then calls in these states."""
 
 
 class _Row(NamedTuple):
@@ -118,7 +118,7 @@ def _print_changes(jobs: Sequence[Watched], watched: Watch, *, as_json: bool) ->
 
 
 def _grown(jobs: Sequence[Watched], watched: Watch) -> list[Watched]:
-    """The jobs; elastic pools with the elements that the last look has shown."""
+    """The jobs. Elastic pools include the elements that the last look has found."""
     pairs = zip(jobs, watched.parts, strict=True)
     return [
         job if job.part == part else JobArray(part.place, part.state, range(len(part.indices))) for job, part in pairs
@@ -162,7 +162,7 @@ def _show_table(jobs: Sequence[Watched], watched: Watch) -> list[list[JobStatus]
     from rich.live import Live  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    colourless = bool(os.environ.get("NO_COLOR"))  # an empty one counts in some versions of rich
+    colourless = bool(os.environ.get("NO_COLOR"))  # some versions of rich also obey an empty NO_COLOR
     console, found = Console(highlight=False, markup=False, no_color=colourless), []
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         for found in _looks(watched):
@@ -179,7 +179,7 @@ def _show_table(jobs: Sequence[Watched], watched: Watch) -> list[list[JobStatus]
 
 
 def _row(job: Watched, found: Sequence[JobStatus]) -> _Row:
-    """The row of a submission, with its first error, or else why it waits."""
+    """The row of a submission, with its first error or, without errors, the reason why it waits."""
     errors = [*_errors(job, found).items()]
     which = f"{call_text(job.part.state, errors[0][0])} " if errors and isinstance(job, JobArray) else ""
     waits = next((status.explanation or status.reason for status in found if status.state is JobState.PENDING), None)
@@ -189,7 +189,7 @@ def _row(job: Watched, found: Sequence[JobStatus]) -> _Row:
 
 
 def _calls(job: JobArray[Any], found: Sequence[JobStatus], *, room: int) -> tuple[list[_Row], list[JobState]]:
-    """The rows of the calls that have room, and the states of the others. Those that failed or run come first."""
+    """Rows for up to `room` calls, and the states of the other calls. Calls that failed or run come first."""
     pairs = list(zip(job.part.indices, found, strict=True))
     if len(pairs) > room:
         order = {state: at for at, state in enumerate(_FIRST)}
