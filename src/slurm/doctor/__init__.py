@@ -1,6 +1,6 @@
 """Doctor: check a cluster, and advise on each problem. `slurm doctor` shows the findings.
 
-Two commands over the cluster's transport collect everything, and leave nothing behind.
+Two commands over the cluster's transport collect all facts. They leave no files behind.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from slurm.schedulers.base import Scheduler
 
 _TIMEOUT = 120.0
-"""Seconds for each command. It queries the scheduler several times, and each query of a dead controller takes 9 s."""
+"""Seconds for each command. It makes several queries to the scheduler, and a dead controller takes 9 s for each."""
 
 _TOOLS = ("bash", "env", "sed", "tail", "date", "uname", "mv", "ln", "rm")
 
@@ -42,8 +42,8 @@ _TOOLS = ("bash", "env", "sed", "tail", "date", "uname", "mv", "ln", "rm")
 def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) -> list[Finding]:
     """Check a cluster; return the findings, with advice on each problem.
 
-    With `run_job`, also run a job and wait `timeout` seconds for it: only a job shows whether the nodes see the root.
-    Raises ValueError for an invalid time.
+    With `run_job`, also run a job and wait up to `timeout` seconds for it: only a job shows whether the nodes see the
+    root. Raises ValueError for an invalid time.
     """
     timeout = positive_seconds(timeout, "timeout")
     findings = list(_examine(cluster.place, cluster.options))
@@ -128,7 +128,7 @@ def _run(cluster: Cluster, timeout: float) -> Iterator[Finding]:
         yield Finding(Level.OK, "job", f"ran on {node}, which can see the root, in {time.monotonic() - begin:.1f} s")
         yield from diagnosis.submitting(node, scheduler.parse_survey(survey))
         submitted = job.part.state.submitted
-        with contextlib.suppress(SlurmError):  # it answered before; this is only for information
+        with contextlib.suppress(SlurmError):  # the cluster has answered before, and this is only for information
             ids = [block.id for block in submitted.blocks] if submitted else []
             reports = cluster.place.queue.client.query(ids).reports
             yield from diagnosis.comments(job.key, [report.comment for report in reports])

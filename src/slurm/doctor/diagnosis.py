@@ -25,7 +25,7 @@ _FEW_FILES = 10_000
 _MAX_SKEW = 5.0
 """Seconds by which two clocks may differ without a warning."""
 _SHORT_JOB_AGE = 60
-"""A MinJobAge below this many seconds is a warning, if there is no accounting."""
+"""Without accounting, a MinJobAge below this many seconds gives a warning."""
 
 
 class Level(str, Enum):
@@ -132,7 +132,7 @@ def _space(sections: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def _available(line: str) -> int | None:
-    """The available blocks or files in a line of `df -P`; None if the file system does not count them."""
+    """The number of available blocks or files in a line of `df -P`; None if the file system does not count them."""
     found = re.fullmatch(r".*?\s(\d+)\s+(\d+)\s+(-?\d+)\s+\d+%\s.*", line)
     return int(found[3]) if found and int(found[1]) else None
 
@@ -213,14 +213,14 @@ def partitions(survey: Survey, requested: str) -> Iterator[Finding]:
 
 
 def submitting(node: str, survey: Survey) -> Iterator[Finding]:
-    """Whether jobs on a node can submit jobs, by a survey there."""
+    """Check whether jobs on a node can submit jobs, from a survey on that node."""
     if survey.trouble:
         advice = "workflows, and retries while your program is away, need the scheduler's commands on the nodes"
         yield Finding(Level.WARNING, "submit", f"a job on {node} cannot submit jobs: {survey.trouble}", advice)
 
 
 def comments(key: str, found: Iterable[str]) -> Iterator[Finding]:
-    """Whether the site has changed the comments of a job."""
+    """Check whether the site has changed the comments of a job."""
     if others := [comment for comment in found if not has_tag(key, comment=comment, script="")]:
         text = f"the site changes the comments of jobs, here to {others[0]!r}: jobs are known by their scripts instead"
         yield Finding(Level.OK, "comment", text)
