@@ -1,4 +1,4 @@
-"""Callback: the base class of callbacks. A node imports it with the user's callbacks."""
+"""Callback: the base class of callbacks. A node imports this module with the user's callbacks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """Hooks that do nothing: override the ones that you need. Each hook receives one frozen event.
+    """A set of hooks that do nothing: override the hooks that you need. Each hook receives one frozen event.
 
-    A hook runs where its event happens. Client hooks run one at a time, in a thread of their own. Node hooks run in the
+    A hook runs where its event happens. Client hooks run one at a time, in a separate thread. Node hooks run in the
     job's process, on a pickled copy of the callback. An exception in a hook is reported and has no other effect.
     """
 
     seconds = 60.0
     """The time limit of a hook on a node, in seconds."""
     unused: Collection[str] = ()
-    """Overridden hooks that this object does not use; they count as not overridden."""
+    """Overridden hooks that this object does not use. They are treated as not overridden."""
 
     # On the client.
 
@@ -85,7 +85,7 @@ def checked(callbacks: Iterable[object]) -> tuple[Callback, ...]:
     valid = []
     for callback in callbacks:
         if not isinstance(callback, Callback):
-            # The value itself, such as a URL, may be a secret: an error shows only its type.
+            # The value itself, such as a URL, may be a secret: the error message shows only its type.
             kind = type(callback).__name__
             found = (
                 f"{callback!r}: {callback.__name__}(…)?" if isinstance(callback, type) else f"a value of type {kind}"
@@ -96,7 +96,7 @@ def checked(callbacks: Iterable[object]) -> tuple[Callback, ...]:
 
 
 def merge(*several: Iterable[Callback]) -> tuple[Callback, ...]:
-    """Concatenate callbacks, keeping the first of each object."""
+    """Concatenate callbacks. An object that occurs several times is kept only once, at its first position."""
     return tuple({id(callback): callback for callbacks in several for callback in callbacks}.values())
 
 

@@ -18,13 +18,13 @@ class Event(Record):
     """The fields of every event."""
 
     hook = ""
-    """The name of the hook that receives it."""
+    """The name of the hook that receives the event."""
 
     time: float
-    """Seconds since the epoch, by the clock of the machine where it happened."""
+    """Seconds since the epoch, by the clock of the machine where the event happened."""
 
     def payload(self) -> dict[str, Any]:
-        """Return the event as JSON values, without pickled exceptions; `event` is the hook's name without `on_`."""
+        """Return the event as JSON values, without pickled exceptions; `event` is the hook name without `on_`."""
         fields = self.to_json()
         (fields.get("outcome", {}).get("error") or {}).pop("pickle", None)
         for failure in fields.get("outcome", {}).get("failures", ()):
@@ -33,7 +33,7 @@ class Event(Record):
 
 
 def _finite(value: Any) -> Any:
-    """Replace infinity and NaN, which JSON doesn't have, by None, as JavaScript does: a reported loss may be NaN."""
+    """Replace infinity and NaN by None, as JavaScript does: JSON cannot represent them, and a loss may be NaN."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
@@ -72,11 +72,11 @@ class SubmissionEvent(ClientEvent):
     """The fields of every event of a submission on the client."""
 
     key: str
-    """As `cluster.job(key)` takes it."""
+    """The submission's key, for `cluster.job(key)`."""
     task: str
     """The function's name."""
     mapped: bool
-    """Whether it was submitted by a map, even one of a single call."""
+    """Whether a map made the submission, even a map of a single call."""
 
 
 class SubmitEvent(SubmissionEvent):
@@ -103,11 +103,11 @@ class StateEvent(SubmissionEvent):
     states: Mapping[str, int]
     """The number of elements in each state now."""
     calls: Mapping[str, int]
-    """The number of calls in each state now. A call is taken to be in the state of its element until that has ended."""
+    """The number of calls in each state now. Until an element has ended, its calls are counted in its state."""
     changed: Mapping[int, str]
     """The new states of the elements that changed, by element."""
     final: bool
-    """Whether all elements have finished. Of an elastic pool, also whether it is closed."""
+    """Whether all elements have finished and, for an elastic pool, the pool is closed."""
 
 
 class CompleteEvent(SubmissionEvent):
@@ -116,13 +116,13 @@ class CompleteEvent(SubmissionEvent):
     hook = "on_complete"
 
     index: int
-    """The call's index in its submission; for an element of several calls, the first call's."""
+    """The call's index in its submission; for an element of several calls, the index of the first."""
     calls: int
     """The number of calls of the element."""
     state: str
-    """A `JobState`."""
+    """The final state: the value of a `JobState`."""
     outcome: Outcome | None = None
-    """The element's outcome; None if it left none."""
+    """The element's outcome; None if the element left no outcome."""
 
     @property
     def error(self) -> str | None:
@@ -131,7 +131,7 @@ class CompleteEvent(SubmissionEvent):
 
     @property
     def failed(self) -> bool:
-        """Whether it has no result."""
+        """Whether the element has no result."""
         return self.state != "COMPLETED"
 
     def __str__(self) -> str:
@@ -160,11 +160,11 @@ class NodeEvent(Event):
     """The fields of every event on a node."""
 
     key: str
-    """The submission, as `cluster.job(key)` takes it."""
+    """The submission's key, for `cluster.job(key)`."""
     task: str
     """The function's name."""
     index: int
-    """The call's index in its submission; for an element of several calls, the first call's."""
+    """The call's index in its submission; for an element of several calls, the index of the first."""
     attempt: int
     """1, plus one for each requeue, retry, or stop at a checkpoint."""
     job_id: str | None
@@ -201,7 +201,7 @@ class WorkflowEndEvent(NodeEvent):
     hook = "on_workflow_end"
 
     error: str | None = None
-    """The exception that it raised, as "ValueError: …"."""
+    """The exception that the function raised, as "ValueError: …"; None if it returned."""
 
     @property
     def failed(self) -> bool:

@@ -1,4 +1,4 @@
-"""LoggingCallback: log the events of jobs by the standard `logging`."""
+"""LoggingCallback: log the events of jobs with the standard module `logging`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 class LoggingCallback(Callback):
-    """Log a line for each change of state, for a map with the counts of all states; log failures as warnings.
+    """Log a line for each change of state; for a map, with the counts of all states. Log failures as warnings.
 
-    It does not configure the logger: call `logging.basicConfig` or configure logging yourself.
+    This callback does not configure the logger: call `logging.basicConfig`, or configure logging yourself.
     """
 
     def __init__(self, logger: str = "slurm.jobs", level: int = 20) -> None:
@@ -37,7 +37,7 @@ class LoggingCallback(Callback):
             self._logger.log(self._level, "%s: %s", event.key, *event.states)
 
     def on_complete(self, event: CompleteEvent) -> None:
-        """Log the final state; of the elements of a map, log only the failed ones."""
+        """Log the final state of an element; for a map, only of failed elements."""
         name = f"{event.key}[{event.index}]" if event.mapped else event.key
         if event.state != "COMPLETED":
             from slurm.sanitize.terminal import for_terminal  # noqa: PLC0415 - not needed on a node

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class ProgressCallback(Callback):
-    """Show a bar for each map, and one for all single calls of a task: counts by state, rate, time left.
+    """Show a bar for each map, and one bar for all single calls of a task: counts by state, rate, time left.
 
-    In a terminal, rich draws the bars on standard error. If standard error is not a terminal, or a dumb one, the
-    callback prints lines, at most one per bar in `interval` seconds. In a notebook it updates the cell's output. The
-    progress that tasks report by `ctx.progress` is shown, and counts as a fraction of the call.
+    In a terminal, rich draws the bars on standard error. If standard error is not a terminal, or is a dumb terminal,
+    the callback prints lines, at most one for each bar in `interval` seconds. In a notebook, it updates the cell's
+    output. The progress that tasks report with `ctx.progress` is shown, and counts as a fraction of the call.
     """
 
     def __init__(self, *, interval: float = 10.0) -> None:

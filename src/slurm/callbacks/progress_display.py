@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from slurm.callbacks.progress_model import Bar, ProgressModel
 
 _MOST_CALLS = 3
-"""The progress of at most this many running calls of a map is shown, those with the lowest indices."""
+"""The largest number of running calls of a map whose progress is shown: those with the lowest indices."""
 _WIDE = 100
 _PER_SECOND = 4
 
 
 class Display:
-    """Shows a ProgressModel. `close` does nothing by default."""
+    """The base class of displays of a ProgressModel. Its `close` does nothing."""
 
     def show(self, model: ProgressModel, bar: Bar) -> None:
         """Show a change of a bar."""
@@ -49,7 +49,7 @@ def _in_notebook() -> bool:
 
 
 class _Throttle:
-    """Runs a callback `seconds` after the first call; further calls until then are dropped."""
+    """Runs a callback `seconds` after the first call of `call`. Further calls until then are dropped."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -69,7 +69,7 @@ class _Throttle:
 
 
 class Lines(Display):
-    """Lines on standard error: when a bar starts, when it finishes, and every `interval` seconds between."""
+    """Lines on standard error: when a bar starts, when it finishes, and every `interval` seconds in between."""
 
     def __init__(self, interval: float) -> None:
         self._throttle = _Throttle(interval)
@@ -103,7 +103,7 @@ class Terminal(Display):
         self._live: Any = None
 
     def show(self, model: ProgressModel, bar: Bar) -> None:
-        """Start to draw; when all submissions have finished, draw a last time and stop."""
+        """Start to draw. When all submissions have finished, draw a last time and stop."""
         from rich.console import Console  # noqa: PLC0415 - many programs show no progress
         from rich.live import Live  # noqa: PLC0415
 
@@ -127,7 +127,7 @@ class Terminal(Display):
 
 
 def _calls(bar: Bar) -> Sequence[ProgressEvent]:
-    """Return the calls of a bar that have lines of their own."""
+    """Return the progress of those calls of a bar that have their own lines."""
     return [] if bar.single else sorted(bar.progress.copy().values(), key=lambda event: event.index)[:_MOST_CALLS]
 
 
@@ -168,7 +168,7 @@ def _grid(model: ProgressModel, width: int) -> Any:
 
 
 class Notebook(Display):
-    """A live output of the cell that ran at the first event."""
+    """A live output of the cell that was running at the first event."""
 
     def __init__(self) -> None:
         self._throttle = _Throttle(1 / _PER_SECOND)

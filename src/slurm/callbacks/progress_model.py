@@ -1,4 +1,4 @@
-"""ProgressModel: the data of a progress display: one bar for each map, and one for all single calls of a task."""
+"""ProgressModel: the data of a progress display, with one bar for each map, and one for all single calls of a task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Bar:
         self.progress: dict[tuple[str, int], ProgressEvent] = {}
         """The last progress that running calls reported, by submission and index."""
         self.chunks = 0
-        """The number of elements, if they make several calls."""
+        """The number of elements, if elements make several calls; otherwise 0."""
         self.started_at: float | None = None
         """The time of the first event of a running or finished element, by the monotonic clock."""
         self.finished_at: float | None = None
@@ -78,7 +78,7 @@ class Bar:
         return next(iter(list(self.progress.values())), None) if self.total == 1 else None
 
     def seconds(self) -> float:
-        """Return the elapsed time."""
+        """Return the elapsed time in seconds."""
         return (self.finished_at or time.monotonic()) - self.started_at if self.started_at is not None else 0.0
 
     def rate(self) -> float | None:
@@ -94,7 +94,7 @@ class Bar:
     # As text.
 
     def count(self) -> str:
-        """Return the count of finished calls, "412/1000", and that of chunks; for one call, its reported progress."""
+        """Return the count of finished calls, "412/1000", and of chunks; for a single call, its reported progress."""
         single, chunks = self.single, f" in {self.chunks} chunks" if self.chunks else ""
         return count_text(single) if single else f"{self.done}/{self.total}{chunks}"
 
@@ -108,7 +108,7 @@ class Bar:
         return ", ".join(f"{count} {state.value.lower().replace('_', ' ')}" for state, count in counts.items())
 
     def time(self) -> str:
-        """Return the remaining time, such as "0:00:19 left"; the total time, "in 0:01:02", once all have finished."""
+        """Return the remaining time, such as "0:00:19 left"; when all calls have finished, the total: "in 0:01:02"."""
         remaining = self.remaining()
         if self.finished_at is not None:
             return f"in {clock(self.seconds())}"

@@ -15,14 +15,14 @@ _TRIES, _PAUSE = 2, 1.0
 
 
 class WebhookCallback(Callback):
-    """Post JSON to a URL: an event's fields, and `text`, a readable line, as chat services expect it.
+    """Post JSON to a URL: an event's fields, and `text`, a readable line for chat services.
 
     Anybody who knows a webhook's URL can post to it, so the URL is never written to a job's directory. The node reads
-    it from its environment, `$NAME` in `url`, or from `url_file`, a file there that only its owner can read. Pass
-    exactly one of `url` and `url_file`. A URL without `$NAME` stays in this process, which posts to it when an element
-    finishes while the process runs; other hooks are then not available.
+    the URL from its environment (`$NAME` in `url`), or from `url_file`, a file on the node that only its owner can
+    read. Pass exactly one of `url` and `url_file`. A URL without `$NAME` stays in this process. This process then posts
+    when an element finishes while the process runs; other hooks are not available.
 
-    `on` selects the hooks that post; with `failures` only failures are posted. If the service cannot be reached, the
+    `on` selects the hooks that post; with `failures`, only failures are posted. If the service cannot be reached, the
     callback tries a second time, with `timeout` seconds for each try. Raises ValueError for invalid arguments.
     """
 
@@ -62,12 +62,12 @@ class WebhookCallback(Callback):
 
     @property
     def _is_local(self) -> bool:
-        """Whether the URL is literal, so that it is not sent to the node and this process posts to it."""
+        """Whether the URL is literal. It is then not sent to the node, and this process posts to it."""
         return self.url is not None and not _names(self.url)
 
     @property
     def unused(self) -> Collection[str]:  # type: ignore[override]
-        """The node's hooks if this process posts, else the client's hook."""
+        """The node's hooks if this process posts; otherwise the client's hook."""
         hooks = NODE_HOOKS if self._is_local else ("on_complete",)
         return [hook for hook in hooks if getattr(type(self), hook) is getattr(WebhookCallback, hook)]
 
@@ -75,7 +75,7 @@ class WebhookCallback(Callback):
         return {**self.__dict__, **({"url": None, "on": ()} if self._is_local else {})}
 
     def body(self, event: NodeEvent | CompleteEvent) -> Mapping[str, Any]:
-        """Return the JSON to post; override it for a service that expects another form."""
+        """Return the JSON to post. Override this method for a service that expects another form."""
         return {"text": str(event), **event.payload()}
 
     def _send(self, event: NodeEvent) -> None:
@@ -135,7 +135,7 @@ def _post(address: str, body: bytes, timeout: float) -> None:
 
 
 def _try_post(address: str, body: bytes, timeout: float) -> tuple[str, bool]:
-    """Post once. Returns the problem, empty on success, and whether it may be temporary.
+    """Post once. Returns the problem (empty on success), and whether the problem may be temporary.
 
     Errors of the standard library quote the URL or parts of it, so their messages are not used.
     """
