@@ -1,4 +1,4 @@
-"""Client hooks: call hooks in a thread of their own, so that they cannot affect a submission or a result."""
+"""Client hooks: call hooks in a separate thread, so that they cannot affect a submission or a result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _to_close: dict[int, Callback] = {}
 """The callbacks to close, by their ids."""
 _shells: list[Any] = []
-"""The notebook's shell, once its cells wait for hooks."""
+"""The notebook's shell, when its cells wait for hooks."""
 _warned: set[tuple[int, str]] = set()
 
 
@@ -37,7 +37,7 @@ def _close() -> None:
 
 
 def _after_fork() -> None:
-    """Drop all queued calls in the child of a fork: the parent makes them."""
+    """Drop all queued calls in the child of a fork, because the parent makes them."""
     hooks.clear()
     done_callbacks.clear()
     settling.clear()
@@ -54,7 +54,7 @@ def register(callbacks: Iterable[Callback]) -> None:
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if getattr(shell, "kernel", None) is not None and shell not in _shells:
         _shells.append(shell)
-        # A notebook that is executed and saved keeps what the callbacks show until then.
+        # A notebook that is executed and saved keeps what the callbacks have shown when a cell ends.
         shell.events.register("post_run_cell", lambda *_: settle_hooks())
 
 
@@ -84,7 +84,7 @@ class NotifyingBuildListener(BuildListener):
         self._notify(PackagingBeginEvent, environment=key)
 
     def end(self, key: str, error: BaseException | None) -> None:
-        """Report that the build is finished, or failed with `error`."""
+        """Report that the build has succeeded, or has failed with `error`."""
         super().end(key, error)
         self._notify(PackagingEndEvent, environment=key, error=error and f"{type(error).__name__}: {error}")
 

@@ -1,4 +1,4 @@
-"""Dispatcher: run users' callbacks in threads of their own, so that a callback that waits for a job delays no job."""
+"""Dispatcher: run users' callbacks in separate threads, so that a callback that waits for a job delays no job."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class CallbackThread:
         self.clear()
 
     def clear(self) -> None:
-        """Reset it. In the child of a fork the thread does not exist, and the queued calls belong to the parent."""
+        """Forget the thread and the queued calls. In the child of a fork, both belong to the parent."""
         self._calls: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._settled: threading.Event | None = None
 
     def put(self, callback: Callable[[], object], *, settles: bool = False) -> None:
-        """Queue a call. An exception that it raises is logged. `settle` waits for the calls with `settles`."""
+        """Queue a call. An exception that the call raises is logged. `settle` waits for the calls with `settles`."""
         self._calls.put(callback)
         if settles:
             self._settled = settled = threading.Event()
@@ -49,7 +49,7 @@ class CallbackThread:
         return reached.wait(timeout)
 
     def settle(self, timeout: float) -> None:
-        """Wait until the queued calls with `settles` are done, at most `timeout` seconds, and once for each."""
+        """Wait at most `timeout` seconds until the queued calls with `settles` are done. Waits for each only once."""
         settled, self._settled = self._settled, None
         if settled is not None and threading.current_thread() is not self._thread:
             settled.wait(timeout)
@@ -64,7 +64,8 @@ done_callbacks, settling, hooks = (
     CallbackThread("slurm-settling"),
     CallbackThread("slurm-hooks"),
 )
-"""For `add_done_callback`; for the executor's futures, which must not wait for such callbacks; for hooks."""
+"""The threads for `add_done_callback`, for the executor's futures, and for hooks. The executor's futures must not wait
+for callbacks of `add_done_callback`, so they have their own thread."""
 dispatch = done_callbacks.put
 
 
@@ -75,7 +76,7 @@ def flush_hooks() -> None:
 
 
 def call_here(callback: Callable[[], object]) -> None:
-    """Call it in the caller's thread. An exception is logged; an interrupt is the caller's."""
+    """Call the callback in the caller's thread. An exception is logged; an interrupt reaches the caller."""
     try:
         callback()
     except Exception:  # noqa: BLE001 - a user's function may fail, but its caller did not call it
@@ -88,7 +89,7 @@ def settle_hooks() -> None:
 
 
 def call(callbacks: Iterable[Callable[[], object]]) -> None:
-    """Call each in this thread. Exceptions are logged."""
+    """Call each callback in this thread. Exceptions are logged."""
     for callback in callbacks:
         try:
             callback()

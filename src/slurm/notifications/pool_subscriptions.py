@@ -1,7 +1,7 @@
 """PoolSubscriptions: report the events of calls of a pool to the callbacks on the client.
 
-The calls of a client are one growing submission. For callbacks, each `task.on(pool)(…)` and each map is a submission of
-its own, as on a cluster, with indices from 0.
+The calls of a client are one growing submission. For callbacks, each `task.on(pool)(…)` and each map is a separate
+submission, as on a cluster, with indices from 0.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Part:
         self.ended, self.left = bytearray(len(numbers)), len(numbers)
 
     def end(self, number: int) -> bool:
-        """Note that a call has ended; False if that was known."""
+        """Note that a call has ended; return False if this was known."""
         at = number - self.numbers.start
         new, self.ended[at] = not self.ended[at], 1
         self.left -= new
@@ -46,7 +46,7 @@ class _Part:
 
 
 class PoolSubscriptions:
-    """The listener of the calls of a client of a pool. `outcomes` reads those of calls, by their numbers."""
+    """The listener of the calls of a client of a pool. `outcomes` reads the outcomes of calls with given numbers."""
 
     def __init__(
         self,
@@ -57,16 +57,16 @@ class PoolSubscriptions:
     ) -> None:
         self._subscriptions, self._pool, self._key, self._outcomes = subscriptions, pool, key, outcomes
         self._directory = subscriptions.store.directory(pool.key) + key.removeprefix(pool.key)
-        self._parts: list[_Part] = []  # in order; those with unfinished calls
+        self._parts: list[_Part] = []  # parts with unfinished calls, in order
         self._offsets: dict[int, int] = {}
-        """Of the calls that take long, and have not ended: up to which byte their progress was read."""
+        """For each unfinished call that takes long, the offset in bytes up to which its progress was read."""
         self._lock, self._pid = threading.Lock(), os.getpid()
         subscriptions.pools.add(self)
 
     def attach(
         self, numbers: range, callbacks: Sequence[Callback], *, task: str, mapped: bool, options: Mapping[str, Any]
     ) -> None:
-        """Report the events of calls that were just submitted. The caller reports those that have ended meanwhile."""
+        """Report the events of calls that were just submitted. The caller reports calls that have ended meanwhile."""
         key = calls_key(self._key, numbers, mapped=mapped)
         state = SubmissionState(key, len(numbers), self._pool.submitted, mapped=mapped)
         outcomes = partial(self._outcomes_of, numbers.start)
@@ -85,7 +85,7 @@ class PoolSubscriptions:
         )
 
     def _part(self, number: int) -> _Part | None:
-        """The submission of a call, if it has unfinished calls. The caller holds the lock."""
+        """The submission that has a call, if the submission has unfinished calls. The caller holds the lock."""
         at = bisect_right(self._parts, number, key=lambda part: part.numbers.start) - 1
         return self._parts[at] if at >= 0 and number in self._parts[at].numbers else None
 
@@ -93,7 +93,7 @@ class PoolSubscriptions:
 
     def reported(self, reports: Mapping[int, Report]) -> None:
         """Report that calls are known to run."""
-        if os.getpid() != self._pid:  # hooks are called in the parent of a fork
+        if os.getpid() != self._pid:  # after a fork, only the parent calls hooks
             return
         for number, report in reports.items():
             with self._lock:
@@ -104,7 +104,7 @@ class PoolSubscriptions:
                 part.subscription.reported({number - part.numbers.start: report})
 
     def finished(self, elements: Iterable[int]) -> None:
-        """Report that calls have ended, each once."""
+        """Report that calls have ended. Each call is reported once."""
         if os.getpid() != self._pid:
             return
         ended: dict[_Part, list[int]] = {}
@@ -130,11 +130,11 @@ class PoolSubscriptions:
 
     @property
     def wants_progress(self) -> bool:
-        """Whether a call with such callbacks takes long."""
+        """Whether there is an unfinished call that takes long and has callbacks for progress."""
         return bool(self._offsets)
 
     def progress_query(self) -> ProgressQuery:
-        """The query for new progress of the calls that take long, and of no others."""
+        """The query for new progress of only the calls that take long."""
         with self._lock:
             return ProgressQuery(f"{self._directory}/{EVENTS}", 0, dict(self._offsets))
 

@@ -4,9 +4,10 @@
 . ../transports/fresh.sh
 
 # read_progress NUMBER DIRECTORY CHUNK BYTES CACHES: prints the new lines of the files in `events/` of a submission, at
-# most BYTES of each. Input: lines "call offset", up to which each file was read. An element that was finished before its
-# first report was read is left out; if CHUNK is 0, all calls are that are not in the input. CACHES is `yes` if the file system remembers names and sizes.
-# awk reads names, sizes and offsets, and prints commands for sh that print the new lines.
+# most BYTES of each. Input: lines "call offset", with the offset up to which each file was read. Left out are elements
+# that had finished before their first report was read and, if CHUNK is 0, all calls that are not in the input. CACHES
+# is `yes` if the file system remembers names and sizes.
+# awk reads names, sizes and offsets, and prints commands for sh. These commands print the new lines.
 read_progress() {
     echo "submission $1"
     cd -- "$2" 2> /dev/null || { [ "$5" = yes ] && appeared "$2" && cd -- "$2"; } || return 0

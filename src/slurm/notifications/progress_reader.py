@@ -1,4 +1,4 @@
-"""Progress reader: read what tasks have reported since the last time, with one command for all submissions."""
+"""Progress reader: read the progress that tasks have reported since the last time, by one command for all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 _MAX_BYTES = 1 << 16
-"""The number of bytes that are read of one call's new reports; older ones are skipped."""
+"""The largest number of bytes of one call's new reports that are read. Older reports are skipped."""
 
 _HEAD = re.compile(r"^(?:submission (?P<number>\d+)|= (?P<index>\d+) (?P<begin>\d+))\n", re.MULTILINE)
 
@@ -32,7 +32,7 @@ class ReportedProgress(NamedTuple):
 
 
 class ProgressQuery(NamedTuple):
-    """One submission: its `events/`, the calls per element, and the offset up to which each call's file was read.
+    """One submission: its `events/`, the calls per element, and the offset in bytes up to which each file was read.
 
     With 0 calls per element, only the files of the known calls are read.
     """
@@ -83,7 +83,7 @@ def lines(text: str) -> Iterator[Mapping[str, Any]]:
 
 
 def fields(line: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The fields of a line for a ProgressEvent; None if the line is damaged, or is no progress report."""
+    """The fields of a line, for a ProgressEvent; None if the line is damaged, or is not a progress report."""
     if line.get("event") != "progress":
         return None
     known = {name: line[name] for name in ("time", "attempt", "done", "total", "metrics") if name in line}
@@ -103,6 +103,6 @@ class _Line(Record):
     metrics: Mapping[str, Any] = {}
 
     def flaw(self) -> str | None:
-        """Why the values are invalid. Unlike other numbers in records, these may be infinite or NaN."""
+        """The reason why the values are invalid, or None. Unlike other numbers in records, they may be inf or NaN."""
         numbers = [self.done, *([] if self.total is None else [self.total])]
         return None if all(isinstance(number, (int, float)) for number in numbers) else f"{numbers} are not numbers"

@@ -45,23 +45,23 @@ _log = logging.getLogger(__name__)
 
 
 class ProgressTarget(Protocol):
-    """Receives the progress of calls."""
+    """An object that receives the progress of calls."""
 
     @property
     def wants_progress(self) -> bool:
-        """Whether there are callbacks for it now."""
+        """Whether there are callbacks for progress now."""
 
     def progress_query(self) -> progress_reader.ProgressQuery:
-        """The query for what is new."""
+        """The query for new progress."""
 
     def progressed(self, reported: Iterable[progress_reader.ReportedProgress]) -> None:
-        """Report what the query has found."""
+        """Report the progress that the query has found."""
 
 
 class Subscriptions:
-    """The subscriptions to submissions under one root. One command reads the progress of all.
+    """The subscriptions to submissions under one root. One command reads the progress of all submissions.
 
-    `url` is the cluster's URL for events. `follow` has the tracker follow a submission.
+    `url` is the cluster's URL for events. `follow` makes the tracker follow a submission.
     """
 
     def __init__(
@@ -75,21 +75,21 @@ class Subscriptions:
     ) -> None:
         self.url, self.store = url, store
         self._transport, self._follow, self._timings = transport, follow, timings
-        self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # kept by their states
+        self._by_key: WeakValueDictionary[str, Subscription] = WeakValueDictionary()  # their states keep them alive
         self.pools: WeakSet[ProgressTarget] = WeakSet()
-        """The subscriptions to calls of pools, which the states of these calls keep."""
+        """The subscriptions to calls of pools. The states of these calls keep them alive."""
         self._next_read = 0.0
         self._reading = False
 
     def attach(
         self, state: SubmissionState, callbacks: Iterable[Callback], *, submitted: Submission | None = None
     ) -> None:
-        """Report the events of a submission to callbacks from now on, and the elements that are finished already.
+        """Report the events of a submission to callbacks from now on, and the elements that have finished already.
 
         `submitted` is the record of a new submission, whose callbacks get a SubmitEvent.
         """
         wanted = [callback for callback in callbacks if overrides(callback, SUBMISSION_HOOKS)]
-        if not wanted or state.server is not None:  # calls of a pool report to the process that makes them
+        if not wanted or state.server is not None:  # calls of a pool report to the process that has submitted them
             return
         subscription = self._by_key.get(state.key)
         if subscription is not None:
@@ -110,7 +110,7 @@ class Subscriptions:
         return subscription.callbacks if subscription else ()
 
     def poll_progress(self) -> None:
-        """Queue a reading of progress, if one is due."""
+        """Queue a read of progress, if it is due."""
         if not self._reading and time.monotonic() >= self._next_read and self._with_progress():
             self._reading = True
             hooks.put(self._read_and_schedule)
@@ -143,10 +143,10 @@ class Subscriptions:
 
 
 class Subscription:
-    """The callbacks of one submission, and what was reported to them. The end of each element is reported once.
+    """The callbacks of one submission, and the events that were reported to them. Each element's end is reported once.
 
-    `outcomes` reads the outcomes of elements, by default from the store; `task` is the name in events, by default that
-    in the key. Only the thread of hooks uses its data.
+    `outcomes` reads the outcomes of elements, by default from the store. `task` is the name in events, by default the
+    name in the key. Only the thread of hooks uses the data of this object.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Subscription:
         self._calls = Counter({self._first: submission.count})
         self._finished: set[int] = set()
         self._offsets: dict[int, int] = {}
-        """Up to which byte the progress of each call was read."""
+        """The offset in bytes up to which the progress of each call was read."""
 
     def add(self, callbacks: Sequence[Callback]) -> None:
         """Report events to these callbacks from now on."""
@@ -206,7 +206,7 @@ class Subscription:
             hooks.put(partial(self._finish, found), settles=True)
 
     def grown(self, elements: range) -> None:
-        """Report that elements were added to an elastic pool; if none was, that it was closed."""
+        """Report that elements were added to an elastic pool. An empty range means that the pool was closed."""
         hooks.put(partial(self._grow, elements))
 
     def progress_query(self) -> progress_reader.ProgressQuery:
@@ -221,7 +221,7 @@ class Subscription:
             events = [fields for fields in map(progress_reader.fields, progress.lines) if fields]
             element = self._submission.element(progress.call)
             if events and element not in self._finished and self._state(element) != JobState.RUNNING.value:
-                self._change({element: JobState.RUNNING.value})  # known before the scheduler is queried
+                self._change({element: JobState.RUNNING.value})  # it runs, although the scheduler was not queried yet
             for event in events:
                 self._notify(ProgressEvent, index=progress.call, **event)
 
@@ -250,7 +250,7 @@ class Subscription:
     def _finish(self, elements: Iterable[int]) -> None:
         new = sorted(set(elements) - self._finished)
         if not {self._submission.element(index) for index in self._offsets}.isdisjoint(new):
-            self._subscriptions.read_progress()  # their last reports
+            self._subscriptions.read_progress()  # the last reports of these elements
         outcomes = self._outcomes(new)
         self._finished.update(new)
         states = {element: self._final(element, outcomes.get(element)) for element in new}
