@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from slurm.views.overview import Overview
 
 _MOST_GROUPS = 5
-"""The number of different reasons or errors that are told."""
+"""The largest number of different reasons or errors that are shown."""
 
 _LONGEST = 40
-"""The most characters of indices that are shown."""
+"""The largest number of characters for the list of indices."""
 
 _SIZES = (
     *("partition", "nodes", "ntasks", "ntasks_per_node", "cpus_per_task", "mem", "mem_per_cpu", "gpus", "gres"),
     *("constraint", "time"),
 )
-"""The options that a partition may be too small for."""
+"""The options that may ask for more than a partition has."""
 
 _CLUSTER = "a problem of the cluster: submit it again with `slurm retry {key} --failed`"
 _ADVICE: Mapping[JobState, str] = {
@@ -55,7 +55,7 @@ _ADVICE_IN_POOLS: Mapping[JobState, str] = {
     JobState.PREEMPTED: f"a problem of the cluster: {_AGAIN}",
     JobState.FAILED: "`slurm logs {first}` shows its output",
 }
-"""For calls of pools. Nothing submits these again but the program that has made them."""
+"""Advice for calls of pools. Only the program that has made such calls can submit them again."""
 
 
 def explained(found: Overview) -> list[str]:
@@ -97,9 +97,9 @@ def explained(found: Overview) -> list[str]:
 
 
 def _line(found: Overview, index: int, options: Mapping[str, Any]) -> str:
-    """The place of a call that waits, or what a call that cannot start asks for, and what there is. Takes one query.
+    """The place in the queue of a call that waits; for a call that cannot start, its requests and the cluster's offers.
 
-    Empty if it does not wait in line, or if that is unknown.
+    Empty if the call does not wait in the queue, or if this is unknown. Makes one query.
     """
     place, state, _ = found.part
     block = state.block(state.element(index))
@@ -129,7 +129,7 @@ def _asked(options: Mapping[str, Any], some: Sequence[JobStatus]) -> dict[str, s
 
 
 def _grouped(items: Iterable[tuple[int, Any]]) -> list[tuple[Any, list[int]]]:
-    """Put calls with the same text together; the most frequent first."""
+    """Group calls with the same text, the largest group first."""
     groups: dict[Any, list[int]] = {}
     for index, text in items:
         groups.setdefault(text, []).append(index)
@@ -137,7 +137,7 @@ def _grouped(items: Iterable[tuple[int, Any]]) -> list[tuple[Any, list[int]]]:
 
 
 def _calls(found: Overview, indices: Sequence[int]) -> str:
-    """Name the calls of a map, "[0-3,7] "; nothing for a single call."""
+    """Name the calls of a map, such as "[0-3,7] "; empty for a single call."""
     text = ranges(indices)
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rpartition(',')[0]},…"
     functions = found.part.state.functions

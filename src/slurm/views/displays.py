@@ -1,7 +1,7 @@
 """Displays: build the HTML that notebooks show. Pure; `slurm.views.notebook` queries the jobs.
 
 Each element has inline styles, because an untrusted notebook removes all other styles. Text has the colours of the
-page, so it is readable on light and dark backgrounds. A colour only marks a state whose name stands beside it.
+page, so it is readable on light and dark backgrounds. A colour only marks a state whose name is beside it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def escape(text: str) -> str:
 
 
 def card(title: str, parts: Iterable[str], *, colour: str = _GREY) -> str:
-    """A frame with a title and, below it, its parts; all are HTML."""
+    """A frame with a title and, below the title, its parts. The title and the parts are HTML."""
     frame = f"border: {_LINE}; border-left: 4px solid {colour}; border-radius: 3px; padding: 6px 12px"
     box = f"display: inline-block; box-sizing: border-box; max-width: 100%; overflow-x: auto; {frame}; {_FONT}"
     return f'<div style="{box}"><div>{title}</div>{"".join(parts)}</div>'
@@ -72,7 +72,7 @@ def colour(state: str) -> str:
 
 
 def facts(rows: Mapping[str, str]) -> str:
-    """A table of names and values; values are HTML, and empty ones are left out."""
+    """A table of names and values. Values are HTML; empty values are left out."""
     return table([(faint(name), value) for name, value in rows.items() if value])
 
 
@@ -145,7 +145,7 @@ def memory(amount: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time of day in the local time zone, with the date if it is not today's."""
+    """A time of day in the local time zone, with the date if it is not today."""
     then = datetime.fromtimestamp(seconds, tz=timezone.utc).astimezone()
     today = datetime.fromtimestamp(time.time(), tz=timezone.utc).astimezone().date() == then.date()
     return then.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")

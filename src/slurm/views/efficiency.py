@@ -1,4 +1,4 @@
-"""Efficiency: what calls have asked for and what they have used, and which options would fit."""
+"""Efficiency: compare what calls have requested with what they have used, and find options that would fit."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from slurm.protocol.outcomes import Outcome
 
 _ROOM = 1.25
-"""The options that fit have a quarter more than the most that was used: other calls may need more."""
+"""Fitting options ask for a quarter more than the largest use, because other calls may need more."""
 
 
 class Use(NamedTuple):
-    """How much of a resource the elements have used: the least, the median and the most; and what each asked for."""
+    """How much of a resource the elements have used: minimum, median and maximum; and how much each has requested."""
 
     resource: str
     least: float
@@ -32,7 +32,7 @@ class Use(NamedTuple):
 
     @property
     def share(self) -> float | None:
-        """The most that was used, as a share of what was asked for."""
+        """The largest use, as a fraction of what was requested."""
         return self.most / self.asked if self.asked else None
 
     def text(self, amount: float | None) -> str:
@@ -60,7 +60,7 @@ def uses(outcomes: Sequence[Outcome], options: Mapping[str, Any]) -> list[Use]:
 
 
 def fitting(found: Sequence[Use]) -> dict[str, str | int]:
-    """The options that would fit, from what was used at most: memory, time and CPUs, each with some room."""
+    """The options that would fit the largest use: memory, time and CPUs, each with some reserve."""
     most = {use.resource: use.most for use in found}
     options: dict[str, str | int] = {}
     if "memory" in most:
@@ -84,7 +84,7 @@ def _bytes(mem: object) -> float | None:
 
 
 def _cpus(options: Mapping[str, Any]) -> float:
-    """The CPUs that an element asked for, as far as the options say."""
+    """The number of CPUs that an element requested, according to the options."""
     return float(options.get("cpus_per_task") or 1) * float(options.get("ntasks") or 1)
 
 

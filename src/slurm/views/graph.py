@@ -65,7 +65,7 @@ class Graph:
 def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
     """The graph of some submissions, with everything that they wait for and all descendants of workflows.
 
-    The children of a workflow that is only an upstream are left out. Needs a few round trips for each level of the
+    The children of a workflow that is only an upstream are left out. Makes a few round trips for each level of the
     graph, and one query to the scheduler if anything is unfinished.
     """
     found: dict[str, Submission] = {}

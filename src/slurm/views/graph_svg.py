@@ -1,4 +1,4 @@
-"""Draw a graph as a self-contained SVG: nodes in layers, each below the nodes that lead to it."""
+"""Draw a graph as a self-contained SVG. Nodes are in layers, each below the nodes that lead to it."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 CHILD, FAILURE = "child", "failure"
-"""Kinds of edges: from a workflow to a submission that it made, and to one that runs only if the source fails."""
+"""Kinds of edges: from a workflow to a submission that it made; to a submission that runs only if the source fails."""
 
 _ENDS = {"success": "", FAILURE: " fails", "any": " ends"}
-"""How a job must end for one that waits for it, after its name."""
+"""The text after the name of a job that tells how this job must end so that its dependent runs."""
 _IN_PROGRESS = (JobState.RUNNING, JobState.COMPLETING, JobState.SUSPENDED)
 
 
@@ -57,7 +57,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Edge:
-    """From the key of a submission to the key of one that waits for it, or that it submitted."""
+    """A relation from a submission to one that waits for it, or that it submitted. Both are given by their keys."""
 
     source: str
     target: str
@@ -66,7 +66,7 @@ class Edge:
 
 
 MAX_SEPARATE_BOXES = 8
-"""Up to this many single calls that look the same in a drawing have a box each; more share one box."""
+"""Up to this many single calls that look the same in a drawing have separate boxes; more calls share one box."""
 
 _WAITING, _RUNNING, _SUCCEEDED, _FAILED, _STOPPED = "#e8e8e8", "#bcd9f5", "#c3e6c5", "#f5c0bc", "#f7e3b0"
 _COLOURS = {
@@ -113,9 +113,9 @@ def dot(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
 
 
 def text(nodes: Sequence[Node], edges: Sequence[Edge]) -> str:
-    """An outline, one line for each box: the children of a workflow stand below it, and what a box waits for beside it.
+    """An outline, one line for each box. The children of a workflow are below it, and upstreams are beside a box.
 
-    The random part of each key tells boxes of one task apart, and commands take it as a name.
+    The random part of each key distinguishes boxes of one task, and commands accept it as a name.
     """
     nodes, edges = _merged(nodes, edges)
     parents = {edge.target: edge.source for edge in edges if edge.kind == CHILD}
@@ -150,7 +150,7 @@ def _ids(nodes: Sequence[Node]) -> Mapping[str, str]:
 def simplified(nodes: Sequence[Node], edges: Sequence[Edge]) -> tuple[Sequence[Node], Sequence[Edge]]:
     """The nodes and edges to draw.
 
-    Many similar calls become one box. A workflow points only to children that wait for none of its other children.
+    Many similar calls become one box. A workflow points only to children that do not wait for its other children.
     """
     nodes, edges = _merged(nodes, edges)
     parents = {edge.target: edge.source for edge in edges if edge.kind == CHILD}

@@ -1,7 +1,7 @@
 """Notebook: the displays of jobs, arrays, listings and clusters.
 
-A display makes one query, in a thread, and waits a few seconds for it. So it never hangs and never raises. Without an
-answer it shows the last known states, and says why they are not up to date.
+A display makes one query, in a thread, and waits a few seconds for the answer. So a display never hangs and never
+raises. Without an answer, it shows the last known states, and says why they are not up to date.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ if TYPE_CHECKING:
     from slurm.views.status import Part
 
 _SECONDS = 3.0
-"""How long a display waits for its query."""
+"""Seconds that a display waits for its query."""
 _FAILURES = 5
-"""The number of failures that the display of an array lists."""
+"""The largest number of failures that the display of an array lists."""
 _MAX_NAMES = 3
-"""Up to this many nodes or reasons are named; more are counted."""
+"""Up to this many nodes or reasons are named; the others are only counted."""
 
 _queried: set[str] = set()
 """URLs of clusters with a query in progress. A cluster that does not answer gets no further query meanwhile."""
 
 
 class Snapshot(NamedTuple):
-    """For each part, the state's name and, with details, the status of each call.
+    """For each part, the name of the state and, with details, the status of each call.
 
-    `trouble` says why they are not up to date.
+    `trouble` says why they are not up to date; empty if they are.
     """
 
     names: list[list[str]]
@@ -93,7 +93,7 @@ def job_html(part: Part) -> str:
 
 
 def array_html(part: Part) -> str:
-    """An array: the jobs in each state and their nodes, the first failures, and the end of the log of the first."""
+    """An array: the jobs in each state and their nodes, the first failures, and the end of the first failure's log."""
     snapshot, key, count = _snapshot([part]), part.state.key, len(part.indices)
     names, found = snapshot.names[0], snapshot.statuses[0]
     counts = _counted(names)
@@ -147,7 +147,7 @@ def cluster_html(place: Place, environment: Sequence[Environment], options: Opti
 def _snapshot(parts: Sequence[Part], *, details: bool = True) -> Snapshot:
     """Query some calls, or use the last known states if there is no answer in time.
 
-    With `details`, the snapshot has the progress and the end of a log of the first part, too.
+    With `details`, the snapshot also has the progress and the end of a log of the first part.
     """
     urls = {part.url for part in parts}
     busy = "the previous query has no answer yet" if urls & _queried else ""

@@ -1,4 +1,4 @@
-"""Overview: how the calls of submissions have ended, in numbers. For a large map these are read from its summary."""
+"""Overview: how the calls of submissions have ended, in numbers. For a large map, its summary has these numbers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LARGE = 1000
-"""The number of calls from which on a summary is kept: to read fewer outcomes takes a fraction of a second."""
+"""A summary is written for this many calls or more: to read fewer outcomes takes only a fraction of a second."""
 
 
 class Overview(NamedTuple):
-    """How some calls have ended. `calls` has the status of each, or is empty if a summary was read."""
+    """How some calls have ended. `calls` has the status of each call; it is empty if a summary was read."""
 
     part: Part
     summary: Summary
@@ -46,7 +46,7 @@ class Overview(NamedTuple):
 
 
 def overviews(parts: Sequence[Part]) -> list[Overview]:
-    """How the calls of each part have ended. Queries those without a summary, as `statuses` does."""
+    """How the calls of each part have ended. Queries parts without a summary, as `statuses` does."""
     read = {at: part.state.summary for at, part in enumerate(parts) if _whole(part) and part.state.summary}
     asked = [at for at in range(len(parts)) if at not in read]
     found = dict(zip(asked, statuses([parts[at] for at in asked]), strict=True))
@@ -54,7 +54,7 @@ def overviews(parts: Sequence[Part]) -> list[Overview]:
 
 
 def _whole(part: Part) -> bool:
-    """Whether a part is a whole map of several: a single call has a node and an error, which no summary has."""
+    """Whether a part is a whole map of several calls. A single call has a node and an error: no summary has these."""
     return 1 < len(part.indices) == part.state.count
 
 
@@ -77,7 +77,7 @@ def _counted(part: Part, calls: Sequence[JobStatus]) -> Overview:
 
 
 def _keep(part: Part, summary: Summary) -> None:
-    """Write the summary for the next listing. Without it, that one reads all outcomes again."""
+    """Write the summary for the next listing. Without the summary, the next listing reads all outcomes again."""
     part.state.summary = summary
     try:
         part.place.store.summarise(part.state.key, summary)

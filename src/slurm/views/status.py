@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _NO_OUTCOMES = Outcomes({}, {})
 _MAX_PROGRESS = 3
-"""The number of running calls whose progress is read."""
+"""The largest number of running calls whose progress is read."""
 
 
 class Part(NamedTuple):
-    """Some calls of a submission: those of a job, an array, or a slice of one."""
+    """Some calls of a submission: the calls of a job, an array, or a slice of an array."""
 
     place: Place
     state: SubmissionState
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The URL of its cluster."""
+        """The URL of the submission's cluster."""
         return str(self.place.url)
 
     @property
@@ -44,22 +44,22 @@ class Part(NamedTuple):
 def statuses(parts: Sequence[Part]) -> list[list[JobStatus]]:
     """Query the status of each call of each part.
 
-    For each cluster: one listing of outcomes, one query to the scheduler if anything is unfinished, and one command
-    that reads the outcomes. Raises SchedulerError if the scheduler cannot answer. If one of several cannot, its
-    jobs are UNKNOWN.
+    For each cluster, makes one listing of outcomes, one query to the scheduler if anything is unfinished, and runs one
+    command that reads the outcomes. Raises SchedulerError if the scheduler cannot answer. If one of several schedulers
+    cannot answer, its jobs are UNKNOWN.
     """
     return _by(_query, parts)
 
 
 def of_ended(parts: Sequence[Part]) -> list[list[JobStatus]]:
-    """Read the status of each call of each part, which are known to have ended. One command for each cluster."""
+    """Read the status of each call of parts whose calls are known to have ended. One command for each cluster."""
     return _by(_read, parts)
 
 
 def _by(
     read: Callable[[Place, Sequence[Part]], Mapping[str, Outcomes]], parts: Sequence[Part]
 ) -> list[list[JobStatus]]:
-    """The statuses of each part, by the outcomes that are read together for each place."""
+    """The statuses of each part. `read` reads the outcomes of all parts of a place at once."""
     by_place: dict[Place, list[Part]] = {}
     for part in parts:
         by_place.setdefault(part.place, []).append(part)
@@ -86,7 +86,7 @@ def _query(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
 
 
 def _read(place: Place, parts: Sequence[Part]) -> Mapping[str, Outcomes]:
-    """Read the outcomes that are known to exist, by key: one command."""
+    """Read the outcomes that are known to exist, with one command; return them by key."""
     elements: dict[SubmissionState, set[int]] = {}
     for _, state, indices in parts:
         elements.setdefault(state, set()).update(map(state.element, indices))
@@ -106,7 +106,7 @@ def progress(part: Part, found: Sequence[JobStatus], *, ended: bool = False) -> 
 
     With `ended`, the last progress of calls that have ended.
 
-    Calls that share an element are left out, because it is not known which of them runs. One command, if any runs.
+    Calls that share an element are left out, because it is not known which of them runs. Runs at most one command.
     """
     place, state, indices = part
     states = zip(indices, (status.state for status in found), strict=True)
@@ -132,7 +132,7 @@ def progress(part: Part, found: Sequence[JobStatus], *, ended: bool = False) -> 
 
 
 def in_chunks(parts: Sequence[Part]) -> str:
-    """Text beside a number of calls if elements make several: " in 10 chunks"."""
+    """The text after a number of calls if elements make several calls: " in 10 chunks"."""
     if all(part.state.chunk == 1 for part in parts):
         return ""
     count = len({(part.state.key, part.state.element(index)) for part in parts for index in part.indices})
@@ -140,7 +140,7 @@ def in_chunks(parts: Sequence[Part]) -> str:
 
 
 def call_text(state: SubmissionState, index: int) -> str:
-    """Name a call of a map before a text: "[3]", in a batch with its function: "[3] fit:"."""
+    """The name of a call of a map, for use before a text: "[3]"; in a batch with the function: "[3] fit:"."""
     return f"[{index}] {state.functions.of(index)}:" if state.functions else f"[{index}]"
 
 

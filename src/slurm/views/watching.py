@@ -1,4 +1,4 @@
-"""Watching: the statuses of jobs that the tracker follows, as it learns them."""
+"""Watching: the statuses of jobs that the tracker follows, as soon as the tracker knows them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Watch:
     """Follows the calls of some parts: the tracker lists outcomes and queries the scheduler, as for a wait.
 
-    Use it in a `with`, which the tracker follows them in.
+    Use an instance in a `with` statement: the tracker follows the calls until the end of its block.
     """
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -44,14 +44,14 @@ class Watch:
 
     @property
     def ended(self) -> bool:
-        """Whether all calls have ended, by the last `read`, and no elements may be added."""
+        """Whether all calls had ended at the last `read`, and no elements may be added."""
         pairs = zip(map(_grown, self.parts), self._ended, strict=True)
         return all(len(ended) == len(part.indices) and not _may_grow(part) for part, ended in pairs)
 
     def read(self) -> list[list[JobStatus]]:
-        """The status of each call of each part. Reads what has ended since the last time, by one command a cluster.
+        """Return the status of each call of each part. Reads new outcomes, with one command for each cluster.
 
-        Then `parts` have the elements that were added to elastic pools, too.
+        After this, `parts` include the elements that were added to elastic pools.
         """
         self.parts = list(map(_grown, self.parts))
         new = [
@@ -68,11 +68,11 @@ class Watch:
 
 
 def _grown(part: Part) -> Part:
-    """A part; of an elastic pool as a whole, with the elements that were added."""
+    """The part; if it is a whole elastic pool, with the elements that were added."""
     grows = isinstance(part.state, GrowingState) and isinstance(part.indices, range)
     return part._replace(indices=range(part.state.count)) if grows else part
 
 
 def _may_grow(part: Part) -> bool:
-    """Whether elements may be added to a part: it is an elastic pool as a whole, and not one of its elements."""
+    """Whether elements may be added to a part: it is a whole elastic pool, and not one of its elements."""
     return part.state.may_grow and isinstance(part.indices, range)
