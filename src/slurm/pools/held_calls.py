@@ -114,13 +114,13 @@ class HeldCalls:
 
     @contextmanager
     def writing(self, number: int) -> Iterator[bool]:
-        """Yield whether a call still waits, and drop the call at the end. No other thread drops it in between."""
+        """Yield whether a call still waits, and drop the call on exit. No other thread drops it in between."""
         with self._changed:
             yield number in self._held
             self.take([number])
 
     def wait(self) -> None:
-        """Block until no call waits any more."""
+        """Return when no call waits any more."""
         with self._changed:
             in_pieces(partial(self._changed.wait_for, lambda: not self._held))
 

@@ -88,7 +88,7 @@ class PoolCalls(GrowingCalls):
     ) -> range:
         """Write calls in blocks of at most `size` calls, except those that wait for jobs; return the numbers of all.
 
-        Blocks while too many calls have no answer. Raises PoolError, and NoSuchJob if a job to wait for does not exist.
+        Waits while too many calls have no answer. Raises PoolError, and NoSuchJob if a job to wait for does not exist.
         """
         if self._own_files.inline is None:
             check_sizes(calls)
@@ -358,7 +358,7 @@ class PoolCalls(GrowingCalls):
             if outcome is not None:
                 self._conclude(self.held.take([held.number]), outcome)
                 continue
-            with self.held.writing(held.number) as waits:  # nobody cancels the call in this block
+            with self.held.writing(held.number) as waits:  # nobody cancels it meanwhile
                 if waits:
                     where = places(held.needs, self._place_of)
                     self.add(held.digest, held.number, [held.data], retry=held.retry, places=where)

@@ -43,7 +43,7 @@ class Verdicts:
         return _ended(f"no element of its pool is left; the last one ended: {why}")
 
     def allows(self, retry: Retry, outcome: Outcome, attempt: int) -> bool:
-        """Whether another element repeats a call that an ended element had claimed; `outcome` is that of the call."""
+        """Whether another element repeats a call with this outcome that an ended element had claimed."""
         status = FinalStatus(JobState.parse(outcome.state) if outcome.state else JobState.FAILED, None)
         return retry.allows(exceptions.failures_of(outcome, status), attempt)
 

@@ -247,7 +247,7 @@ def _checked_words(name: str, words: Any) -> list[str]:
 
 
 def _run(argv: Sequence[str], environ: Mapping[str, str], directory: AttemptDirectory, text: bytes | None) -> Ended:
-    """Run a program in its directory. Its output goes to files there, which takes no memory."""
+    """Run a program in its directory. Its output goes to files there, so that it takes no memory."""
     opened = []
     reserve = directory.reserve()
     try:

@@ -76,7 +76,7 @@ class Inbox:
         return found
 
     def _read(self, path: str) -> Message | None:
-        """Return a message, or None for one that is damaged, or that another user could have written."""
+        """Return a message; None if the message is damaged, or if another user could have written it."""
         from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
 
         try:

@@ -1,4 +1,4 @@
-"""Items: a part of the result of a job, as an argument of another call. Pickles name `item` on client and node."""
+"""Items: a part of the result of a job, as an argument of another call. Client and node load it from the pickle."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _fork(body: Callable[[], NoReturn]) -> int:
 
 
 def _wait(child: int) -> tuple[int, struct_rusage]:
-    """Wait for a child. Signals are handled meanwhile."""
+    """Wait for a child. Signals are handled during the wait."""
     _, status, usage = os.wait4(child, 0)
     return status, usage
 

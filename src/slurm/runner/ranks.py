@@ -232,7 +232,7 @@ class _Parent:
         worst = 0
         while self._ranks:
             pid, status = os.waitpid(-1, 0)
-            if pid in self._ranks:  # in a container, this process also inherits orphans of others
+            if pid in self._ranks:  # in a container, this process also inherits other orphans
                 worst = max(worst, self._reap(self._ranks.pop(pid), os.waitstatus_to_exitcode(status)))
             if worst and self._ranks and not self._terminated:
                 self._send(signal.SIGTERM)
@@ -240,7 +240,7 @@ class _Parent:
         return worst
 
     def _reap(self, saver: RankSaver, code: int) -> int:
-        """Return the exit status of a rank that has ended, 0 if it is done. Write a report if it died without one."""
+        """Return the exit status of a rank that has ended, 0 if it is done. Write its report if it died by itself."""
         if saver.reported("done"):
             return 0
         if code == -signal.SIGTERM and not self._terminated:

@@ -62,7 +62,7 @@ def typing_name(kind: str, arguments: tuple[Any, ...], keywords: Mapping[str, An
     import typing  # noqa: PLC0415 - as above
 
     made = getattr(typing, kind)(*arguments, **keywords)
-    if kind != "TypeAliasType":  # whose module cannot be set
+    if kind != "TypeAliasType":  # the module of a TypeAliasType cannot be set
         made.__module__ = module
     return made
 

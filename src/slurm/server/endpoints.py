@@ -159,7 +159,7 @@ def _tag(body: bytes) -> str:
 
 
 def _answered(endpoint: Endpoint, asked: Asked, check: Callable[[], None]) -> tuple[bytes, str | None]:
-    """Run an endpoint. Returns the body of the answer, and the path of what was made, if anything was."""
+    """Run an endpoint. Returns the body of the answer, and the path of what the request has made, or None."""
     check()
     data = endpoint.answer(asked)
     return encoded(data), endpoint.location(data) if endpoint.location else None

@@ -62,7 +62,7 @@ class Edge:
     source: str
     target: str
     kind: str
-    """"child", or how the source, or parts of it, must end for the target: "success", "failure" or "any"."""
+    """"child", or how the source (or parts of it) must end so that the target runs: "success", "failure" or "any"."""
 
 
 MAX_SEPARATE_BOXES = 8

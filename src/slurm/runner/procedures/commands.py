@@ -55,7 +55,7 @@ class CommandReader:
                     yield command
 
     def _read(self, name: str, number: int) -> Command | None:
-        """Return a command; None for one that is damaged, or that another user could have written."""
+        """Return a command; None if the command is damaged, or if another user could have written it."""
         from slurm.errors import ProtocolError  # noqa: PLC0415 - imports concurrent.futures
 
         path = f"{self._inbox}/{name}"
