@@ -33,7 +33,7 @@ class Source(Protocol):
         """Return a value that changes with the image."""
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """Bring the image to the build target. Raises EnvironmentNotReady, ConfigurationError."""
+        """Bring the image to the build target. Raises EnvironmentNotReady or ConfigurationError."""
 
 
 class File(NamedTuple):

@@ -1,4 +1,4 @@
-"""Pyxis (experimental): NVIDIA's plugin for Slurm, with which srun starts a task in an enroot container.
+"""Pyxis (experimental): NVIDIA's plugin for Slurm, which lets srun start a task in an enroot container.
 
 Written from its documentation and never run: the test machines have neither pyxis nor enroot.
 """
