@@ -242,7 +242,7 @@ def _factor(value: Any) -> str:
 
 def _more_memory(text: str, factor: float, bound: str | None) -> str:
     grown = _rounded_up(kinds.megabytes(text) * factor)
-    return f"{max(1, min(grown, int(kinds.megabytes(bound)))) if bound else grown}M"  # 0 would mean all memory of a node
+    return f"{max(1, min(grown, int(kinds.megabytes(bound)))) if bound else grown}M"  # 0 means all memory of a node
 
 
 def _rounded_up(grown: float) -> int:

@@ -154,7 +154,7 @@ def _with_units(given: str) -> str:
 
 
 def _from_timedelta(value: timedelta) -> str:
-    return _checked_clock(-int(-value.total_seconds() // 1))  # rounded up, so that the limit is never shorter than requested
+    return _checked_clock(-int(-value.total_seconds() // 1))  # rounded up: never shorter than requested
 
 
 def _checked_clock(seconds: int) -> str:
