@@ -1,4 +1,4 @@
-"""uv.lock: which of a project's packages are directories of this machine, and the exact versions of the others."""
+"""uv.lock: which of a project's packages are directories of this machine, and exact versions of all other packages."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class Scheduler(ABC):
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """The first and the longest interval in seconds between two status queries."""
     kill_wait: ClassVar[float] = 30.0
-    """Seconds between SIGTERM and SIGKILL when it ends a job: slurm.conf(5), KillWait, as Slurm ships."""
+    """Seconds between SIGTERM and SIGKILL when it ends a job: Slurm's default for KillWait, slurm.conf(5)."""
     accounting_timeout: ClassVar[float] = 60.0
     """Seconds for the accounting command. If it takes longer, the accounting counts as down for a while."""
     launcher: ClassVar[Sequence[str]] = ()
@@ -163,9 +163,9 @@ class Scheduler(ABC):
     end_signal: ClassVar[str] = "TERM"
     """The signal that it sends to end a job."""
     away: ClassVar[Sequence[str]] = ()
-    """Parts of messages of commands that could not reach it: such a command has done nothing."""
+    """Parts of messages of commands that could not reach the scheduler: such a command has done nothing."""
     full: ClassVar[Sequence[str]] = ()
-    """Parts of messages of a submit command of a user who has as many jobs as allowed."""
+    """Parts of messages of a submit command if the user has as many jobs as allowed."""
     rejections: ClassVar[Sequence[str]] = ()
     """Parts of messages of a submit command after which nothing is queued."""
 

@@ -32,7 +32,7 @@ _PAUSES = (1.0, 30.0)
 _BACKLOG = 10.0
 """Seconds to search for a job that may have been queued: a scheduler that recovers may have it in its backlog."""
 _LEAST = 2.0
-"""The shortest time-out of one query of that search, in seconds."""
+"""The shortest time-out of one query of this search, in seconds."""
 _SIGNALS = range(129, 193)
 """Exit statuses of a command that a signal ended, as shells report it. sbatch itself uses 1 and 255."""
 _OFFERS = 10.0

@@ -46,7 +46,7 @@ class _Step(NamedTuple):
     kind: str
     argv: Sequence[str]
     ids: Mapping[str, Sequence[str]]
-    """The full ids, by those that the command has."""
+    """The full ids, by the ids in the command."""
 
 
 class JobControl:

@@ -44,7 +44,7 @@ _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
 _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
 
 _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
-"""The command of a submission's own block. A script without arguments was queued by hand."""
+"""The command of a submission's own block. A script without arguments was queued by a person."""
 
 _HOLD = "uhold"
 """The hold of a user. Only an administrator can release a `hold` that an administrator has set."""
@@ -91,7 +91,7 @@ class SlurmJobs(Scheduler):
     def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Run sacct for all jobs that ever had these ids, with a line for each allocation.
 
-        Not --json, because that of 22.05 reports success for failed jobs.
+        It does not use --json, because the JSON of 22.05 reports success for failed jobs.
         """
         where = [*_option(cluster), *federation.options(ids, cluster)]
         arguments = [_COLUMNS, f"--delimiter={_SEPARATOR}", *where, f"--jobs={','.join(ids)}"]
@@ -170,7 +170,7 @@ class SlurmJobs(Scheduler):
         return ["scancel", "--quiet", *_option(cluster), *ids]
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are no error."""
+        """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are not an error."""
         return _change("cancel", targets, cluster)
 
     def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
@@ -183,7 +183,7 @@ class SlurmJobs(Scheduler):
         return _clean("scontrol", *_option(cluster), "release" if release else _HOLD, ",".join(ids))
 
     def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
-        """Run squeue, then scontrol for the jobs that belong to the submissions. Finished elements are no error."""
+        """Run squeue, then scontrol for the jobs that belong to the submissions. Finished elements are not an error."""
         return _change("release" if release else _HOLD, targets, cluster)
 
     def requeue_command(self, id_: str) -> Sequence[str]:

@@ -25,7 +25,7 @@ class Partition(NamedTuple):
     """The memory of a node in megabytes. `cpus` is the number of its processors."""
     gres: str
     access: str = ""
-    """Who may use it, in the scheduler's words; empty for everybody, and if it is unknown."""
+    """Who may use it, in the scheduler's words; empty if everybody may use it, or if this is unknown."""
 
 
 class Survey(NamedTuple):

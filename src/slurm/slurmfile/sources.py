@@ -2,7 +2,7 @@
 
 A Slurmfile names programs that run as the user who reads it. A file found by searching is used only if the user or root
 owns it and others cannot write to it. The check uses the opened file, and its content is read from the same descriptor,
-so that nobody can exchange the file in between. A file named by an argument or by $SLURMFILE is trusted.
+so that nobody can replace the file in between. A file named by an argument or by $SLURMFILE is trusted.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[i
 
 
 def _read_here(offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
-    """Read files that this process sees. Each is opened anew, to see what other machines have written."""
+    """Read files that this process sees. Each is opened again, to see what other machines have written."""
     found: dict[str, tuple[int, bytes]] = {}
     for path, offset in offsets.items():
         try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TRIES = 3
 """How often a command is started if the connection breaks meanwhile. Both commands only read."""
 _GONE = ("No such file or directory", "slurm-tasks-caches yes", "slurm-tasks-caches no")
-"""Ends of messages that are no errors: a file was removed while it was listed; what fresh.sh has found out."""
+"""Ends of messages that are not errors: a file was removed while it was listed; the answer of fresh.sh."""
 _ESCAPES = {rb"\n": b"\n", rb"\r": b"\r", rb"\\": b"\\"}
 
 

@@ -41,7 +41,7 @@ _BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 
 
 class Tracker:
-    """Follows submissions in one background thread, which runs only while somebody waits."""
+    """Follows submissions in one background thread, which runs only while something waits."""
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,

@@ -48,5 +48,5 @@ class Pyxis(Runtime):
 
 
 def _enroot(name: str) -> str:
-    """Return a reference in enroot's form, with # after the registry. A path stays as it is."""
+    """Return a reference in enroot's form, with # after the registry. A path stays unchanged."""
     return path(name) if name.startswith(("/", "~/")) else shlex.quote(name.replace("/", "#", 1))
