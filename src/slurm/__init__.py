@@ -162,7 +162,7 @@ __all__ = [
 
 
 class _Packed:
-    """Finds the modules that are not members of the runner's zip by themselves."""
+    """Finds the modules that are not separate members of the runner's zip."""
 
     @staticmethod
     def find_spec(name: str, path: list[str] | None, _: object = None) -> object:

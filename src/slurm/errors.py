@@ -187,7 +187,7 @@ class UntrustedFile(ProtocolError):
     """A file or directory that another user could have written: running or unpickling it could run their code."""
 
     def __init__(self, path: str, *, uid: int, mode: int, me: int, link: bool = False) -> None:
-        import shlex  # noqa: PLC0415 - seldom needed, and it imports `re`
+        import shlex  # noqa: PLC0415 - rarely needed, and it imports `re`
 
         if link:
             found = f"{path} is a symbolic link that belongs to user {uid}"

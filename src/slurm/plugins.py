@@ -35,8 +35,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "wheel": "slurm.environments.wheel:Wheel",
     },
 }
-"""Dotted paths of the built-in classes. Entry points add others: groups `slurm.transports`, `slurm.schedulers`,
-`slurm.environments`."""
+"""Dotted paths of the built-in classes. Entry points add others, in the groups `slurm.transports`, `slurm.schedulers`
+and `slurm.environments`."""
 
 
 def plugin(kind: str, name: str) -> Any:

@@ -1,6 +1,6 @@
-"""Tracebacks: an error about the caller's own line ends there, without the frames of this library.
+"""Tracebacks: the traceback of an error about the caller's line ends at this line, without frames of this library.
 
-A node imports this module with the user's own, so it imports nothing but `functools`.
+A node imports this module with the user's modules, so this module imports nothing but `functools`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def about_the_caller(error: E) -> E:
-    """Mark an error of a builtin type: it says what is wrong with the line that called this library."""
+    """Mark an error of a builtin type as one that says what is wrong with the line that called this library."""
     error.about_the_caller = True  # type: ignore[attr-defined]
     return error
 
@@ -27,8 +27,8 @@ def about_the_caller(error: E) -> E:
 def ends_at_the_caller(function: F) -> F:
     """Decorate a public function: the traceback of a marked error ends at the line that called the function.
 
-    Errors of this library are marked by their classes. An error that passed through the user's code keeps all frames,
-    and so does each error in development mode (`python -X dev`). Before Python 3.11, the frame of this function stays.
+    Errors of this library are marked by their classes. An error that passed through the user's code keeps all frames.
+    In development mode (`python -X dev`), each error does. Before Python 3.11, the frame of this function stays.
     """
 
     @functools.wraps(function)
@@ -39,15 +39,15 @@ def ends_at_the_caller(function: F) -> F:
         except Exception as error:  # any error may be marked; all are raised again
             if getattr(error, "about_the_caller", False) and not sys.flags.dev_mode and _ours(error.__traceback__):
                 _hide_frames(error)
-            raise  # adds no frame, so the next one is the caller's
+            raise  # adds no frame, so the next frame is the caller's
 
     return call  # type: ignore[return-value]
 
 
 class KnownAttributes:
-    """Base class of objects that say what to write instead of an attribute that they lack.
+    """Base class of objects whose error for a missing attribute says what to write instead.
 
-    Type checkers see no `__getattr__`, so they report the same mistakes.
+    Type checkers do not see `__getattr__`, so they report the same mistakes.
     """
 
     __slots__ = ()

@@ -17,11 +17,11 @@ _PATTERN = re.compile(
 
 
 _TRANSPORTS = {"inline": "inline"}
-"""The transports of URLs that name none, where it isn't `local`."""
+"""The transports of URLs that name none, if the transport is not `local`."""
 
 
 def _without_user(text: str) -> str:
-    """Return a URL that is safe to show in an error: the part before the last `@` may hold a password."""
+    """Return a URL that is safe to show in an error, because the part before the last `@` may contain a password."""
     scheme, _, rest = text.partition("://")
     user, at, host = rest.rpartition("@")
     return f"{scheme}://{HIDDEN}@{host}" if at and ":" in user else text
@@ -42,7 +42,7 @@ class ClusterURL(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ClusterURL:
-        """Parse a URL. The scheduler "auto" is `_here()`. Raises ClusterURLError."""
+        """Parse a URL. The scheduler "auto" becomes the result of `_here()`. Raises ClusterURLError."""
         match = _PATTERN.fullmatch(text)
         if match is None:
             raise ClusterURLError(
@@ -83,6 +83,6 @@ class ClusterURL(NamedTuple):
 
 
 def _here() -> str:
-    """Return the scheduler of this machine, by programs on PATH. Grid Engine and PBS both have a qsub."""
+    """Return the scheduler of this machine, by the programs on PATH. Both Grid Engine and PBS have a qsub."""
     programs = {"slurm": ("sbatch",), "sge": ("qsub", "qconf"), "pbs": ("qsub", "qselect")}
     return next((name for name, needed in programs.items() if all(map(shutil.which, needed))), "local")

@@ -33,7 +33,7 @@ JOB: Mapping[str, str] = {
     **_each("then", "pass the job to another task as an argument, or write job.add_done_callback(function)"),
     **_each("path folder", "write job.directory"),
 }
-"""What people write for a `job`."""
+"""Names that people expect of a `job`, with what to write instead."""
 
 ARRAY: Mapping[str, str] = {
     **_each("result get get_result value values compute collect join gather", "write array.results()"),
@@ -51,7 +51,7 @@ ARRAY: Mapping[str, str] = {
         "an array holds calls that were submitted. Write f.map(array) to call another task with each result",
     ),
 }
-"""What people write for an `array`."""
+"""Names that people expect of an `array`, with what to write instead."""
 
 TASK: Mapping[str, str] = {
     **_each("remote delay submit apply_async apply spawn call run start send", "write {f}(…), which submits a call"),
@@ -62,7 +62,7 @@ TASK: Mapping[str, str] = {
     **_each("status state done exception", "a call has it: write {f}(…).{name}()"),
     **_each("override opts set_options options_ with_resources", "write {f}.with_options(…)"),
 }
-"""What people write for a task `f`."""
+"""Names that people expect of a task `f`, with what to write instead."""
 
 CLUSTER: Mapping[str, str] = {
     **_each("map starmap scatter map_async", "write f.on(cluster).map(…) with a task f, or cluster.executor().map(…)"),
@@ -75,7 +75,7 @@ CLUSTER: Mapping[str, str] = {
     **_each("shutdown stop disconnect", "write cluster.close(); jobs go on"),
     **_each("task workflow", "it is a function of the package: from slurm import {name}"),
 }
-"""What people write for a `cluster`."""
+"""Names that people expect of a `cluster`, with what to write instead."""
 
 
 def no_attribute(
@@ -83,7 +83,7 @@ def no_attribute(
 ) -> AttributeError:
     """The error for a name that `owner` lacks. `other` is the advice for a name that is not in the table."""
     message = f"{type(owner).__name__!r} object has no attribute {name!r}"
-    if name.startswith("_"):  # asked for by copy, pickle, notebooks and others, which expect the plain error
+    if name.startswith("_"):  # copy, pickle, notebooks and others look for such names, and expect the plain error
         return AttributeError(message)
     if name in table:
         # With an object, Python would add the name of a similar attribute, which is rarely what was meant.
@@ -106,7 +106,7 @@ def no_attribute_of_cluster(cluster: object, name: str) -> AttributeError:
 
 
 def wrong_arguments(parameters: Sequence[str], given: int, named: Iterable[str]) -> TypeError | None:
-    """The error for arguments of `Cluster(…)` that it does not take, if there are some; it has one by its place."""
+    """The error for arguments that `Cluster(…)` does not accept, if there are any. It has one positional argument."""
     if given > 1:
         return about_the_caller(TypeError("Cluster(url, …) takes its other arguments by name, such as options={…}"))
     for name in named:
@@ -144,7 +144,7 @@ def _is_option(name: str) -> bool:
 
 
 def submit_of_others() -> TypeError:
-    """The error for `cluster.submit(f, 1)`, as other libraries have it."""
+    """The error for `cluster.submit(f, 1)`, a call that other libraries have."""
     return about_the_caller(
         TypeError(
             "cluster.submit(f, …) is not how calls are made. Write f.on(cluster)(…) with a task f; or "
@@ -168,13 +168,13 @@ def no_attribute_of_task(task: object, name: str) -> AttributeError:
 
 
 def no_items_yet(task: str, call: str) -> TypeError:
-    """The error for a map over a job; `call` has {} for the job."""
+    """The error for a map over a job. `call` has {} in place of the job."""
     message = f"{task}.{call.format('job')}: a job has no items yet. Write {task}.{call.format('job.result()')}"
     return about_the_caller(TypeError(message))
 
 
 def not_iterable(task: str, call: str, value: object) -> TypeError:
-    """The error for a map over a value without items; `call` has {} for the value."""
+    """The error for a map over a value without items. `call` has {} in place of the value."""
     given = f"{value!r:.60}"
     message = f"{task}.{call.format(given)}: {type(value).__name__!r} object is not iterable. Write"
     if "…" in call:
@@ -202,7 +202,7 @@ _OPERATORS: Mapping[str, str] = {
     **{f"__{name}__": f"{name}({{}})" for name in ("abs", "round", "float", "int", "complex", "len")},
     "__index__": "{}",
 }
-"""The methods of operators, with the expression that they are part of; `{}` stands for the result."""
+"""The methods of operators, with an expression for each; `{}` stands for the result."""
 
 
 def no_operator(method: str, argument: object, *, of_array: bool) -> TypeError:

@@ -1,4 +1,4 @@
-"""Arguments: have calls of a cluster that others spell differently say what to write.
+"""Arguments: calls that other libraries spell differently raise an error that says what to write.
 
 The decorated methods keep their signatures, so type checkers and editors report the same mistakes.
 """
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @functools.cache
 def warn_on_a_login_node() -> None:
-    """Warn once that jobs do not go to the Slurm of this machine. Inside a Slurm job, this is intended."""
+    """Warn once that jobs do not go to this machine's Slurm. Inside a Slurm job, this is intended, so do not warn."""
     if shutil.which("sbatch") and "SLURM_JOB_ID" not in os.environ:
         _log.warning(
             "Cluster() runs jobs as processes on this machine, but sbatch is on PATH: on a login node, "
@@ -33,7 +33,7 @@ def warn_on_a_login_node() -> None:
 
 
 def only_known_arguments(init: F) -> F:
-    """Decorate `Cluster.__init__`: an option that is given as an argument says where it goes. Raises TypeError."""
+    """Decorate `Cluster.__init__`. For an option that is given as an argument, raises TypeError with advice."""
     code = init.__code__
     parameters = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]  # `inspect` is slow to import
 
@@ -50,7 +50,7 @@ def only_known_arguments(init: F) -> F:
 
 
 def only_bound_calls(submit: F) -> F:
-    """Decorate `Cluster.submit`, which tasks call, for those who write `cluster.submit(f, 1)`. Raises TypeError."""
+    """Decorate `Cluster.submit`, which tasks call. For `cluster.submit(f, 1)`, raises TypeError with advice."""
 
     @functools.wraps(submit)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -64,7 +64,7 @@ def only_bound_calls(submit: F) -> F:
 
 
 def only_iterable_calls(plan: F) -> F:
-    """Decorate `Cluster.plan`, for those who write `cluster.plan(f, 1)`. Raises TypeError."""
+    """Decorate `Cluster.plan`. For `cluster.plan(f, 1)`, raises TypeError with advice."""
 
     @functools.wraps(plan)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:

@@ -26,10 +26,10 @@ _log = logging.getLogger(__name__)
 def submit_auto(
     cluster: Cluster, of: Task[..., Any], calls: Sequence[Arguments], *, batch: Batched | None
 ) -> JobArray[Any]:
-    """Submit at most 20 calls, wait for their end, and submit the others.
+    """Submit at most 20 calls, wait for their end, and submit the other calls.
 
-    Raises SubmissionError if none of the first has succeeded; then the others are not submitted. KeyboardInterrupt
-    during the wait says how to come back to the first.
+    Raises SubmissionError if none of the first calls has succeeded; then the others are not submitted. A
+    KeyboardInterrupt during the wait says how to open the first calls again.
     """
     options = cluster.settings.merged(of.terms).options
     if of.is_workflow or several_ranks(options):
@@ -56,7 +56,7 @@ def submit_auto(
 
 
 def _seconds(canary: JobArray[Any], name: str, rest: int) -> float:
-    """Wait for the first calls; the mean time that one took. Raises SubmissionError if none has succeeded."""
+    """Wait for the first calls, and return their mean time. Raises SubmissionError if none has succeeded."""
     try:
         errors = canary.exceptions()
     except KeyboardInterrupt as interrupt:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 _MOST_CHARACTERS = 200
-"""The longest name of a batch: it is the name of a directory, which may have 255."""
+"""The longest name of a batch, which is also the name of a directory, with at most 255 characters."""
 
 
 class Batch:
@@ -79,14 +79,14 @@ class Batch:
         self._pending.clear()
 
     def refusal(self, what: str) -> SubmissionError:
-        """The error for a question about what is not submitted."""
+        """Return the error for a question about calls that are not submitted yet."""
         return SubmissionError(f"{what} {self.why}")
 
     def add(self, of: Task[..., Any], calls: Iterable[Arguments], *, mapped: bool) -> Any:
-        """Collect calls of a task; return the jobs that they will have. Raises OptionError, SubmissionError."""
+        """Collect calls of a task, and return the jobs that they will have. Raises OptionError, SubmissionError."""
         if self._tasks:
             self._check(of)
-        new = list(calls)  # all or none: the block may go on after an error
+        new = list(calls)  # all or none: the block may continue after an error
         for args, kwargs in new:
             self._refuse_own_jobs(of, (*args, *kwargs.values()))
         number = self._numbers.setdefault((type(of), id(of.unwrapped)), len(self._numbers))
@@ -109,7 +109,7 @@ class Batch:
         return self.cluster.settings.merged(of.terms)
 
     def _check(self, of: Task[..., Any]) -> None:
-        """Raise OptionError if a task asks for something else than the first one."""
+        """Raise OptionError if a task differs from the first: in options, environment, callbacks, upstreams or kind."""
         first = self._tasks[0]
         one, other = self._settings(first), self._settings(of)
         before, after = one.options.to_json(), other.options.to_json()
@@ -159,7 +159,7 @@ class Batch:
 
 
 class PastBatches:
-    """A cluster whose calls are submitted when they are made, also in a block: for executors, which have futures."""
+    """A cluster whose calls are submitted at once, even in a block: for executors, which have futures."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
@@ -177,7 +177,7 @@ _ALWAYS = frozenset(("__class__", "is_array", "fill"))
 
 
 class _Pending:
-    """A handle whose calls are not submitted yet: all that is asked of it is an error until `fill`."""
+    """A handle whose calls are not submitted yet. Every use of it raises an error until `fill`."""
 
     __slots__ = ()
 
@@ -210,7 +210,7 @@ class _Pending:
 
 
 class PendingJob(_Pending, Job[Any]):
-    """A job of a batch before the end of the block. Then it is a `Job`."""
+    """A job of a batch before the end of the block. After the end it is a `Job`."""
 
     __slots__ = ()
 
@@ -222,7 +222,7 @@ class PendingJob(_Pending, Job[Any]):
 
 
 class PendingArray(_Pending, JobArray[Any]):
-    """The jobs of a map in a batch before the end of the block. Then it is a `JobArray`."""
+    """The jobs of a map in a batch before the end of the block. After the end it is a `JobArray`."""
 
     __slots__ = ()
 
@@ -234,7 +234,7 @@ class PendingArray(_Pending, JobArray[Any]):
 
 
 class PendingJoinedArray(_Pending, JoinedArray[Any]):
-    """As `PendingArray`, if its calls may be in several submissions (`reuse`, `chunk_size="auto"`)."""
+    """Like `PendingArray`, but its calls may be in several submissions (`reuse`, `chunk_size="auto"`)."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Chain: single calls that are submitted by one command, of which later ones may run after earlier ones."""
+"""Chain: single calls that are submitted by one command. Later calls may depend on earlier ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ R = TypeVar("R")
 
 
 class Chain:
-    """Calls of a cluster that are submitted together, each with options of its own, and with a key of the caller's.
+    """Calls of a cluster that are submitted together, each with its own options, and a key that the caller chooses.
 
-    A workflow submits each call as it is added: what an earlier attempt of it has submitted is found call by call.
+    A workflow submits each call as it is added, because it looks for each call that an earlier attempt has submitted.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -32,10 +32,10 @@ class Chain:
         self._jobs: list[JobArray[Any]] = []
 
     def add(self, key: str, of: Task[..., R, Any], call: Arguments, *, record: Record) -> Job[R]:
-        """Add a bound call under a key that the caller has recorded; return its job, which has no id until `submit`.
+        """Add a bound call under a key that the caller has recorded. Returns its job, which has no id until `submit`.
 
-        `record` is called with the key and the commands just before anything is queued; an id that is not known yet is
-        `<id of KEY>` in them. Raises what a call raises.
+        `record` is called with the key and the commands just before anything is queued. In the commands, an id that is
+        not known yet is `<id of KEY>`. Raises what a call raises.
         """
         cluster = self._cluster
         wanted = Wanted(of, [call], False, *cluster._prepare(of), cluster.settings, key)  # noqa: SLF001 - of this package
@@ -50,7 +50,7 @@ class Chain:
         return jobs[0]
 
     def submit(self) -> None:
-        """Submit the calls, in order. Raises what a call raises; then the jobs of calls that were queued have ids."""
+        """Submit the calls, in order. Raises what a call raises; the jobs that were queued before that have ids."""
         if self._planned:
             self._place.blobs.send(*self._uploads)
             try:

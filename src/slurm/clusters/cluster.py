@@ -55,8 +55,8 @@ class Cluster(KnownAttributes):
     logs a warning if `sbatch` is on PATH, because jobs would run on the login node. `root` is the directory of all job
     directories, which every node must see; the default is `slurm-jobs` in $SCRATCH, $WORK or the home directory.
     `python` is the interpreter there, by default this one. `environment` is the default environment of tasks, by
-    default that Python as it is; several are combined. `setup` holds lines of bash that a job runs before it starts
-    Python; if one fails, the job ends as SetupFailed. With `login_shell`, a login shell runs the commands, for sites
+    default this Python unchanged; several are combined. `setup` holds lines of bash that a job runs before it starts
+    Python; if a line fails, the job ends as SetupFailed. With `login_shell`, a login shell runs the commands, for sites
     where only a login shell finds Slurm. `options` and `callbacks` apply to all tasks.
 
         with Cluster("slurm", options={"partition": "short"}) as cluster:
@@ -135,9 +135,9 @@ class Cluster(KnownAttributes):
 
     @staticmethod
     def current() -> Cluster:
-        """The active cluster, to which tasks called here go: that of the innermost `with`, else the activated one.
+        """The active cluster, which runs tasks called here: the one of the innermost `with`, else the activated one.
 
-        In a workflow that is the cluster of the workflow's tasks. Raises NoActiveCluster.
+        In a workflow, this is the cluster of the workflow's tasks. Raises NoActiveCluster.
         """
         found = active.current()
         if not isinstance(found, Cluster):
@@ -186,7 +186,7 @@ class Cluster(KnownAttributes):
     def _submit_now(
         self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool, batch: Batched | None = None
     ) -> JobArray[R]:
-        """Submit bound calls of a task, or of those of a batch, as one submission."""
+        """Submit bound calls of a task, or of the tasks of a batch, as one submission."""
         from slurm.jobs.submit import Wanted, submit
 
         terms = self.settings.merged(of.terms)
@@ -195,7 +195,7 @@ class Cluster(KnownAttributes):
 
             return submit_auto(self, of, list(calls), batch=batch)
         if terms.options.get("reuse") and not terms.environment:
-            _ = self.place.packages  # one command for this and the first look
+            _ = self.place.packages  # one command for this and the probe
         wanted = Wanted(of, calls, mapped, *self._prepare(of), self.settings, batch=batch)
         if not wanted.settings.options.get("reuse"):
             return self._jobs_of(submit(self.place, wanted))
@@ -218,7 +218,7 @@ class Cluster(KnownAttributes):
         return Batch(self)
 
     def chain(self) -> Chain:
-        """Collect single calls, of which later ones may run after earlier ones, to submit them by one command."""
+        """Collect single calls, to submit them by one command. Later calls may depend on earlier ones."""
         from slurm.clusters.chain import Chain
 
         return Chain(self)
@@ -229,8 +229,8 @@ class Cluster(KnownAttributes):
     ) -> Plan[JobArray[R]]:
         """The submission that `task.starmap(calls)` would make. Makes, writes and queues nothing, here or there.
 
-        Runs the command of the first look, and those that look for an environment. None with `offline`, or if the
-        cluster cannot be reached: then placeholders such as <root> stand for what is on the cluster.
+        Runs the command of the probe, and commands that look for an environment. Runs none with `offline`, or if the
+        cluster cannot be reached: then placeholders such as <root> stand for values of the cluster.
         """
         return self.plan_calls(of, map(of.bound_item, calls), mapped=True, offline=offline)
 
@@ -263,9 +263,9 @@ class Cluster(KnownAttributes):
         initargs: Sequence[Any] = (),
         **options: Unpack[TaskKeywords],
     ) -> ClusterExecutor:
-        """A `concurrent.futures.Executor` that runs on this cluster, for code that wants one.
+        """A `concurrent.futures.Executor` that runs on this cluster, for code that needs one.
 
-        `max_workers`, or the option `max_concurrent`, bounds the array elements that run at once, of `submit` and `map`
+        `max_workers`, or the option `max_concurrent`, limits the array elements that run at once, of `submit` and `map`
         together. `initializer(*initargs)` is called once in each job's process, before its first call.
         """
         from slurm.clusters.batch import PastBatches
@@ -283,8 +283,8 @@ class Cluster(KnownAttributes):
     ) -> Pool:
         """Start `nodes` elements of `workers` processes for `task.on(pool)(3)`, or join the pool with this key.
 
-        With `workers=(0, 64)` (least and most in all), elements are added while calls wait. An element ends after
-        `idle` without a call. The options are those of a task. Experimental. Raises OptionError and PoolError.
+        With `workers=(0, 64)` (the least and the most in total), elements are added while calls wait. An element ends
+        after `idle` without a call. The options are those of a task. Experimental. Raises OptionError and PoolError.
         """
         from slurm.clusters.pool import pool
 
@@ -292,10 +292,10 @@ class Cluster(KnownAttributes):
 
     @ends_at_the_caller
     def put(self, value: Any) -> Put:
-        """Send an object, or the file or directory of a `Path`, once; return what stands for it in any call.
+        """Send an object, or the file or directory of a `Path`, once. The returned `Put` stands for it in any call.
 
-        In a task it is the object, loaded once in each process, or a read-only path. What is there already is not sent.
-        Raises NotPicklable, SubmissionError and TransportError.
+        A task receives the object, loaded once in each process, or a read-only path. Files that are there already are
+        not sent. Raises NotPicklable, SubmissionError and TransportError.
         """
         from slurm.clusters.putting import put
 
@@ -304,9 +304,9 @@ class Cluster(KnownAttributes):
     def job(self, name: str) -> Job[Any] | JobArray[Any]:
         """Open a job that any process has submitted, by its key, or by key[index] for one call of a map.
 
-        The key of a single call gives a Job, the key of a map a JobArray. Instead of a key: the beginning of one, or of
-        its random part; the scheduler's id, such as "1234" or "1234_7"; a label, as "sweep=depths", if one submission
-        has it; "last" for the newest submission. Raises NoSuchJob, also if a text names several submissions.
+        The key of a single call gives a Job, the key of a map a JobArray. Instead of a key: the beginning of a key, or
+        of its random part; the scheduler's id, such as "1234" or "1234_7"; a label such as "sweep=depths", if only one
+        submission has it; "last" for the newest submission. Raises NoSuchJob, also if a text names several submissions.
         """
         from slurm.clusters.opening import find_job_or_call
 
@@ -324,9 +324,9 @@ class Cluster(KnownAttributes):
     ) -> Listing:
         """The submissions of any process, newest first; at most `limit`.
 
-        With `task`, only those of this task. With `labels`, only those that have all of them; None stands for any
-        value. Submissions to another scheduler under the same root are left out. Reads the records together. Raises
-        OptionError for labels that no submission can have.
+        With `task`, only submissions of this task. With `labels`, only submissions that have all these labels; None
+        stands for any value. Submissions to another scheduler under the same root are left out. Reads the records
+        together. Raises OptionError for labels that no submission can have.
         """
         from slurm.jobs.listing import Listing
         from slurm.jobs.search import newest_first
@@ -355,8 +355,8 @@ class Cluster(KnownAttributes):
     def script(self, of: Task[..., Any], *, count: int = 1) -> str:
         """The batch script of a call of a task, or of a map over `count` items. Makes and submits nothing.
 
-        Placeholders such as <python> stand for what is not known before the task's environment is made, and for what
-        is on a cluster that cannot be reached.
+        Placeholders such as <python> stand for values that are not known before the task's environment is made, and
+        for values of a cluster that cannot be reached.
         """
         from slurm.clusters.planning import script_of
 

@@ -38,7 +38,7 @@ class StoredEnvironment(NamedTuple):
     """The keys of the environments that have it as their base."""
 
     def users(self, *, without: Iterable[str] = ()) -> str:
-        """What needs it; empty if nothing does. `without` are environments that are removed with it."""
+        """What needs this environment; empty if nothing does. `without` are environments that are removed with it."""
         making = ("a process that makes it now",) if self.state == "making" else ()
         return ", ".join((*self.used_by, *(key for key in self.dependents if key not in without), *making))
 
@@ -52,14 +52,14 @@ def list_environments(cluster: Cluster) -> list[StoredEnvironment]:
     for key, word, since, kilobytes, *bases in lines:
         state = word if word != "lock" else "making" if int(since) < _MAKING_SECONDS else "left"
         users, last = uses.get(key, ((), 0.0))
-        unused = max(0.0, min(float(since), time.time() - last))  # a process prepares it once, and submits many times
+        unused = max(0.0, min(float(since), time.time() - last))  # a process prepares it once, then submits often
         found.append((StoredEnvironment(key, state, int(kilobytes) * 1024, unused, users, ()), bases))
     used = [(environment.key, bases) for environment, bases in found if environment.state != "left"]
     return [e._replace(dependents=tuple(key for key, bases in used if e.key in bases)) for e, _ in found]
 
 
 def remove(cluster: Cluster, keys: Sequence[str]) -> None:
-    """Remove environments, all or none. Raises EnvironmentInUse, ConfigurationError for an unknown key."""
+    """Remove all of the environments, or none. Raises EnvironmentInUse, and ConfigurationError for an unknown key."""
     stored = {environment.key: environment for environment in list_environments(cluster)}
     for key in keys:
         if key not in stored:
@@ -70,11 +70,11 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
 
 
 def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[StoredEnvironment]:
-    """Remove the environments that nothing needs and that no submission has used for some days; return them.
+    """Remove the environments that nothing needs and that no submission has used for `days`. Returns them.
 
-    Also removes unfinished builds, and wheels that were sent that long ago: they are sent again when needed. Files of
-    commands and of `put` that no submission names are marked, and removed by a call at least an hour later. Raises
-    ValueError for an invalid number of days.
+    Also removes unfinished builds, and wheels that were sent at least as long ago: they are sent again when needed.
+    Files of commands and of `put` that no submission names are marked, and removed by a call at least an hour later.
+    Raises ValueError for an invalid number of days.
     """
     days = bounded(days, "days", most=MOST_DAYS, unit="days")
     old: list[StoredEnvironment] = []
@@ -89,7 +89,7 @@ def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[Sto
 
 
 def _dependents_first(environments: Iterable[StoredEnvironment]) -> list[StoredEnvironment]:
-    """Put dependents before their bases, so that an interrupted removal leaves none without its base."""
+    """Put dependents before their bases, so that an interrupted removal leaves no dependent without its base."""
     return sorted(environments, key=lambda environment: bool(environment.dependents))
 
 
@@ -100,9 +100,9 @@ def _remove(cluster: Cluster, environments: Sequence[StoredEnvironment]) -> None
 
 
 def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], float]]:
-    """For each environment, the keys of its unfinished submissions, and the time of the newest one of all.
+    """For each environment, the keys of its unfinished submissions, and the time of its newest submission.
 
-    A submission uses its environment and the base of that. The time is in seconds since the epoch.
+    A submission uses its environment and the base of this environment. The time is in seconds since the epoch.
     """
     if not wanted:
         return {}
@@ -123,7 +123,7 @@ def _uses(place: Place, wanted: set[str]) -> dict[str, tuple[tuple[str, ...], fl
 
 
 def is_unfinished(watched: SubmissionState) -> bool:
-    """Whether a submission runs or may run, by what the tracker has just learned."""
+    """Whether a submission runs or may run, according to what the tracker has just read."""
     return watched.may_grow or (
         watched.unfinished and (watched.may_run_again or any(e not in watched.missing for e in watched.open))
     )

@@ -1,4 +1,4 @@
-"""Job cleanup: how much space jobs, environments and sent files take, and the removal of jobs that nothing needs."""
+"""Job cleanup: show how much space jobs, environments and sent files take, and remove jobs that nothing needs."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LEFT_SECONDS = 86400.0
-"""A directory without a record, of this age, is of a submission that was interrupted."""
+"""A directory of this age without a record belongs to a submission that was interrupted."""
 _BESIDE = re.compile(r"\.(json|log|lock|unused)$")
-"""The ends of the names of files that lie beside an environment or a sent file."""
+"""The ends of the names of files that are beside an environment or a sent file."""
 _AT_ONCE = 500
 """The number of jobs that one command removes: the words of a command line have a limit."""
 
@@ -56,21 +56,21 @@ class OldJob(NamedTuple):
     age: float
     """Seconds since its last change."""
     kept: str
-    """Why it is not removed; empty if it is."""
+    """Why it is not removed; empty if it is removed."""
 
 
 class Choice(NamedTuple):
-    """The jobs to remove. A job has to meet all conditions."""
+    """The jobs to remove. A job must meet all conditions."""
 
     days: float = 0.0
-    """Days since its last change, at least."""
+    """The least number of days since its last change."""
     states: tuple[JobState, ...] = ()
-    """States; each of its calls has one of them."""
+    """The states that its calls may have: each call must have one of them."""
     labels: Mapping[str, str | None] = {}
     task: str | None = None
-    """A name, or a pattern as in a shell."""
+    """The name of its task, or a pattern as in a shell."""
     reused: bool = False
-    """Also jobs whose results later calls of a task with `reuse` would take."""
+    """Whether to choose also jobs whose results later calls of a task with `reuse` would use."""
 
 
 def space(place: Place) -> list[Space]:
@@ -93,7 +93,7 @@ def space(place: Place) -> list[Space]:
 
 
 def _kind(directory: str, name: str) -> str:
-    """The kind of a path under the root; empty for what is no job there."""
+    """The kind of a path under the root; empty for a path that is not a job."""
     if directory == JOBS:
         return "jobs" if is_key(name) else ""
     if directory == BLOBS:
@@ -102,12 +102,12 @@ def _kind(directory: str, name: str) -> str:
 
 
 def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = False) -> list[OldJob]:
-    """Remove the jobs under a root that a choice names and that nothing needs; return all that it names.
+    """Remove the jobs under a root that a choice names and that nothing needs. Returns all jobs that the choice names.
 
-    A job stays if it has not ended, if a job that stays has its result as an argument or waits for it, if it was
-    submitted by a workflow that has not ended, and if a record of reuse names it. An elastic pool has not ended while
-    clients may add elements. With `everywhere`, the jobs of other schedulers under the root are removed, too. Queries
-    the schedulers of unfinished jobs. Raises ValueError for an invalid number of days, and the error of a record that
+    A job is kept if it has not ended, if a kept job has its result as an argument or waits for it, if a workflow that
+    has not ended has submitted it, or if a record of reuse names it. An elastic pool has not ended while clients may
+    add elements. With `everywhere`, the jobs of other schedulers under the root are removed, too. Queries the
+    schedulers of unfinished jobs. Raises ValueError for an invalid number of days, and the error of a record that
     cannot be read: then nothing is removed.
     """
     days = bounded(choice.days, "days", most=MOST_DAYS, unit="days")
@@ -128,13 +128,13 @@ def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = F
 
 
 def remove(place: Place, keys: Sequence[str]) -> None:
-    """Remove jobs that have ended, whatever needs them. Raises TransportError."""
+    """Remove jobs that have ended, even if something needs them. Raises TransportError."""
     for at in range(0, len(keys), _AT_ONCE):
         run_in(place, "remove_jobs.sh", JOBS, *keys[at : at + _AT_ONCE])
 
 
 def _records(place: Place, keys: Iterable[str]) -> dict[str, Records]:
-    """The records of all submissions. Raises the error of one that cannot be read: it may refer to any other."""
+    """The records of all submissions. Raises the error of an unreadable record, which may refer to any other one."""
     found = {}
     for key, records in place.store.read_records(keys).items():
         if isinstance(records, SlurmError):
@@ -144,9 +144,9 @@ def _records(place: Place, keys: Iterable[str]) -> dict[str, Records]:
 
 
 def _parts(place: Place, several: Iterable[Records]) -> dict[str, Part]:
-    """All calls of each submission, by key; without those of schedulers that this program does not have.
+    """All calls of each submission, by key, without submissions to schedulers that this program does not have.
 
-    Asks each scheduler about unfinished ones. Those of a scheduler that does not answer count as unfinished.
+    Queries each scheduler about unfinished calls. If a scheduler does not answer, its calls count as unfinished.
     """
     found: dict[str, Part] = {}
     states: dict[Place, list[SubmissionState]] = {}
@@ -183,9 +183,9 @@ def _chosen(
 
 
 def _needed(known: Mapping[str, Records], parts: Mapping[str, Part], chosen: Iterable[str]) -> dict[str, str]:
-    """Why some of the chosen submissions are needed by themselves."""
+    """Why some of the chosen submissions are needed, apart from the results that other submissions use."""
     alive = {key for key, part in parts.items() if is_unfinished(part.state)}
-    alive |= known.keys() - parts.keys()  # nobody can tell
+    alive |= known.keys() - parts.keys()  # unknown, so they count as alive
     found = {}
     for key in chosen:
         parent = (known[key].submission.parent or "").partition("[")[0]
@@ -200,14 +200,14 @@ def _needed(known: Mapping[str, Records], parts: Mapping[str, Part], chosen: Ite
 def _reused(place: Place, chosen: Iterable[str]) -> dict[str, str]:
     """Why some of the chosen submissions are needed: a later call of their task may take their results."""
     found: dict[str, str] = {}
-    for key in {key.partition("/")[0]: key for key in chosen}.values():  # one of each task
+    for key in {key.partition("/")[0]: key for key in chosen}.values():  # one key of each task
         place.reuse_records.refresh(key)
         found |= dict.fromkeys(place.reuse_records.newest(key), "calls with reuse=True take its results")
     return {key: found[key] for key in chosen if key in found}
 
 
 def _keep_upstreams(known: Mapping[str, Records], chosen: Collection[str], kept: dict[str, str]) -> None:
-    """Add to `kept` the chosen submissions whose results are arguments of one that stays, or for which it waits."""
+    """Add to `kept` the chosen submissions that a kept submission waits for, or whose results are its arguments."""
     staying = [key for key in known if key not in chosen or key in kept]
     while staying:
         key = staying.pop()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc] # joblib has no types
-    """Runs the batches of one joblib.Parallel after the other as calls of an executor with so many workers."""
+    """Runs the batches of one joblib.Parallel at a time, as calls of an executor with a given number of workers."""
 
     supports_retrieve_callback = True
     default_n_jobs = -1
@@ -46,7 +46,7 @@ class JoblibBackend(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[mis
         return future
 
     def retrieve_result_callback(self, out: JobFuture[Any]) -> Any:
-        """The results of a batch that has ended; raises its exception."""
+        """Return the results of a batch that has ended, or raise its exception."""
         return out.result()
 
     def abort_everything(self, ensure_ready: bool = True) -> None:  # noqa: FBT001, FBT002 - as the base

@@ -1,4 +1,4 @@
-"""Named: the cluster of a name in the Slurmfile, or of a URL."""
+"""Named: find the cluster for a name in the Slurmfile, or for a URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEFAULT = "auto"
 
 
 def cluster_named(text: str | None, *, callbacks: bool = True) -> Cluster:
-    """Return the cluster of a name or a URL; None names the default. With `callbacks`, imports those of the Slurmfile.
+    """Return the cluster for a name or URL; None is the default. With `callbacks`, imports the Slurmfile's callbacks.
 
     Raises ConfigurationError if it is neither, with the nearest name; SlurmfileError for a bad file.
     """

@@ -24,9 +24,9 @@ _OF_A_CLIENT = re.compile(
 
 
 def find_job_or_call(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] | JobArray[Any]:
-    """As `find_job`; a text may also be the key of a client of a pool, for all of its calls.
+    """Open jobs as `find_job` does. The text may also be the key of a client of a pool, for all of its calls.
 
-    [3] after it names call 3, [3-9] calls 3 to 9, such as those of a map, and [3-9][0] the first of these.
+    After such a key, [3] names call 3, [3-9] calls 3 to 9, such as those of a map, and [3-9][0] the first of these.
     """
     found = _OF_A_CLIENT.fullmatch(text)
     if found is None:

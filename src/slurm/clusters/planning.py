@@ -30,7 +30,7 @@ def plan_calls(
     bound, place, settings = list(calls), cluster.place, cluster.settings.merged(of.terms)
 
     def submit_plan(draft: Draft) -> Any:
-        if settings.options.get("reuse"):  # some calls may be known by then
+        if settings.options.get("reuse"):  # some calls may be known when the plan is submitted
             jobs = cluster._submit_now(of, bound, mapped=mapped)  # noqa: SLF001 - of this package
         else:
             wanted = Wanted(of, bound, mapped, *cluster._prepare(of), cluster.settings)  # noqa: SLF001 - of this package
@@ -56,6 +56,6 @@ def script_of(cluster: Cluster, of: Task[..., Any], count: int) -> str:
 
 
 def _planned(cluster: Cluster, of: Task[..., Any], *, offline: bool) -> tuple[ResolvedEnvironment, str | None]:
-    """The environment of a task without making it, and why the cluster was not asked; None if it was."""
+    """The environment of a task, without making it. Also why the cluster was not queried; None if it was."""
     environments = cluster.settings.merged(of.terms).environment or ()
     return planned_or_offline(cluster.place, environments, for_program=is_command(of), offline=offline)

@@ -1,4 +1,4 @@
-"""Pool: makes calls in worker processes that wait for them, so that one more call takes milliseconds."""
+"""Pool: makes calls in worker processes that wait for calls, so that another call takes only milliseconds."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ Duration = Union[float, str, "timedelta"]
 """Seconds, Slurm's text for a time, or a timedelta."""
 
 Workers = Union[int, tuple[int, int]]
-"""The workers of each element of a pool; for an elastic pool, the least and the most workers in all elements."""
+"""The workers of each element of a pool; for an elastic pool, the least and the most workers of all elements."""
 
 _LEAD, _LEAD_SHARE = 30.0, 0.1
-"""An element takes no more calls so many seconds before its time limit, or this share of it if that is less."""
+"""An element accepts no more calls this many seconds before its time limit, or this share of the limit if less."""
 
 _THREADS = "OMP_NUM_THREADS"
 
@@ -98,12 +98,12 @@ class Pool:
 
     @property
     def key(self) -> str:
-        """The key of its submission."""
+        """The key of the pool's submission."""
         return self._state.key
 
     @property
     def jobs(self) -> JobArray[int]:
-        """The elements of the pool; for an elastic pool, those that were added so far.
+        """The elements of the pool; for an elastic pool, the elements that were added so far.
 
         The result of each is the number of calls that it has claimed.
         """
@@ -122,7 +122,7 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """Take no more calls. The workers end once they have made those that were submitted.
+        """Accept no more calls. The workers end once they have made the submitted calls.
 
         Waits for the jobs that calls of the pool wait for.
         """
@@ -135,7 +135,7 @@ class Pool:
             try:
                 self._files.close()
                 ends_by_itself = self._calls.unanswered or self._calls.none_left
-            except PoolError:  # the elements cannot be told
+            except PoolError:  # the elements cannot be informed
                 ends_by_itself = False
         if self._growth is not None and ends_by_itself:
             self._growth.grow_for_the_rest()
@@ -209,7 +209,7 @@ class Pool:
         `initializer(*initargs)` is called once in each worker, before its first call of this executor.
         """
         made = ClusterExecutor(self, {}, initializer=initializer, initargs=initargs)
-        made._max_workers = self._workers  # noqa: SLF001 - which libraries read
+        made._max_workers = self._workers  # noqa: SLF001 - libraries read it
         return made
 
     def joblib(self, **options: Any) -> AbstractContextManager[Any]:
@@ -217,7 +217,7 @@ class Pool:
 
         `options` are those of `joblib.parallel_config`, such as `n_jobs`, which is all workers by default.
         """
-        from joblib import parallel_config  # noqa: PLC0415 - it is no dependency of this library
+        from joblib import parallel_config  # noqa: PLC0415 - not a dependency of this library
 
         from slurm.clusters.joblib_backend import JoblibBackend  # noqa: PLC0415 - as above
 
@@ -282,7 +282,7 @@ def pool(
 ) -> Pool:
     """Submit the elements of a pool, or join the one with this key.
 
-    Raises PoolError where no workers can run beside this program.
+    Raises PoolError if no workers can run beside this program.
     """
     size = size_of(nodes, workers)
     pool_files = files_of(cluster.place)
@@ -302,7 +302,7 @@ class PoolSize(NamedTuple):
 
 
 def size_of(nodes: int, workers: Workers) -> PoolSize:
-    """Return the size of a pool. A pair of workers counts those of all elements together. Raises OptionError."""
+    """Return the size of a pool. A pair of workers counts the workers of all elements together. Raises OptionError."""
     given = whole(nodes, "nodes", least=1)
     if not isinstance(workers, (tuple, list)):
         return PoolSize(given, given, whole(workers, "workers", least=1))

@@ -40,7 +40,7 @@ def prepare(
     listener: BuildListener | None = None,
     for_program: bool = False,
 ) -> ResolvedEnvironment:
-    """Build environments, if necessary, and combine them; without any, use `Current()`. Raises EnvironmentNotReady.
+    """Build environments if necessary, and combine them; without any, use `Current()`. Raises EnvironmentNotReady.
 
     An environment that this process has prepared is reused unless its sources have changed. A workflow reuses its own
     environment, because the node may not have the sources. `listener` receives build events; `options` are those of
@@ -60,7 +60,7 @@ def prepare(
 
 
 def planned(place: Place, environments: Sequence[Environment], *, for_program: bool = False) -> ResolvedEnvironment:
-    """Return what `prepare` would return, as far as that is known; makes nothing, here or there.
+    """Return what `prepare` would return, as far as it is known. Makes nothing, here or there.
 
     Raises TransportError if the machine cannot be reached.
     """
@@ -82,12 +82,12 @@ def planned(place: Place, environments: Sequence[Environment], *, for_program: b
 def planned_or_offline(
     place: Place, environments: Sequence[Environment], *, for_program: bool, offline: bool
 ) -> tuple[ResolvedEnvironment, str | None]:
-    """Return what `planned` returns, and None. If the machine is not asked or reached, return why, and placeholders."""
+    """Return what `planned` returns, and None. If the machine is not reached, return placeholders and the reason."""
     why = ""
     try:
         if not offline:
             found = planned(place, environments, for_program=for_program)
-            # After `planned`, which may ask along with the look.
+            # After `planned`, which may send its question together with the probe.
             if place.probe.limits and place.probe.root:
                 return found, None
     except TransportError as error:
@@ -96,12 +96,12 @@ def planned_or_offline(
 
 
 def _planned_offline(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
-    """Return an environment of which nothing is known but what was asked for, with the steps before its Python."""
+    """Return an environment of which only the request is known, with the steps before its Python."""
     *bases, top = tuple(environments) or (Current(),)
     target = BuildTarget(place.transport, place.probe, Interpreter(place.spec.python, place.spec.setup))
     for environment in bases:
         target = environment.before(target)
-    with contextlib.suppress(ConfigurationError):  # no other can build on it
+    with contextlib.suppress(ConfigurationError):  # no other environment can use it as its base
         target = top.before(target)
     asked_for = ", ".join(map(repr, (*bases, top)))
     return to_be_made("or is there", target.interpreter.setup).replace(asked=asked_for)
@@ -132,7 +132,7 @@ def _prepared(
             prepared = prepare_all(environments, target)
             prepared = prepared if prepared.asked else prepared.replace(asked=asked_for)
             if _key(environments, for_program=for_program) != key:
-                return prepared  # the sources have changed during the build, so it may be a mixture
+                return prepared  # the sources changed during the build, so it may be a mixture
             place.prepared[key] = prepared
         return place.prepared[key]
 
@@ -153,7 +153,7 @@ def _run_in_job(
 
 
 def run_here(argv: list[str], stdin: bytes) -> Completed:
-    """The task of that job: run the command."""
+    """Run the command, as the task of the job that `_run_in_job` submits."""
     from slurm.transports.local import LocalTransport  # noqa: PLC0415 - on the node
 
     return LocalTransport().run(argv, stdin=stdin)

@@ -1,4 +1,4 @@
-"""Putting: send an object to a place once, for all calls that take it."""
+"""Putting: send an object to a place once, for all calls that have it as an argument."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def put(place: Place, value: Any, *, home: str) -> Put:
-    """Send an object, or the file or directory of a `Path`, unless the place has it. `home` is its cluster's URL."""
+    """Send an object, or the file or directory of a `Path`, unless the place has it. `home` is the cluster's URL."""
     uploads = Uploads()
     made = storage.put(value, uploads, home=home, reducers=REDUCERS, digest=value_digest)
     place.blobs.send(uploads)

@@ -52,7 +52,7 @@ class WorkflowCluster(Cluster):
 
     @classmethod
     def on_node(cls, job: JobContext, submission: Submission) -> Self:
-        """The cluster for a workflow's job, with the scheduler, defaults and environment in the workflow's record.
+        """The cluster for a workflow's job, with the scheduler, defaults and environment of the workflow's record.
 
         Raises SchedulerNotFound in a container without the scheduler's commands.
         """
@@ -91,7 +91,7 @@ class WorkflowCluster(Cluster):
         )
 
     def resolved(self, value: Any) -> Any:
-        """Replace the jobs in a value, at any depth, by their results. Waits for them, and raises their exceptions."""
+        """Replace jobs in a value, at any depth, with their results. Waits for the jobs; raises their exceptions."""
         head = Function(function=repr, name=self.workflow.key, parameters=("value",), context=None, edges=())
         try:
             pickled = pickle_calls(head, [((value,), {})], reducers=REDUCERS)
@@ -104,7 +104,7 @@ class WorkflowCluster(Cluster):
         return found
 
     def orphans(self) -> list[str]:
-        """The keys of jobs that earlier attempts have submitted and this one has not. They continue to run."""
+        """The keys of jobs that only earlier attempts have submitted, and not this one. They continue to run."""
         return self._journal.orphans()
 
     def _result(self, reference: tuple[Any, ...]) -> Any:

@@ -1,1 +1,1 @@
-"""Environments: how the right Python gets there."""
+"""Environments: provide the Python and the packages that a task needs on the cluster."""

@@ -27,7 +27,7 @@ _TO_BE_MADE = "to be made: "
 
 
 class Interpreter(NamedTuple):
-    """The requested Python: a path or a name, or None for one that fits; and the bash steps to run before it."""
+    """The requested Python, and the bash steps to run before it. A path or a name; None for any Python that fits."""
 
     python: str | None = None
     setup: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ class BuildListener:
         _log.info("%s: %s", key, step)
 
     def end(self, key: str, error: BaseException | None) -> None:
-        """The build is over. It failed if there is an `error`; it may also continue with another key."""
+        """The build is over. It failed if there is an `error`; the environment may also be built with another key."""
         if error is None:
             _log.info("finished the build of the environment %s", key)
 
@@ -62,7 +62,7 @@ def _no_jobs(environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes
 
 
 class RootAccess(Protocol):
-    """Access to the directory of the environments."""
+    """Access to the root that contains the directory of the environments."""
 
     @property
     def root(self) -> str:
@@ -92,10 +92,10 @@ class BuildTarget:
     interpreter: Interpreter = field(default_factory=Interpreter)
     """The requested Python, with the steps that every job runs before those of the environment."""
     known: Mapping[Interpreter, Callable[[], ResolvedEnvironment]] = field(default_factory=dict)
-    """Pythons that are known already, or that a command finds that runs in any case."""
+    """Pythons that are known already, or that are found by a command that runs in any case."""
     listener: BuildListener = field(default_factory=BuildListener)
     for_program: bool = False
-    """Whether the environment is that of a program, which needs no Python; the runner may then be outside of it."""
+    """Whether the environment is for a program, which needs no Python; the runner may then be outside of it."""
     run_in_job: RunInJob = _no_jobs
     """Runs a command with its standard input in a job, in an existing environment, and waits for it."""
 
@@ -125,24 +125,24 @@ class Environment(Protocol):
     """
 
     local_paths: ClassVar[Collection[str]] = ()
-    """Names of parameters that are local paths. In a Slurmfile they are relative to the file."""
+    """Names of parameters that are local paths. In a Slurmfile these paths are relative to the file."""
     without_python: ClassVar[bool] = False
     """Whether the programs of commands can run in it if it has no Python: see `BuildTarget.for_program`."""
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Make the environment ready, and return how to start it. Its setup includes the steps of the target.
+        """Make the environment ready, and return how to start its Python. Its setup includes the steps of the target.
 
         Costly parts are built once, by `slurm.environments.building.build_once`, which reports to `target.listener`.
         Raises EnvironmentNotReady.
         """
 
     def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Return what `prepare` would return, without making anything here or there; `to_be_made` if it is missing."""
+        """Return what `prepare` would return, but make nothing; `to_be_made` if the environment is missing."""
         del target
         return to_be_made(repr(self))
 
     def before(self, target: BuildTarget) -> BuildTarget:
-        """Return the target for the next environment in a list. Raises ConfigurationError if this must be the last."""
+        """Return the target for the next environment of a list. Raises ConfigurationError if this one must be last."""
         del target
         message = f"{self!r} must be the last in a list of environments, because no other can build on it"
         raise ConfigurationError(message)
@@ -166,7 +166,7 @@ class Environment(Protocol):
 
 
 def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[Environment, ...]:
-    """Return one environment, or a list of them, as a tuple; () for None. Raises ConfigurationError."""
+    """Return one environment, or a list of environments, as a tuple; () for None. Raises ConfigurationError."""
     found = tuple(environment) if isinstance(environment, (list, tuple)) else (environment,) if environment else ()
     for one in found:
         if not hasattr(one, "prepare") or isinstance(one, type):
@@ -193,11 +193,11 @@ def planned_all(environments: Sequence[Environment], target: BuildTarget) -> Res
 
 
 def to_be_made(name: str, setup: tuple[str, ...] = ()) -> ResolvedEnvironment:
-    """Describe an environment that is not there yet. Its Python, its packages and its modules are unknown."""
+    """Describe an environment that does not exist yet. Its Python, its packages and its modules are unknown."""
     tag = "{}.{}".format(*sys.version_info[:2])
     return ResolvedEnvironment(key=f"{_TO_BE_MADE}{name}", python=UNKNOWN_PYTHON, tag=tag, setup=setup)
 
 
 def is_made(environment: ResolvedEnvironment) -> bool:
-    """Whether an environment is there."""
+    """Whether an environment exists already."""
     return not environment.key.startswith(_TO_BE_MADE)

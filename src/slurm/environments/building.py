@@ -1,10 +1,11 @@
-"""Building: build an environment once under the root, however many processes request it at a time.
+"""Building: build an environment only once under the root, even if several processes request it at the same time.
 
 `<root>/envs/<key>.json` marks a complete environment. The process that builds it holds the directory `<key>.lock/<n>/`:
 on any shared file system, mkdir(2) succeeds for one process only. The holder writes a new number into `beat` every few
 seconds (a heartbeat). Waiters compare it with the number that they read before, so clocks need not agree. If the number
 stays the same, the holder counts as dead. The process that makes the directory `<n + 1>` takes over, and builds in a
-directory of its own. A holder that was only suspended does no harm: the record is made with link(2), so the first wins.
+directory of its own. A holder that was only suspended does no harm: the record is made with link(2), so the first
+record stays.
 """
 
 from __future__ import annotations
@@ -77,13 +78,13 @@ class Building(NamedTuple):
         self.target.listener.step(self.key, description)
 
     def base(self, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
-        """Build the environment `name`, on which this one stands. Clean-up keeps it as long as this one."""
+        """Build the environment `name`, the base of this one. Cleanup keeps the base as long as this environment."""
         _run(self.target, _BASE, self.directory, f"{name}-{self.machine}")
         return build_once(self.target, name, make)
 
 
 class Superseded(Exception):
-    """Raised by `make` if the environment turns out to need another name. Nothing of this name remains."""
+    """Raised by `make` if the environment turns out to need another name. Nothing remains under this name."""
 
 
 class _BuildState(NamedTuple):
@@ -98,7 +99,7 @@ class _BuildState(NamedTuple):
 
 
 def build_once(target: BuildTarget, name: str, make: Callable[[Building], ResolvedEnvironment]) -> ResolvedEnvironment:
-    """Return the environment `name`. Build it with `make` unless it exists, or wait for a process that builds it.
+    """Return the environment `name`. If it does not exist, build it with `make`, or wait for a process that builds it.
 
     The name must change with everything that goes into the environment. The architecture of the target is added to it.
     An existing environment costs one command. Only one `make` runs at a time. If it is interrupted, or its process or
@@ -135,13 +136,13 @@ def _build_once(target: BuildTarget, name: str, make: Callable[[Building], Resol
 
 
 def look(target: BuildTarget, name: str) -> tuple[str, ResolvedEnvironment | None]:
-    """Return the key of the environment `name`, and the environment if it exists, by a command that changes nothing."""
+    """Return the key of the environment `name`, and the environment if it exists. The command changes nothing."""
     state = _read_state(target, name, "look")
     return state.key, _record(state.text, state.key).environment if state.phase == "ready" else None
 
 
 def send(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
-    """Upload local files to the blobs, unless they exist there. Returns their paths there, by name."""
+    """Upload local files as blobs, unless they exist there already. Returns their paths on the cluster, by name."""
     names = _blob_names(files)
     directory = f"{target.root}/{BLOBS}"
     existing = _existing_blobs(target, directory, list(names.values()))
@@ -152,7 +153,7 @@ def send(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> di
 
 
 def sent_paths(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
-    """Return the paths there that local files would have as blobs, by name. Sends nothing."""
+    """Return the paths that local files would have as blobs on the cluster, by name. Sends nothing."""
     return {name: f"{target.root}/{BLOBS}/{blob}" for name, blob in _blob_names(files).items()}
 
 
@@ -220,7 +221,7 @@ def _build(
             _record_failure(building, holder, "failed", error)
             raise
         text = made
-    except BaseException as error:  # others wait for this build, also if an interrupt ends it
+    except BaseException as error:  # also for an interrupt, because other processes wait for this build
         _record_failure(building, holder, "given-up", error)
         raise
     target.listener.end(key, None)
@@ -228,7 +229,7 @@ def _build(
 
 
 def _record_of_another(target: BuildTarget, name: str) -> str | None:
-    """Return the record, if another process took over and finished the build."""
+    """Return the record if another process took over and finished the build; else None."""
     with contextlib.suppress(SlurmError):  # the connection may be the problem
         state = _read_state(target, name)
         return state.text if state.phase == "ready" else None
@@ -236,7 +237,7 @@ def _record_of_another(target: BuildTarget, name: str) -> str | None:
 
 
 def _record_failure(building: Building, holder: int, kind: str, error: BaseException) -> None:
-    """Report an error to the waiting processes: it is theirs, too, or they may try."""
+    """Report an error to the waiting processes: either they fail with the same error, or they may try to build."""
     target, key, token = building.target, building.key, building.directory.rpartition("/")[2]
     with contextlib.suppress(SlurmError):
         _run(target, program(__name__, "leave.sh"), key, str(holder), token, kind, stdin=_report(error))

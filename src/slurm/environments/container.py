@@ -42,7 +42,7 @@ _log = logging.getLogger("slurm.environments")
 
 
 class Container(Environment):
-    """A container image with a Python of the client's minor version. The image needs nothing else.
+    """A container image that has a Python of the client's minor version. The image needs nothing else.
 
     `image` is a reference (`docker.io/library/python:3.12-slim`), which the first submission of a program pins to its
     digest; or a file on the cluster (`/path/image.sif`); or `localhost/…`, a local image of podman, docker or buildah.
@@ -52,10 +52,10 @@ class Container(Environment):
 
     `runtime` is apptainer, singularity, podman, docker, pyxis (experimental) or slurm (`srun --container`). The default
     is the first one found on the cluster, except slurm. `mounts` are `source[:target[:ro]]`. The root is always
-    mounted, the working directory of the job unless `workdir` names another directory. `env` holds variables for the
-    task; None takes the value from the shell of the job. `gpus` is True or "nvidia", or "amd". `network=False`
+    mounted, and also the working directory of the job, unless `workdir` names another directory. `env` holds variables
+    for the task; None takes the value from the shell of the job. `gpus` is True or "nvidia", or "amd". `network=False`
     disconnects the container. `runtime_options` are passed to the runtime unchanged. `python` is the interpreter in the
-    image. Commands need none: None says that there is none, or that it is not for the runner.
+    image. Commands need no Python: None says that the image has none, or that the runner must not use it.
     """
 
     local_paths: ClassVar = ("dockerfile", "context")
@@ -146,7 +146,7 @@ class Container(Environment):
         return self._launched(target, build_once(target, name, make), site, runtime, run, send=send)
 
     def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Look for the image there. Raises EnvironmentNotReady, as `prepare` would for the same reasons."""
+        """Look for the image on the cluster. Raises EnvironmentNotReady for the same reasons as `prepare`."""
         site = ContainerSite.survey(target)
         runtime, source, run = site.runtime(self.runtime), self._source(target, site), self._run(target, site)
         key, made = look(target, self._name(source, runtime, run))
@@ -157,8 +157,8 @@ class Container(Environment):
     def by_hand(self, directories: Sequence[str], env: Mapping[str, str]) -> str:
         """Return words of bash that run a command in the image without a job: see `Runtime.by_hand`.
 
-        The runtime is by default apptainer. Raises ConfigurationError for an image that is built here, because it has
-        no name before it is built.
+        The default runtime is apptainer. Raises ConfigurationError for an image that is built on this machine, because
+        it has no name before it is built.
         """
         if self.image is None:
             raise ConfigurationError(f"{self!r} is built when a job is submitted: name its image to run it without one")
@@ -212,7 +212,7 @@ class Container(Environment):
     def _lacks_python(
         self, target: BuildTarget, site: ContainerSite, runtime: Runtime, image: Image, run: Run
     ) -> str | None:
-        """Return why an image has no Python for tasks; None if it has, or if that is not known here.
+        """Return why an image has no Python for tasks; None if it has one, or if this is unknown on this host.
 
         Raises EnvironmentNotReady for what cannot work on a node, and PythonNotFound unless only a program needs it.
         """
@@ -244,7 +244,7 @@ class Container(Environment):
             raise EnvironmentNotReady(f"{image.source} is for another architecture than the cluster's: {done.words}")
         if not found and re.search(rf"{re.escape(python)}.*(not found|no such file)", done.words, re.IGNORECASE):
             raise PythonNotFound(f"{image.source} has no {python}: {done.words}")
-        if not found:  # it may work on nodes, although it does not here
+        if not found:  # it may work on nodes, although it does not work on this host
             _log.warning(
                 "cannot run %s on the host that submits jobs; nodes may be able to: %s", image.source, done.words
             )
@@ -259,7 +259,7 @@ class Container(Environment):
         *,
         send: Callable[..., dict[str, str]],
     ) -> ResolvedEnvironment:
-        """Add to a prepared image the launcher that runs it on a node, which `send` sends, and the Python outside.
+        """Add the launcher that runs the image on a node, and the Python outside it. `send` sends the launcher.
 
         Raises PythonNotFound if there is no Python that can run the task or the runner.
         """

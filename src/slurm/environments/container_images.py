@@ -33,7 +33,7 @@ class Source(Protocol):
         """Return a value that changes with the image."""
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """Bring the image to the build target. Raises EnvironmentNotReady, ConfigurationError."""
+        """Bring the image to the build target. Raises EnvironmentNotReady or ConfigurationError."""
 
 
 class File(NamedTuple):
@@ -64,7 +64,7 @@ class Tagged(NamedTuple):
         return self.reference.pinned
 
     def bring(self, building: Building, site: ContainerSite, runtime: Runtime) -> Image:
-        """Convert the image for runtimes that take a file or a bundle. The others pull it on the nodes."""
+        """Convert the image for runtimes that take a file or a bundle. Other runtimes pull it on the nodes."""
         name = self.reference.pinned
         source = name
         if runtime.takes == SIF:

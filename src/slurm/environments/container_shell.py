@@ -1,4 +1,4 @@
-"""A shell for containers whose image has none: that of the cluster, with its libraries, beside the image."""
+"""A shell for containers whose image has none: the cluster's shell, with its libraries, is stored beside the image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from slurm.environments.building import Building
 
 SHELL = "shell"
-"""The directory of the shell, in that of the environment."""
+"""The directory of the shell, in the directory of the environment."""
 
 
 def copy_shell(building: Building) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RUNTIMES: Mapping[str, type[Runtime]] = {
     kind.name: kind for kind in (Pyxis, Apptainer, Singularity, Podman, Docker, SlurmOCI)
 }
-"""Runtimes by name, in order of preference. Slurm's own cannot be detected, so the user must name it."""
+"""Runtimes by name, in order of preference. Slurm's own runtime cannot be detected, so the user must name it."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm"}
 
@@ -35,10 +35,10 @@ _log = logging.getLogger("slurm.environments")
 
 
 class ContainerSite(NamedTuple):
-    """The container support of the host that submits jobs. That of the nodes may differ."""
+    """The container support of the host that submits jobs. The nodes may have other support."""
 
     platform: str
-    """Such as "linux/amd64"."""
+    """The platform, such as "linux/amd64"."""
     uid: int
     gid: int
     home: str
@@ -64,7 +64,7 @@ class ContainerSite(NamedTuple):
         return f"{self.home}{path[1:]}" if path.startswith("~/") else path
 
     def runtime(self, name: str | None) -> Runtime:
-        """Return the runtime of a name, or the first one found. Raises EnvironmentNotReady if there is none."""
+        """Return the runtime with this name, or the first one found. Raises EnvironmentNotReady if there is none."""
         if name is None and not self.runtimes:
             raise EnvironmentNotReady(
                 "no container runtime found: none of apptainer, singularity, podman, docker, pyxis is on the PATH of "
@@ -81,7 +81,7 @@ def in_bash(target: BuildTarget, script: str, *, timeout: float = 60) -> Complet
 
 
 def pinned(target: BuildTarget, site: ContainerSite, reference: Reference) -> Reference:
-    """Return the reference with the present digest of its tag. Raises EnvironmentNotReady."""
+    """Return the reference with the current digest of its tag. Raises EnvironmentNotReady."""
     answer = _look_up(target, site, reference)
     refused = answer.get("refused") or answer.get("unreachable")
     if refused and (answer.get("refused") or reference.digest is None):
@@ -97,7 +97,7 @@ def pinned(target: BuildTarget, site: ContainerSite, reference: Reference) -> Re
 
 
 def _look_up(target: BuildTarget, site: ContainerSite, reference: Reference) -> dict[str, Any]:
-    """Ask the registry from the cluster, which will pull the image; from here if that fails."""
+    """Ask the registry from the cluster, which will pull the image; if that fails, ask it from this machine."""
     arguments = [reference.registry, reference.repository, reference.digest or reference.tag]
     arguments.append("plain" if reference.plain else "tls")
     if site.python:

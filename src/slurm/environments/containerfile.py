@@ -33,7 +33,7 @@ class Containerfile(NamedTuple):
 
     @classmethod
     def find(cls, file: str | None, context: str | None, build_args: tuple[tuple[str, str], ...] = ()) -> Containerfile:
-        """Find the named Containerfile, or that of a context. Raises ConfigurationError."""
+        """Find the named Containerfile, or the Containerfile of a context. Raises ConfigurationError."""
         directory = Path(context) if context else Path(str(file)).parent
         files = [Path(file)] if file else [directory / name for name in NAMES]
         found = next((path for path in files if path.is_file()), None)
@@ -90,7 +90,7 @@ def _not_ignored(context: Path, ignored: Ignored) -> Iterator[str]:
 
 
 class Ignored:
-    """The patterns of a .dockerignore. The last one that matches a path, or a parent directory, decides."""
+    """The patterns of a .dockerignore. The last pattern that matches a path, or a parent directory of it, decides."""
 
     def __init__(self, text: str) -> None:
         lines = (line.strip() for line in text.splitlines())

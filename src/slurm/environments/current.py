@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from slurm.transports.base import Completed
 
 TAG = "{}.{}".format(*sys.version_info[:2])
-"""The minor version of the client's Python. Pickles of functions need the same version to be loaded."""
+"""The minor version of the client's Python. Pickles of functions can only be loaded by the same version."""
 
 
 class Current(Environment):
-    """The cluster's Python: the interpreter of this program if it exists there, too, else the first one on PATH with
-    the same minor version.
+    """The cluster's Python: the interpreter of this program if the cluster has it, too, else the first one on PATH
+    with the same minor version.
     """
 
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
@@ -75,8 +75,8 @@ def find(target: BuildTarget) -> ResolvedEnvironment:
 def probe(requested: Interpreter) -> Sequence[str]:
     """Build the command that finds an interpreter after the setup steps.
 
-    A step that fails on this machine is ignored, because nodes may have what it lacks; unless the steps provide the
-    interpreter.
+    A step that fails on this machine is ignored, because nodes may have what this machine lacks. It is not ignored if
+    the steps provide the interpreter.
     """
     candidates = [requested.python] if requested.python else [sys.executable, f"python{TAG}", "python3", "python"]
     script = "\n".join(
@@ -99,7 +99,7 @@ def installed(requested: Interpreter) -> Sequence[str]:
 
 
 def found(requested: Interpreter, done: Completed) -> ResolvedEnvironment:
-    """Parse the output of that command. Raises PythonNotFound."""
+    """Parse the output of the command that `probe` builds. Raises PythonNotFound."""
     if done.status != 0:
         seen = "; ".join(done.stderr.strip().splitlines())
         message = (

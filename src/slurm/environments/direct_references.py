@@ -1,7 +1,7 @@
 """Direct references: requirements that name a URL, such as "mine @ git+https://…" or "mine @ file:///home/ann/mine".
 
-A URL may be of no use on the cluster: it is a path of this machine, or the cluster has no Internet. If the wheel is
-there all the same, the requirement's URL is removed from the metadata, so that installers take the wheel.
+A URL may be useless on the cluster: it is a path of this machine, or the cluster has no Internet. If the wheel itself
+is uploaded, the requirement's URL is removed from the metadata, so that installers use the wheel.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Reference(NamedTuple):
 
     @property
     def path(self) -> str | None:
-        """The path of a local file or directory. None for another URL."""
+        """The path of a local file or directory; None for any other URL."""
         parts = urlsplit(self.url)
         return unquote(parts.path) if parts.scheme == "file" else None
 
 
 def without_url(requirement: str, versions: Mapping[str, str]) -> str:
-    """Replace the URL of a requirement by the version, such as "==1.0", of the package of that name; "" for any."""
+    """Replace the URL of a requirement by the version of its package in `versions`, such as "==1.0" ("": any)."""
     found = Reference.parse(requirement)
     if found is None or normalized(found.name) not in versions:
         return requirement

@@ -1,7 +1,8 @@
-"""Generated files: files of a project that git ignores and that its wheel contains nevertheless.
+"""Generated files: files of a project that git ignores, but that its wheel contains.
 
-The build backend decides which these are. So they are found in each wheel that is built, and their names are kept in
-the client's cache. An ignored code file that the last build has not seen counts, too: the next build decides about it.
+The build backend decides which files these are. So they are found in each wheel that is built, and their names are kept
+in the client's cache. An ignored code file that the last build has not seen counts, too, until the next build shows
+whether the wheel contains it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _MOST_ENTRIES = 1000
 """A directory with no code among this many entries counts as data."""
 
 _known: dict[str, _Known] = {}
-"""By project, for a machine whose cache cannot be written."""
+"""What is known by project, for a machine whose cache cannot be written."""
 
 
 class _Known(NamedTuple):
@@ -67,7 +68,7 @@ def learn(directory: str, wheel: Path) -> None:
 
 
 def changed(directory: str, before: Files, after: Files) -> dict[str, str]:
-    """Return the files that are not as `before` any more, with their hashes; that of a removed file is empty."""
+    """Return the files that differ from `before`, with their hashes; the hash of a removed file is empty."""
     now = read_files(directory, sorted({*before, *after}))
     return {name: found[1] for name, found in now.items() if found != before.get(name, ("", ""))}
 
@@ -93,7 +94,7 @@ def _ignored_code(directory: str) -> Iterator[str]:
 
 
 def _code_below(directory: str, name: str) -> Iterator[str]:
-    """The code files of an ignored directory. It is not searched further if it has none itself."""
+    """Yield the code files of an ignored directory. If it contains none itself, its subdirectories are not searched."""
     path = os.path.join(directory, name)
     if ignores_itself(path):  # a virtual environment or a cache
         return

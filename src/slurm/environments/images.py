@@ -27,7 +27,7 @@ class Reference(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Parse a reference; by default of Docker Hub, with the tag `latest`. Raises ConfigurationError."""
+        """Parse a reference. Defaults are the registry Docker Hub and the tag `latest`. Raises ConfigurationError."""
         found = _REFERENCE.fullmatch(text)
         if found is None:
             message = (
@@ -55,5 +55,5 @@ class Reference(NamedTuple):
 
 
 def on_loopback(name: str) -> bool:
-    """Whether a registry, or that of an image, is on this machine. It may then use HTTP without TLS."""
+    """Whether a registry, or the registry of an image, is on this machine. It may then use HTTP without TLS."""
     return _LOOPBACK.fullmatch(name) is not None

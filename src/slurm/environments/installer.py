@@ -72,7 +72,7 @@ def put(directory: Path, blobs: Mapping[str, str]) -> None:
 def install(directory: Path, request: Mapping[str, Any], log: IO[bytes]) -> str:
     """Make the virtual environment, install into it, and return the path of its Python.
 
-    An environment of dependencies is resolved with the projects installed, which are removed again afterwards.
+    An environment of dependencies is resolved with the projects installed, and the projects are removed afterwards.
     """
     venv = directory / "venv"
     python = str(venv / "bin" / "python")
@@ -134,7 +134,7 @@ def overlay(base: Path, top: Path) -> None:
 
 
 def copy_scripts(base: Path, top: Path) -> None:
-    """Copy the scripts of `base`, and have the Python of `top` run them: that of `base` cannot import from `top`."""
+    """Copy the scripts of `base`, to be run by the Python of `top`: the Python of `base` cannot import from `top`."""
     for path in (base / "bin").iterdir():
         mine = top / "bin" / path.name
         if os.path.lexists(mine) or not path.is_file():
@@ -169,9 +169,9 @@ def find_uv() -> str | None:
 
 
 def index_of_pip(environ: Mapping[str, str]) -> dict[str, str]:
-    """A site's indexes as uv takes them: it doesn't read pip's settings, where sites and users write them.
+    """Return a site's indexes as variables for uv, which does not read pip's settings, where sites and users set them.
 
-    The files are those of pip's documentation, "Configuration". Nothing where uv has indexes of its own.
+    The files are those in pip's documentation, "Configuration". Returns nothing if uv has indexes of its own.
     """
     if any(name.startswith("UV_") and "INDEX" in name for name in environ):
         return {}
@@ -190,11 +190,11 @@ def index_of_pip(environ: Mapping[str, str]) -> dict[str, str]:
         values += [parser.get(section, key, fallback="") for section in ("install", "global")]
         if words := next((text.split() for text in values if text.strip()), []):
             found[name] = ("," if name == "UV_FIND_LINKS" else " ").join(words)
-    return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # as pip looks through several
+    return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"}  # pip also takes the best match of several indexes
 
 
 def run(log: IO[bytes], environ: dict[str, str], *argv: object) -> None:
-    """Run a command; what it prints goes to the log and to standard error. Raises CalledProcessError."""
+    """Run a command, and copy its output to the log and to standard error. Raises CalledProcessError."""
     words = list(map(str, argv))
     with subprocess.Popen(
         words, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

@@ -1,8 +1,8 @@
-"""Local packages: projects of this machine that other projects require. They must be given, as `Wheel(packages=…)`.
+"""Local packages: projects of this machine that other projects require. They must be passed as `Wheel(packages=…)`.
 
 A requirement may name the directory (Poetry writes "mine @ file:///home/ann/mine" for a path dependency), or uv.lock
-does (path sources, members of a workspace). Without the package, an index might give another one of the same name. The
-same holds for a package that uv.lock takes from a repository, if the lock is not used.
+may name it (path sources, members of a workspace). Without the local package, an index might provide another package of
+the same name. The same is true for a package that uv.lock takes from a repository, if the lock is not used.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_requirements(
 
 
 def link(wheels: Iterable[BuiltWheel], directory: Path) -> list[BuiltWheel]:
-    """Return wheels whose requirements of each other have no URLs. A changed wheel is written to `directory`."""
+    """Return the wheels without URLs in their requirements of each other. Changed wheels are written to `directory`."""
     wheels = list(wheels)
     given = {normalized(wheel.name) for wheel in wheels}
     linked = []
@@ -62,7 +62,7 @@ def link(wheels: Iterable[BuiltWheel], directory: Path) -> list[BuiltWheel]:
 
 
 def check_lock(lock: str, paths: Iterable[str], projects: Iterable[str], dependencies: Sequence[str]) -> None:
-    """Raise ConfigurationError if some of the paths that a lock requires are not projects, nor in `dependencies`."""
+    """Raise ConfigurationError if a path that a lock requires is neither a project nor in `dependencies`."""
     names = {path: name for name, path in local_packages(lock).items()}
     given = {os.path.realpath(project) for project in projects}
     allowed = set(map(name_in, dependencies))

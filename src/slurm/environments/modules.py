@@ -50,7 +50,7 @@ class Modules(Environment):
         return self.prepare(target)
 
     def before(self, target: BuildTarget) -> BuildTarget:
-        """Return the target with the modules loaded."""
+        """Return the target with the steps that load the modules."""
         return with_steps(target, self.steps)
 
     def __repr__(self) -> str:
@@ -78,7 +78,7 @@ class Conda(Environment):
     def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Find the environment's Python. Raises PythonNotFound, also if conda or the environment is missing.
 
-        For a program, the environment needs no Python: then the runner's is that of the target.
+        For a program, the environment needs no Python: then the runner uses the Python of the target.
         """
         try:
             return find(self.before(target))
@@ -92,7 +92,7 @@ class Conda(Environment):
         return self.prepare(target)
 
     def before(self, target: BuildTarget) -> BuildTarget:
-        """Return the target with the environment activated."""
+        """Return the target with the steps that activate the environment."""
         target = self._activated(target)
         return replace(target, interpreter=target.interpreter._replace(python="python"))
 

@@ -1,4 +1,4 @@
-"""Setup steps: shell lines that run before the Python of a job: modules, and the user's own lines."""
+"""Setup steps: shell lines that run before the Python of a job. They load modules, or are the user's own lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def load_modules(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def render_steps(steps: Sequence[str]) -> list[str]:
-    """Return lines of bash that run the steps in order, in the same shell, up to the first that fails.
+    """Return lines of bash that run the steps in order, in the same shell, up to the first one that fails.
 
     `$step` then holds the failed step, or is empty. A step may have several lines. A syntax error counts as a failure.
     """

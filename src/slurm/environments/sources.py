@@ -23,13 +23,13 @@ _LEFT_OUT = (
     *(".git", ".hg", ".svn", "__pycache__", ".venv", "venv", ".tox", ".nox", ".eggs", "node_modules"),
     *("*.egg-info", "*.pyc", "*.pyo", ".*_cache", ".hypothesis", ".ipynb_checkpoints", ".DS_Store"),
 )
-"""Names of files and directories that never count, at any depth. With git, files that it tracks count all the same."""
+"""Names of files and directories that do not count, at any depth. With git, tracked files count in any case."""
 _LEFT_OUT_AT_THE_TOP = ("build", "dist")
 _RACY_SECONDS = 2.0
 """A file changed this recently may change again within the resolution of its timestamp."""
 
 _SLOW_SECONDS = 2.0
-"""Reading the sources of an environment for longer is reported, because it delays each submission."""
+"""If reading the sources takes more seconds than this, it is reported, because it delays each submission."""
 _MOST_LARGE = 3
 
 _PROJECT_FILES = ("pyproject.toml", "setup.py")
@@ -56,8 +56,9 @@ def nearest_project() -> str:
 def tree_digest(directory: str) -> str:
     """Return a hash of the files in a directory: paths, contents, and whether they are executable.
 
-    With git, these are the tracked and the untracked files that are not ignored, as they are now. Without git, all
-    files except caches, virtual environments and build output. Raises EnvironmentNotReady for an unreadable file.
+    With git, these are the tracked files, and the untracked files that git does not ignore, with their current content.
+    Without git, these are all files except caches, virtual environments and build output. Raises EnvironmentNotReady
+    for an unreadable file.
     """
     return combined_digest(read_files(directory, source_files(directory)))
 
@@ -146,19 +147,19 @@ def described(path: str) -> tuple[str, str]:
 
 
 def _tracked(directory: str) -> list[str]:
-    """The files that git tracks, or would add. Empty if the directory is not in a repository."""
+    """Return the files that git tracks, or would add. Empty if the directory is not in a repository."""
     tracked, others = (_listed(directory, *which) for which in (["--cached"], ["--others", "--exclude-standard"]))
     return [*tracked, *(name.rstrip("/") for name in others if not is_left_out(name.rstrip("/")))]
 
 
 def ignored_files(directory: str) -> list[str]:
-    """Return the files that git ignores, and the directories of which it ignores all files; these end with a slash."""
+    """Return the files that git ignores, and the directories that it ignores completely, which end with a slash."""
     found = _listed(directory, "--others", "--ignored", "--exclude-standard", "--directory")
     return [name for name in found if not is_left_out(name.rstrip("/"))]
 
 
 def _listed(directory: str, *options: str) -> list[str]:
-    """The output of git-ls-files(1). Empty without git, or outside a repository."""
+    """Return the paths that git-ls-files(1) prints. Empty without git, or outside a repository."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(

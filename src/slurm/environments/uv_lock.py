@@ -1,4 +1,4 @@
-"""uv.lock: which of a project's packages are directories of this machine, and the exact versions of the others."""
+"""uv.lock: which of a project's packages are directories of this machine, and exact versions of all other packages."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def lock_of(project: str) -> str | None:
 def export(project: str, extras: Sequence[str], log: Path) -> tuple[str, list[str]]:
     """Return what the lock of a project requires: the exact versions, as constraints, and the paths of local packages.
 
-    This covers the project and the named extras, but no other extras or groups, which may conflict with these.
+    The result covers the project and the named extras, but not other extras or groups, which may conflict with these.
     Raises BuildFailed, EnvironmentNotReady.
     """
     uv = find_uv()

@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     StrPath = str | os.PathLike[str]
 
 _BUILD_VERSION = 2
-"""The version of the build. It changes when the same sources give another environment."""
+"""The version of the build. It changes when the same sources produce another environment."""
 _ATTEMPTS = 3
 _DEFAULT = ("install_in", "login")
 _OWN_PATHS = "unset PYTHONPATH PYTHONHOME"
-"""A job inherits the submitter's variables. With these it would import the working copy instead of the wheel."""
+"""A job inherits the submitter's variables. With these two, it would import the working copy instead of the wheel."""
 
 
 class Wheel(Environment):
@@ -64,14 +64,14 @@ class Wheel(Environment):
     `project` is the directory of the project. The default is the nearest directory upward from the working directory
     that has a pyproject.toml. `packages` are directories of more projects to install, such as those that the project
     requires by a path. `extras` are extras of the project, `dependencies` more requirements in pip's syntax. `lock` is
-    a file of exact versions: a requirements file, used as constraints, or a `uv.lock`. It is looked for beside the
-    project, a `uv.lock` also in its workspace, unless it is a path.
+    a file of exact versions: a requirements file, used as constraints, or a `uv.lock`. Unless it is an existing path,
+    it is looked for beside the project, and a `uv.lock` also in the project's workspace.
 
     Dependencies come from the index that pip is configured for on the cluster, or from `index_url`, `extra_index_url`
     and `find_links`. For a cluster without Internet, `wheelhouse` uploads the wheels: True downloads them on this
     machine, a path names a directory that has them. They are installed where the scheduler's commands run, or, with
     `install_in="job"`, in a job with the account and partition of the task. With `system_site_packages` the environment
-    sees the packages of its base Python, such as that of a Conda before it in a list.
+    sees the packages of its base Python, such as the Python of a Conda before it in a list.
     """
 
     local_paths = ("project", "packages", "wheelhouse", "lock")
@@ -152,7 +152,7 @@ class Wheel(Environment):
         raise BuildFailed(message)
 
     def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Look for the environment of the present sources. Raises ConfigurationError for a project that is none."""
+        """Look for the environment of the current sources. Raises ConfigurationError for an invalid project."""
         key, made = look(target, self._name(self.fingerprint(), target))
         return made or to_be_made(key, target.interpreter.setup)
 
@@ -169,7 +169,7 @@ class Wheel(Environment):
         return projects
 
     def _given_wheels(self) -> list[Path]:
-        """The wheels of the directory `wheelhouse`, if it is one."""
+        """The wheels in the directory `wheelhouse`; none for a bool. Raises ConfigurationError if it is missing."""
         if isinstance(self.wheelhouse, bool):
             return []
         directory = Path(self.wheelhouse).expanduser()
@@ -234,7 +234,7 @@ class Wheel(Environment):
     def _built(
         self, building: Building, scratch: str, log: Path, sources: str, files: Sequence[Files]
     ) -> list[BuiltWheel]:
-        """Build the wheels. Raises _SourcesChanged if the files are others than those of `sources`, then or before."""
+        """Build the wheels. Raises _SourcesChanged if files differ from `sources`, before the build or during it."""
         if self.fingerprint() != sources:  # while this process waited for another
             raise _SourcesChanged
         projects, wheels = self._projects(), []
@@ -246,7 +246,7 @@ class Wheel(Environment):
         found = self._fingerprint(after)
         if found == sources:
             return wheels
-        # A build may write files, such as one with the version. They do no harm if the wheel has them as they are now.
+        # A build may write files, such as a file with the version. They are harmless if the wheel has their content.
         different = [
             os.path.join(project, name)
             for project, wheel, old, new in zip(projects, wheels, files, after, strict=True)
@@ -274,7 +274,7 @@ class Wheel(Environment):
         return constraints
 
     def _dependency_wheels(self, building: Building, work: _Work) -> Sequence[Path]:
-        """The wheels to upload besides those of the projects."""
+        """The wheels to upload besides the wheels of the projects."""
         if self.wheelhouse is not True:
             return self._given_wheels()
         here = platform.machine() if sys.platform == "linux" else sys.platform
@@ -303,7 +303,7 @@ class Wheel(Environment):
         only_dependencies: bool = False,
         dependencies: ResolvedEnvironment | None = None,
     ) -> ResolvedEnvironment:
-        """Run the installer for everything, for the dependencies, or for the projects on top of these."""
+        """Run the installer for everything, for the dependencies, or for the projects on top of the dependencies."""
         wheelhouse = () if dependencies else self._dependency_wheels(building, work)
         building.step("uploading missing wheels")
         request = self._request(building, work, wheelhouse)
@@ -365,7 +365,7 @@ class _Work(NamedTuple):
 
 
 class _SourcesChanged(Superseded):
-    """The sources changed, so the environment needs another name. The wheels, if any, are those of `sources`."""
+    """The sources changed, so the environment needs another name. The wheels, if any, were built from `sources`."""
 
     def __init__(self, paths: Sequence[str] = (), sources: str = "", wheels: Sequence[BuiltWheel] = ()) -> None:
         super().__init__(*paths)

@@ -50,7 +50,7 @@ class BuiltWheel(NamedTuple):
     modules: tuple[str, ...]
     """The top-level modules in it."""
     requires: tuple[str, ...]
-    """The requirements in its metadata, sorted. Those of extras have a marker."""
+    """The requirements in its metadata, sorted. Requirements of extras have a marker."""
     requires_python: str
 
     @classmethod
@@ -78,7 +78,7 @@ def _modules(names: Iterable[str]) -> Iterator[str]:
 
 
 def build(project: str, directory: str, log: Path) -> BuiltWheel:
-    """Build the wheel of a project with uv, `build` or pip, the first that is installed. Raises BuildFailed.
+    """Build the wheel of a project with the first of uv, `build` and pip that is installed. Raises BuildFailed.
 
     The build runs in the project's own directory, because builders look for the repository and files beside it.
     """
@@ -103,7 +103,7 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
 
 
 def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]:
-    """Get the wheels of requirements and their dependencies for this platform: from the index, or built."""
+    """Download or build the wheels of requirements and their dependencies, for this platform."""
     if not find_spec("pip"):
         message = "wheelhouse=True needs pip on this machine, because uv cannot download wheels: install pip"
         raise EnvironmentNotReady(message)
@@ -134,7 +134,7 @@ def run(argv: Sequence[str], failure: str, log: Path, *, environ: Mapping[str, s
 
 
 def build_failed(failure: str, output: str, log: str, *, remote: bool = False) -> BuildFailed:
-    """Return the error for a failed command: the end of its output, and advice."""
+    """Return the error for a failed command, with the end of its output, and advice."""
     output = redacted(output)
     lines = [for_terminal(line.rstrip()) for line in output.strip().splitlines()]
     advice = next((text for pattern, text in _ADVICE.items() if re.search(pattern, output)), "")

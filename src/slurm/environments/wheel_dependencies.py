@@ -1,4 +1,4 @@
-"""The dependencies of wheels: whether there are any, and what decides which are installed."""
+"""The dependencies of wheels: whether there are any, and which parts of the wheels decide what is installed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)""")
 
 
 def need_more(wheels: Sequence[BuiltWheel], *, extras: bool) -> bool:
-    """Whether wheels need packages besides each other. `extras`: whether any extras are requested.
+    """Whether wheels need packages other than each other. `extras` is whether any extras are requested.
 
-    Markers are evaluated on the cluster, so only those of extras count here.
+    Markers are evaluated on the cluster, so only the markers of extras count here.
     """
     own = {normalized(wheel.name) for wheel in wheels}
     needed = [text for wheel in wheels for text in wheel.requires if extras or not _OF_AN_EXTRA.search(text)]

@@ -1,1 +1,1 @@
-"""Jobs: handles of one call and of many, how they are submitted, waited for and cancelled."""
+"""Jobs: handles of one call or of many calls, and how calls are submitted, waited for and cancelled."""

@@ -1,4 +1,4 @@
-"""Arguments: read what calls were called with, in any process."""
+"""Arguments: read the arguments of calls, in any process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StoredCalls(ArgumentLoader):
-    """Loads calls on a client: their jobs stay jobs, and nothing of the script is set up."""
+    """Loads calls on a client: jobs among their arguments stay jobs, and the script's modules are not set up."""
 
     def __init__(self, part: Part, calls: Calls) -> None:
         super().__init__(part.state.key, self._handle)
@@ -29,7 +29,7 @@ class StoredCalls(ArgumentLoader):
         self._head: dict[str, Any] | None = None
 
     def arguments(self, number: int) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """Return the arguments of the call that was read as this number. Raises any exception of unpickling."""
+        """Return the arguments of call `number` among those that were read. Raises any exception of unpickling."""
         with self._open(CALLS) as calls:
             args, kwargs, *_ = self._unpickle(calls, self._offsets(number)[1])
         return args, kwargs
@@ -53,11 +53,11 @@ class StoredCalls(ArgumentLoader):
         return io.BytesIO(self._calls.data if name == CALLS else self._calls.offsets)
 
     def resolve(self, handle: Any) -> Any:
-        """Return what stands for a handle among the arguments; here, the handle."""
+        """Return what replaces a handle among the arguments; here, the handle itself."""
         return handle
 
     def _handle(self, reference: tuple[Any, ...]) -> Any:
-        """Return the job or array that an argument refers to, or what was put."""
+        """Return the job, array or put that an argument refers to."""
         kind, key, which, chunk = reference
         place = self._part.place
         if kind == "put":
@@ -68,10 +68,10 @@ class StoredCalls(ArgumentLoader):
 
 
 def arguments(part: Part) -> list[dict[str, Any]]:
-    """Read the arguments of calls by one command, by the names of their parameters; unpickles them.
+    """Read and unpickle the arguments of calls, by the names of their parameters. Takes one command.
 
-    Without the function (its module is missing here), positional arguments are named "0", "1" and so on. Raises
-    NoSuchJob, and any exception of unpickling an argument.
+    If the function cannot be loaded here (its module is missing), positional arguments are named "0", "1" and so on.
+    Raises NoSuchJob, and any exception of unpickling an argument.
     """
     if not part.indices:
         return []
@@ -84,7 +84,7 @@ def arguments(part: Part) -> list[dict[str, Any]]:
 
 
 def _parameters(stored: StoredCalls, number: int) -> list[inspect.Parameter]:
-    """The parameters of a call's function, without that for the context; none if it cannot be loaded here."""
+    """The parameters of a call's function, without the one for the context; none if it cannot be loaded here."""
     try:
         function, context = stored.function(number)
         parameters = list(inspect.signature(function).parameters.values())
@@ -96,5 +96,5 @@ def _parameters(stored: StoredCalls, number: int) -> list[inspect.Parameter]:
 def _named(parameters: Sequence[inspect.Parameter], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return inspect.Signature(parameters).bind(*args, **kwargs).arguments
-    except TypeError:  # the function here is another one
+    except TypeError:  # the function on this machine is another one
         return {**{str(position): value for position, value in enumerate(args)}, **kwargs}

@@ -1,4 +1,4 @@
-"""Awaiting: wake the event loop that waits for jobs when their ends are reported by a thread."""
+"""Awaiting: wake the event loop that waits for jobs when a thread reports that they have ended."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _WAKE_SECONDS = 0.5
 def awaited(
     tell: Callable[[Callable[[], object]], Callable[[], None]], read: Callable[[], T], come_back: Callable[[], str]
 ) -> Generator[Any, None, T]:
-    """Wait in the running event loop until `tell` calls back; then return what `read` returns.
+    """Wait in the running event loop until the callback given to `tell` is called; then return what `read` returns.
 
-    `tell` returns a function that undoes it. `read` runs in a thread, because it may read from another host. A
-    cancelled wait says how to `come_back`.
+    `tell` returns a function that removes the callback. `read` runs in a thread, because it may read from another host.
+    If the wait is cancelled, the error contains the text of `come_back`: how to open the jobs again.
     """
     loop = _running_loop()
     ended: asyncio.Future[None] = loop.create_future()
@@ -80,7 +80,7 @@ def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) 
 
 @contextlib.contextmanager
 def _awake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Wake the loop now and again: a notebook's loop notices an interrupt only when something wakes it."""
+    """Wake the loop from time to time: a notebook's loop notices an interrupt only when something wakes it."""
 
     def wake() -> None:
         alarms[:] = [loop.call_later(_WAKE_SECONDS, wake)]

@@ -1,4 +1,4 @@
-"""Backlog: bounds what an executor has in flight. Calls that find no free slot wait in this process."""
+"""Backlog: limits how many calls of an executor are in flight. Calls without a free slot wait in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     """One submission of an executor."""
 
     start: Callable[[], Collection[Waitable]]
-    """Submits it. Returns one job for each element."""
+    """Submits the entry. Returns one job for each element."""
     failed: Callable[[BaseException], object]
     """Receives the exception of `start`, if the entry had to wait."""
     dropped: Callable[[], object]
@@ -29,10 +29,10 @@ class Entry(NamedTuple):
 
 
 class Backlog:
-    """Starts entries in order. At most `slots` elements are in flight at once; None is no limit.
+    """Starts entries in order. At most `slots` elements are in flight at once; None means no limit.
 
-    A thread, which is no daemon, starts the entries that had to wait: a program ends after they have been submitted. It
-    runs only while entries wait.
+    A thread starts the entries that had to wait. It is not a daemon thread, so a program ends only after they have been
+    submitted. The thread runs only while entries wait.
     """
 
     def __init__(self, slots: int | None) -> None:
@@ -43,7 +43,7 @@ class Backlog:
         self._changed = threading.Condition()
 
     def add(self, entry: Entry) -> None:
-        """Start an entry now if there is room, else later. Raises what `start` raises if that is called now."""
+        """Start an entry now if there is room, else later. If it starts now, raises what `start` raises."""
         if not self._slots:
             entry.start()
             return
@@ -60,7 +60,7 @@ class Backlog:
             self._start(entry)
 
     def withdraw(self, entry: Entry) -> bool:
-        """Drop an entry that waits; False if it does not wait."""
+        """Drop an entry that waits. Returns False if it does not wait."""
         with self._changed:
             if entry not in self._waiting:
                 return False
@@ -98,7 +98,7 @@ class Backlog:
             self._follow(jobs, self._wanted(entry))
 
     def _follow(self, jobs: Collection[Waitable], taken: int) -> None:
-        """Free the slots that jobs do not need: those beyond their number now, the others as elements end."""
+        """Free the slots that jobs do not need: surplus slots now, the other slots as elements end."""
         left = len(jobs)
 
         def ended() -> None:
@@ -121,7 +121,7 @@ class Backlog:
                 self._start(entry)
             except BaseException as error:  # noqa: BLE001 - pickling runs the user's code; the future raises it
                 entry.failed(error)
-            del entry  # its arguments would be kept until the next one
+            del entry  # otherwise its arguments would be kept until the next entry
 
     def _next(self) -> Entry | None:
         """Wait until the first entry may start; None if there are no more."""

@@ -1,4 +1,4 @@
-"""Cancelling calls, however many, with one command for each cluster."""
+"""Cancel any number of calls, with one command for each cluster."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _NOT_QUEUED = "it was not queued yet"
 def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
     """Cancel the calls that have not ended, as far as is known, with one command for each cluster.
 
-    What workflows among them have submitted is cancelled too, even if they have ended, unless not `children`. A call
-    that shares its array element with others (`chunk_size`) ends with them. Elements that wait for room in the queue
-    are never queued. Elements that a fence has ended may still run, so they are cancelled, too. Raises SchedulerError
-    for calls that another scheduler took, after the others are cancelled.
+    With `children`, jobs that workflows among the calls have submitted are cancelled, too, even if the workflows have
+    ended. A call that shares its array element with other calls (`chunk_size`) ends together with them. Elements that
+    wait for room in the queue are never queued. Elements that a fence has ended may still run, so they are cancelled,
+    too. Raises SchedulerError for calls that another scheduler has queued, after the other calls are cancelled.
     Returns the number of calls to be cancelled of each submission, by key.
     """
     several: dict[Place, dict[SubmissionState, set[int]]] = {}
@@ -78,7 +78,7 @@ def _leave_out_ended(place: Place, every: dict[SubmissionState, set[int]]) -> No
 
 
 def with_children(parts: Iterable[Part], outcome: Outcome) -> Iterator[Part]:
-    """Calls, the submissions of those that are workflows, and so on.
+    """Yield calls, then the submissions of those calls that are workflows, then their submissions, and so on.
 
     Workflows that have not ended get an outcome, so that they submit nothing more; so do submissions without records.
     """
@@ -93,7 +93,7 @@ def with_children(parts: Iterable[Part], outcome: Outcome) -> Iterator[Part]:
 
 
 def _children(place: Place, calls: Mapping[str, set[int]], outcome: Outcome) -> Iterator[Part]:
-    """The submissions of calls of workflows. Those calls are kept from submitting more first."""
+    """The submissions of calls of workflows. First, these calls are prevented from submitting more."""
     for key, some in calls.items():
         watched = place.registry.get(key)
         stay_ended(place.store, key, [call for call in some if not watched.finished(call)], outcome)
@@ -101,7 +101,7 @@ def _children(place: Place, calls: Mapping[str, set[int]], outcome: Outcome) -> 
     known = {watched.key: watched for watched in place.registry.get_several([child.key for child in found])}
     place.tracker.list_outcomes(known.values())
     for child in found:
-        if child.key not in known or known[child.key].submitted is None:  # it may be queued in this moment
+        if child.key not in known or known[child.key].submitted is None:  # it may be queued at this moment
             stay_ended(place.store, child.key, range(child.elements), outcome)
     return (Part(place, watched, range(watched.count)) for watched in known.values())
 
@@ -109,7 +109,7 @@ def _children(place: Place, calls: Mapping[str, set[int]], outcome: Outcome) -> 
 def _cancel(
     place: Place, some: Iterable[tuple[SubmissionState, set[int]]], *, but: Collection[str] = ()
 ) -> Collection[str]:
-    """Cancel elements in their current jobs, except the jobs `but`; returns the ids of the jobs cancelled."""
+    """Cancel elements in their current jobs, except the jobs `but`. Returns the ids of the cancelled jobs."""
     targets: list[Target] = []
     here = place.queue.here
     for watched, elements in some:
@@ -128,7 +128,7 @@ def _cancel(
 
 
 def _unreachable(place: Place, watched: SubmissionState, reasons: list[str]) -> bool:
-    """Whether only another scheduler can cancel a submission; the reason is added to `reasons`."""
+    """Whether only another scheduler can cancel a submission. Adds the reason to `reasons`."""
     report = watched.elsewhere(place.queue.here)
     if report is None or report.state.final:
         return False

@@ -1,4 +1,4 @@
-"""Chunking: how many calls an element makes with `chunk_size="auto"`, by what the first calls took."""
+"""Chunking: how many calls an element makes with `chunk_size="auto"`, from the duration of the first calls."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LARGEST = 1000
 
 
 def chunk_for(seconds: float, workers: int = 1) -> int:
-    """How many calls that take some seconds go into one element: about five minutes' worth, at most 1 000.
+    """Return how many calls of `seconds` each one element makes in about five minutes, at most 1 000.
 
-    With workers, that many run at a time.
+    With workers, this many calls run at the same time.
     """
     return max(1, min(_LARGEST, workers * max(1, int(_SECONDS / max(seconds, 0.001)))))
 
 
 def canary_of(calls: Sequence[int]) -> Sequence[int]:
-    """The calls to submit first: at most 20, from all over; all if there are no more."""
+    """The calls to submit first: at most 20, spread over all calls; all calls if there are at most 20."""
     return calls[:: max(1, -(-len(calls) // CANARY))]

@@ -1,4 +1,4 @@
-"""Completion: the jobs of any number of clusters, each as it ends."""
+"""Completion: yield the jobs of any number of clusters, each as it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 if sys.version_info >= (3, 11):
 
-    class TimeoutError(builtins.TimeoutError):  # noqa: A001 - it is one, and tells a wait's from that of a task
+    class TimeoutError(builtins.TimeoutError):  # noqa: A001 - it is one, and differs from one of a task
         """A wait has taken longer than its timeout."""
 
 else:
@@ -36,7 +36,7 @@ class Waitable(Protocol):
     """Calls back once it has ended, as a job does."""
 
     def when_finished(self, callback: Callable[[], object], /) -> Callable[[], None]:
-        """Call back once it has ended; returns a function that undoes this."""
+        """Call `callback` once it has ended. Returns a function that removes the callback."""
 
 
 class Openable(Waitable, Protocol):
@@ -44,11 +44,11 @@ class Openable(Waitable, Protocol):
 
     @property
     def key(self) -> str:
-        """Its key."""
+        """The key that opens it."""
 
     @property
     def reference(self) -> Reference:
-        """Its submission and cluster."""
+        """The submission and the cluster."""
 
     @property
     def known_to_have_ended(self) -> bool:
@@ -62,7 +62,7 @@ _MOST_KEYS = 5
 
 
 def come_back(jobs: Iterable[Openable]) -> str:
-    """Say how to open those jobs again that have not ended: "come back to them with Cluster(…).job(…)"."""
+    """Return how to open the jobs again that have not ended: "come back to them with Cluster(…).job(…)"."""
     found: dict[str, dict[str, list[str]]] = {}
     for job in jobs:
         if not job.known_to_have_ended:
@@ -83,7 +83,7 @@ def _go_on(left: int, jobs: Collection[Openable], when: str = "") -> str:
 
 
 def when_all_finish(jobs: Collection[Waitable], callback: Callable[[], object]) -> Callable[[], None]:
-    """Call back once all have ended, at once if they have; returns a function that undoes this."""
+    """Call `callback` once all jobs have ended, or at once. Returns a function that removes the callback."""
     left, lock = len(jobs) + 1, threading.Lock()
 
     def ended() -> None:
@@ -105,7 +105,7 @@ def when_all_finish(jobs: Collection[Waitable], callback: Callable[[], object]) 
 
 
 def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
-    """Each job as it ends. TimeoutError if not all have ended after `timeout` seconds."""
+    """Yield each job as it ends. Raises TimeoutError if not all have ended after `timeout` seconds."""
     timeout = seconds_to_wait(timeout)
     end = None if timeout is None else time.monotonic() + timeout
     ended: queue.SimpleQueue[W] = queue.SimpleQueue()
@@ -124,12 +124,12 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
 
 
 def future_ended(future: concurrent.futures.Future[Any], timeout: float | None = None) -> bool:
-    """Wait until a future has ended; False if it has not after `timeout` seconds."""
+    """Wait until a future has ended. Returns False if it has not ended after `timeout` seconds."""
     return in_pieces(lambda seconds: concurrent.futures.wait([future], seconds).done, timeout)
 
 
 def _next(ended: queue.SimpleQueue[W], timeout: float | None) -> W:
-    """The next element of a queue. Raises queue.Empty after `timeout` seconds."""
+    """Return the next element of a queue. Raises queue.Empty after `timeout` seconds."""
     found: list[W] = []
 
     def wait(seconds: float) -> bool:

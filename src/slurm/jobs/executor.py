@@ -1,4 +1,4 @@
-"""ClusterExecutor: the standard library's Executor, with its own Futures, on a cluster."""
+"""ClusterExecutor: an Executor of the standard library, with real Futures, that runs calls on a cluster."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _OF_OTHERS = {
     "max_tasks_per_child": "chunk_size is the number of calls that a process makes; leave it out",
     "thread_name_prefix": "calls run in jobs, not in threads; leave it out",
 }
-"""Parameters of the standard library's executors that mean nothing here, with what to do."""
+"""Parameters of the standard library's executors that have no meaning here, with what to use instead."""
 
 
 class _Array(NamedTuple):
@@ -56,10 +56,10 @@ class _Array(NamedTuple):
 
 
 class ClusterExecutor(Executor):
-    """Runs functions on a cluster: `submit` is a job of its own, `map` one array.
+    """Runs functions on a cluster: each `submit` is one job, each `map` one array.
 
-    `max_workers` bounds the elements in flight, of `submit` and `map` together; None is no limit. `initializer` is
-    called with `initargs` in each job's process, before its first call. `keywords` are those of a task.
+    `max_workers` limits the elements in flight, of `submit` and `map` together; None means no limit. `initializer` is
+    called with `initargs` in each job's process, before its first call. `keywords` are the keywords of a task.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ClusterExecutor(Executor):
             raise OptionError("max_workers and max_concurrent are the same limit here: leave one out")
         self._most = max_workers or (int(limit) if limit else None)
         self._cluster = cluster
-        self._max_workers = self._most  # dask reads it, of any executor
+        self._max_workers = self._most  # dask reads this attribute of any executor
         self._backlog = Backlog(self._most)
         self._initializer = getattr(initializer, "unwrapped", initializer)
         self._initargs, self._token = tuple(initargs), uuid.uuid4().hex
@@ -110,7 +110,7 @@ class ClusterExecutor(Executor):
 
     @ends_at_the_caller
     def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> JobFuture[R]:
-        """Submit one call of a plain function or a task. Without a free slot, it is submitted when there is one."""
+        """Submit one call of a plain function or a task. If no slot is free, the call waits for one."""
         task = self._task(function)
         future: JobFuture[R] = JobFuture(task.name)
 
@@ -135,13 +135,13 @@ class ClusterExecutor(Executor):
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[R]:
-        """Submit a call for each item, at once and as one array; yields the results in order, each as it is there.
+        """Submit a call for each item at once, as one array. Yields the results in order, each when it is available.
 
-        `chunksize` calls go into one element of the array, unless it is 1 and the options say how many. With
-        `buffersize`, items are read as results are yielded: at most so many calls are submitted and not yet yielded, in
-        two arrays at a time. An exception of a call is raised in its place; TimeoutError if the results are not all
-        there `timeout` seconds from now. After that, and if the iterator is closed, the calls that have not ended are
-        cancelled, running ones too.
+        `chunksize` calls go into one element of the array, unless it is 1 and the options give another number. With
+        `buffersize`, items are read as results are yielded: at most this many calls are submitted and not yet yielded,
+        in two arrays at a time. An exception of a call is raised in place of its result. Raises TimeoutError if not all
+        results are available `timeout` seconds from now. After an error, or if the iterator is closed, the calls that
+        have not ended are cancelled, including running ones.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1")
@@ -154,7 +154,7 @@ class ClusterExecutor(Executor):
         task, items = self._task(fn), zip(*iterables)  # noqa: B905 - the builtin's own way
 
         def submit(count: int | None) -> _Array | None:
-            """Submit the next calls, as many as `count`; None is all."""
+            """Submit the next `count` calls; None means all."""
             calls = list(itertools.islice(items, count))
             return self._submit_array(task, calls, chunksize) if calls else None
 
@@ -181,14 +181,14 @@ class ClusterExecutor(Executor):
 
         def dropped() -> None:
             submitted.cancel()
-            submitted.set_running_or_notify_cancel()  # or `concurrent.futures.wait` does not count it as done
+            submitted.set_running_or_notify_cancel()  # else `concurrent.futures.wait` does not count it as done
 
         entry, count = Entry(start, submitted.set_exception, dropped, alone=True), len(calls)
         self._backlog.add(entry)
         return _Array(submitted, lambda: self._backlog.withdraw(entry), count)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as the base
-        """Take no more calls; wait for those submitted, or cancel them first, running ones too."""
+        """Accept no more calls. Wait for the submitted calls, or first cancel them, including running ones."""
         self._closed = True
         if cancel_futures:
             self._backlog.clear()
@@ -233,7 +233,7 @@ class ClusterExecutor(Executor):
             self._note(future.exception())
 
     def _note(self, error: BaseException | None) -> None:
-        """Take no more calls after a failure of the initializer, as the standard library's executors do."""
+        """Accept no more calls after a failure of the initializer, as the standard library's executors do."""
         if self._initializer and isinstance(error, BrokenExecutor):
             self._broken = str(error)
 
@@ -250,11 +250,11 @@ class ClusterExecutor(Executor):
                     raise completion.TimeoutError
                 yield from arrays[0].submitted.result().iter_results(_seconds_to(end))
                 arrays.extend(filter(None, [submit(arrays.popleft().calls)]))
-        except GeneratorExit:  # of a loop that was left, or by the garbage collector, in whatever thread
-            if not sys.is_finalizing():  # at the end of the program jobs go on
+        except GeneratorExit:  # from a loop that was left, or from the garbage collector, in any thread
+            if not sys.is_finalizing():  # at the end of the program, jobs continue
                 threading.Thread(target=_give_up, args=(arrays,), name="slurm-cancel").start()
             raise
-        except TransportError:  # no fault of the calls
+        except TransportError:  # the calls did not cause it
             raise
         except completion.TimeoutError:
             _give_up(arrays)
@@ -263,7 +263,7 @@ class ClusterExecutor(Executor):
         except KeyboardInterrupt:
             _give_up(arrays)
             raise KeyboardInterrupt(_what_is_left(arrays)) from None
-        except BaseException as error:  # no call may go on that nobody waits for; raised again
+        except BaseException as error:  # no call may continue if nothing waits for it; raised again
             self._note(error)
             _give_up(arrays)
             raise
@@ -274,7 +274,7 @@ def _seconds_to(end: float | None) -> float | None:
 
 
 def _what_is_left(arrays: Iterable[_Array]) -> str:
-    """Say what became of the calls of an interrupted map, and how to open those that had ended."""
+    """Return what happened to the calls of an interrupted map, and how to open the calls that had ended."""
     words = "the calls of the map that had not ended were cancelled"
     submitted = [array.submitted for array in arrays if array.submitted.done() and not array.submitted.cancelled()]
     several = [future.result().part for future in submitted if future.exception() is None]

@@ -69,9 +69,9 @@ def all_facts_of(job: Job[Any] | JobArray[Any]) -> dict[str, Any]:
 
 
 def _pool_of(part: Part, found: Sequence[JobStatus], running: Mapping[int, ProgressEvent]) -> dict[str, float]:
-    """What the elements of a pool do that run, from their progress; empty for other jobs.
+    """What the running elements of a pool do, from their progress; empty for other jobs.
 
-    Of an open pool without elements, only that it has no workers.
+    For an open pool without elements, contains only that the pool has no workers.
     """
     each = [event.metrics for event in running.values()]
     if part.state.may_grow and not part.state.unfinished and len(part.indices) == part.state.count:
@@ -94,7 +94,7 @@ def pool_now(part: Part, found: Sequence[JobStatus]) -> dict[str, float]:
 
 
 def pool_text(pool: Mapping[str, float]) -> str:
-    """The same as text."""
+    """What a pool does, as text."""
     if not pool:
         return ""
     if not pool["workers"]:

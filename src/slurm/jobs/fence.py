@@ -1,4 +1,4 @@
-"""Fence: end calls by their outcomes alone, so that no result is taken from them, whether or not they still run."""
+"""Fence: end calls only by writing their outcomes, so that their results are not used even if they still run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def fence(jobs: Jobs, reason: str) -> list[Job[Any]]:
-    """End jobs so that no result is taken from them any more; returns those that this call has ended.
+    """End jobs so that their results are not used any more. Returns the jobs that this call has ended.
 
-    Jobs that have ended before are not returned and stay as they are. The others end as cancelled, for this `reason`.
-    They may still run: cancel them, too, to end that. An element that has not begun starts nothing, and one of several
-    calls (`chunk_size`) ends after its current call; these calls end together. What workflows have submitted is fenced,
-    too, also if they have ended. The scheduler is not asked.
+    Jobs that have ended before are not returned and stay as they are. The other jobs end as cancelled, for this
+    `reason`. They may still run: to stop them, cancel them, too. An element that has not begun starts nothing. An
+    element of several calls (`chunk_size`) ends after its current call, and all its calls end together. Jobs that
+    workflows have submitted are fenced, too, even if the workflows have ended. The scheduler is not queried.
     """
     if not isinstance(reason, str) or not reason:
         raise ConfigurationError(f"reason={reason!r}: expected a text that says why the jobs end")

@@ -36,7 +36,7 @@ class _Files(NamedTuple):
         return cls(part, list_files(part.place.transport, [f"{top}/{index}" for index in part.indices]))
 
     def fetch(self, patterns: Sequence[str], to: str | os.PathLike[str], *, numbered: bool) -> list[list[Path]]:
-        """Copy the files that match to a directory, or to a subdirectory for each call; returns their paths here."""
+        """Copy the files that match to a directory, or to a subdirectory for each call. Returns their paths here."""
         wanted = [Pattern(text) for text in patterns]
         self._check(wanted)
         for index, listing in zip(self.part.indices, self.listings, strict=True):
@@ -54,7 +54,7 @@ class _Files(NamedTuple):
         return [[Path(target, each.name) for each in group] for group in several]
 
     def _check(self, patterns: Iterable[Pattern]) -> None:
-        """Raise TransportError for the name of a link that leads out of its directory, or a pattern without a file."""
+        """Raise TransportError for the name of a link that leads out of its directory, or a pattern without a match."""
         for pattern in patterns:
             linked = [
                 (index, name, target)
@@ -74,7 +74,7 @@ class _Files(NamedTuple):
 
 
 def _chosen(listing: Listing, patterns: Sequence[Pattern]) -> Iterator[WorkFile]:
-    """Yield the files that match any of some patterns, each once; all without patterns."""
+    """Yield the files that match any of the patterns, each file once; all files if there are no patterns."""
     if not patterns:
         yield from listing.files
         return
@@ -105,12 +105,12 @@ class JobFiles(Handle):
         return _Files.of(self.part).listings[0].files
 
     def fetch(self, *patterns: str, to: str | os.PathLike[str], wait: bool = True) -> list[Path]:
-        """Wait for the end of the job, then copy files of its output directory to `to`; returns their paths here.
+        """Wait for the end of the job, then copy files of its output directory to `to`. Returns their paths here.
 
-        All files, or those that match a pattern such as "out/*.h5"; "out/" means all files below a directory, and `**/`
-        any directories. Each file arrives whole, checked by the SHA-256 that was computed on the cluster, and replaces
-        a file of its name. Files that are here already are not sent again, so after an error call this again. With
-        `wait=False`, copies what is there now.
+        Copies all files, or the files that match a pattern such as "out/*.h5"; "out/" means all files below a
+        directory, and `**/` any directories. Each file arrives whole, checked by the SHA-256 that was computed on the
+        cluster, and replaces a file of the same name. Files that are here already are not sent again, so after an error
+        you can call this method again. With `wait=False`, copies the files that exist now.
 
         Links that lead out of the output directory are left out, with a warning. Raises TransportError if a pattern
         matches no file, or is the name of such a link.
@@ -127,14 +127,14 @@ class ArrayFiles(Handle):
     __slots__ = ()
 
     def files(self) -> list[Sequence[WorkFile]]:
-        """The files in the output directory of each so far, in order. Takes one command."""
+        """The files in the output directory of each call so far, in order. Takes one command."""
         return [listing.files for listing in _Files.of(self.part).listings]
 
     def fetch(self, *patterns: str, to: str | os.PathLike[str], wait: bool = True) -> list[list[Path]]:
-        """Wait for all, then copy files of their output directories to `to/<index>/`; returns their paths here.
+        """Wait for all calls, then copy files of their output directories to `to/<index>/`. Returns their paths here.
 
-        As `Job.fetch`; the files of all calls are copied together. A call may have no file that matches; a pattern that
-        matches none of any call is a TransportError.
+        Like `Job.fetch`, but the files of all calls are copied together. A call may have no file that matches. Raises
+        TransportError for a pattern that matches no file of any call.
         """
         if wait:
             self._wait(self.part.indices, None)

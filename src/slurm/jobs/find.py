@@ -33,9 +33,9 @@ def find_job(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] |
     """Open the jobs that a text names; `[index]` after it names one call of a map.
 
     A text is a key, the beginning of one key or of its random part, an id of the scheduler such as 1234 or 1234_7, a
-    label as NAME=VALUE that one submission has, or "last". With `everywhere`, submissions to other schedulers under the
-    same root count, too. Takes one round trip for a whole key, two or three for others. Raises NoSuchJob, also for a
-    text that names several submissions.
+    label NAME=VALUE that only one submission has, or "last". With `everywhere`, submissions to other schedulers under
+    the same root count, too. Takes one round trip for a whole key, two or three for other texts. Raises NoSuchJob, also
+    for a text that names several submissions.
     """
     parts = _NAME.fullmatch(text)
     name, index = (parts["name"], parts["index"]) if parts else (text, None)
@@ -49,7 +49,7 @@ def find_job(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] |
 
 
 def with_added(job: Job[Any] | JobArray[Any]) -> Job[Any] | JobArray[Any]:
-    """Return a job; an elastic pool with the elements that were added since it was opened, as far as is known."""
+    """Return a job. If it is an elastic pool, includes elements added since it was opened, as far as is known."""
     place, state, indices = job.part
     whole = isinstance(state, GrowingState) and job.is_array
     return handle(place, state) if whole and len(indices) < state.count else job
@@ -102,7 +102,7 @@ def _begun(keys: Iterable[str], name: str) -> list[str]:
 
 
 def _labelled(place: Place, name: str, *, everywhere: bool) -> list[str]:
-    """The keys of the submissions with a label NAME=VALUE; none for a text that is no label."""
+    """The keys of the submissions with a label NAME=VALUE; none for a text that is not a label."""
     label, _, value = name.partition("=")
     try:
         labels = parse_labels({label: value})
@@ -114,7 +114,7 @@ def _labelled(place: Place, name: str, *, everywhere: bool) -> list[str]:
 
 
 def _by_job_id(place: Place, id_: str, task: str | None, *, everywhere: bool) -> Job[Any] | JobArray[Any] | None:
-    """The calls of a job of the scheduler, or of one task of an array; of several submissions, of the newest."""
+    """The calls of a Slurm job, or of one task of an array; those of the newest submission if there are several."""
     keys = keys_with_id(place.transport, place.store.root, id_)
     read = place.store.several_records(keys)
     for each in sorted(read, key=lambda records: records.submission.created, reverse=True):

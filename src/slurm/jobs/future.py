@@ -29,10 +29,10 @@ def _never() -> bool:
 
 
 class JobFuture(Future[R], Placeholder):
-    """A real `concurrent.futures.Future`, of a job: `future.job`.
+    """A real `concurrent.futures.Future` for a job, which is `future.job`.
 
-    In the arguments of another call, at any depth, it stands for its result, as its job does. `name` is that of the
-    task. `withdraw` drops the call if it has not been submitted yet, and returns whether it did.
+    In the arguments of another call, at any depth, it stands for its result, as its job does. `name` is the name of the
+    task. `withdraw` drops the call if it has not been submitted yet, and returns whether it has dropped it.
     """
 
     def __init__(self, name: str) -> None:
@@ -46,7 +46,7 @@ class JobFuture(Future[R], Placeholder):
 
     @property
     def job(self) -> Job[R]:
-        """Its job. Waits until there is one, if the executor has no free slot; raises what `result` does if not."""
+        """The job. Waits for it if the executor has no free slot. If there is none, raises what `result` raises."""
         job = self.wait_for_job()
         if job is not None:
             return job
@@ -65,13 +65,13 @@ class JobFuture(Future[R], Placeholder):
         return self._job.reference
 
     def result(self, timeout: float | None = None) -> R:
-        """Wait for the result and return it, as in the standard library. Ctrl-C says how to come back to the job."""
+        """Wait for the result and return it, as in the standard library. On Ctrl-C, says how to open the job again."""
         with self._interruptible():
             completion.future_ended(self, seconds_to_wait(timeout))
             return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end; the exception that `result()` would raise, or None for a success."""
+        """Wait for the end, and return the exception that `result()` would raise, or None for a success."""
         with self._interruptible():
             completion.future_ended(self, seconds_to_wait(timeout))
             return super().exception(0)
@@ -86,7 +86,7 @@ class JobFuture(Future[R], Placeholder):
             raise KeyboardInterrupt(f"the job goes on; {completion.come_back([self._job])}") from None
 
     def cancel(self) -> bool:
-        """Ask the scheduler to end the job, also one that runs. False if it has ended otherwise, else True."""
+        """Ask the scheduler to end the job, even if it runs. Returns False only if it has ended in another way."""
         if self.done() or self.withdraw():
             return self.cancelled()
         job = self.wait_for_job()
@@ -99,7 +99,7 @@ class JobFuture(Future[R], Placeholder):
         return not self.done() and self._job is not None and self._job.running()
 
     def add_done_callback(self, fn: Callable[[Future[R]], object]) -> None:
-        """Call `fn(future)` once it has ended, from a background thread; at once if it has."""
+        """Call `fn(future)` once the future has ended, from a background thread; at once if it has ended already."""
         with self._lock:
             self._called_back = True
         super().add_done_callback(fn)
@@ -113,17 +113,17 @@ class JobFuture(Future[R], Placeholder):
             state = "running>"
         return f"<JobFuture {self._job.key} state={state}"
 
-    # For the executor.
+    # Methods for the executor.
 
     def submitted(self, job: Job[R]) -> None:
         """Follow the job that the call has now."""
         self._job = job
-        self.withdraw = _never  # it holds the arguments
+        self.withdraw = _never  # the function refers to the arguments
         self._begun.set()
         job.when_finished(lambda: settling.put(self._settle))
 
     def not_submitted(self, error: BaseException) -> None:
-        """End with the error of the submission."""
+        """End the future with the error of the submission."""
         if self._claim():
             self.set_running_or_notify_cancel()
             self.set_exception(error)
@@ -131,7 +131,7 @@ class JobFuture(Future[R], Placeholder):
         self._begun.set()
 
     def dropped(self) -> None:
-        """End as cancelled."""
+        """End the future as cancelled."""
         if self._claim():
             super().cancel()
             self.set_running_or_notify_cancel()
@@ -139,13 +139,13 @@ class JobFuture(Future[R], Placeholder):
         self._begun.set()
 
     def _claim(self) -> bool:
-        """Whether the caller is the first that ends the future, and so the only one to do it."""
+        """Whether the caller is the first that ends the future: only the first may end it."""
         with self._lock:
             first, self._claimed = not self._claimed, True
             return first
 
     def _settle(self) -> None:
-        """End as the job has. User callbacks may be slow, so they are called in a thread of their own."""
+        """End the future as the job has ended. User callbacks may be slow, so they are called in a separate thread."""
         if self._claimed or self._job is None:
             return
         error: BaseException | None

@@ -48,12 +48,12 @@ class Handle(NoOperators, Placeholder):
 
     @property
     def directory(self) -> str:
-        """The path of the submission's directory, there."""
+        """The path of the submission's directory on the cluster."""
         return self._place.store.directory(self._watched.key)
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that it was submitted with."""
+        """The labels of the submission."""
         return dict(self._watched.labels)
 
     @property
@@ -63,11 +63,11 @@ class Handle(NoOperators, Placeholder):
 
     @property
     def by_value(self) -> bool:
-        """Whether the results themselves are sent to a call: those of a pool, to a call that is not of a pool."""
+        """Whether a call receives the results themselves: results of a pool, if the call is not in a pool."""
         return self._watched.server is not None and not by_reference.get()
 
     def reduced(self) -> tuple[Any, ...]:
-        """How it is pickled without a reference: as what is its result. Waits for that, and raises its exception."""
+        """How it is pickled without a reference: as its result. Waits for the result, and raises its exception."""
         if not self.by_value:
             return super().reduced()
         try:
@@ -85,7 +85,7 @@ class Handle(NoOperators, Placeholder):
 
     @property
     def own_parts(self) -> list[Part]:
-        """The parts that were submitted together with it, and not only found: those that `cancel` ends."""
+        """The parts that were submitted, and not found among earlier submissions: `cancel` ends these."""
         return self.parts
 
     def done(self) -> bool:
@@ -93,13 +93,13 @@ class Handle(NoOperators, Placeholder):
         raise NotImplementedError
 
     def send(self, message: Any) -> None:
-        """Send a message to each call, which reads it by `JobContext.messages`; a call that waits does so once it runs.
+        """Send a message to each call, which reads it by `JobContext.messages`; a pending call reads it once it runs.
 
         `message` is a JSON value of at most 1 MiB; tuples arrive as lists. Messages arrive in the order in which they
-        were sent. A task that never asks for messages gets none. Takes two commands for each submission.
+        were sent. A task that never reads messages gets none. Takes two commands for each submission.
 
-        Raises JobEnded if all calls have ended, ConfigurationError for a value that JSON cannot hold, TransportError if
-        the message could not be stored.
+        Raises JobEnded if all calls have ended, ConfigurationError for a value that JSON cannot represent, and
+        TransportError if the message could not be stored.
         """
         records = [(part, message_record(message, part.indices)) for part in self.parts]
         if self.done():
@@ -110,7 +110,7 @@ class Handle(NoOperators, Placeholder):
 
     @property
     def _condition(self) -> NoReturn:
-        """`concurrent.futures.wait` and `as_completed` look for this attribute of their own futures."""
+        """Raise an error with advice: `concurrent.futures.wait` and `as_completed` read this attribute of futures."""
         raise AttributeError(
             "concurrent.futures cannot wait for jobs: use slurm.wait or slurm.as_completed, which take the same "
             "arguments, `await job`, or the futures of cluster.executor()"
@@ -118,9 +118,9 @@ class Handle(NoOperators, Placeholder):
 
     @property
     def _asyncio_future_blocking(self) -> None:
-        """None, so that asyncio takes this for an awaitable, and not for one of its own futures.
+        """None, so that asyncio treats this as an awaitable, and not as one of its own futures.
 
-        `asyncio.wrap_future` looks at it, too. It would fail without a word about what to write instead.
+        `asyncio.wrap_future` reads this attribute, too. Without the TypeError, its error would give no advice.
         """
         if sys._getframe(2).f_code.co_name == "wrap_future":  # noqa: SLF001 - below is asyncio.isfuture
             raise TypeError("a job is no future of concurrent.futures, and needs no wrapping: write `await job`")
@@ -151,7 +151,7 @@ class Handle(NoOperators, Placeholder):
         return self._place.outcomes.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
 
     def _metrics(self, indices: Sequence[int], timeout: float | None) -> list[dict[str, float]]:
-        """Wait for calls; the metrics of each, from the outcomes."""
+        """Wait for calls, and return the metrics of each, from the outcomes."""
         self._wait(indices, timeout)
         outcomes = self._outcomes(indices)
         found = (outcome.metrics if (outcome := outcomes.get(index)) else None for index in indices)
@@ -164,15 +164,15 @@ class Handle(NoOperators, Placeholder):
         return resubmit(self._place, self._watched.key, indices, Options.parse(options))
 
     def _look(self, indices: Sequence[int]) -> bool:
-        """Whether some calls have ended. Looks at the place unless this process knows already."""
+        """Whether all these calls have ended. Lists outcomes at the place unless this process knows already."""
         if not all(map(self._watched.finished, indices)):
             self._place.tracker.list_outcomes([self._watched])
         return all(map(self._watched.finished, indices))
 
     def _wait(self, indices: Sequence[int], timeout: float | None, *, asked: float | None = None) -> None:
-        """Wait until calls have ended. Raises TimeoutError, or KeyboardInterrupt with words on how to come back.
+        """Wait until calls have ended. Raises TimeoutError, or KeyboardInterrupt that says how to open the jobs again.
 
-        `asked` is the whole time that the caller was given, if `timeout` is what is left of it.
+        `asked` is the timeout that the user gave, if `timeout` is only the rest of it.
         """
         try:
             if not indices or self._place.tracker.wait(self._watched, indices, timeout):
@@ -189,9 +189,10 @@ class Handle(NoOperators, Placeholder):
         )
 
     def _in_order(self, indices: range, timeout: float | None) -> Iterator[tuple[Any, BaseException | None]]:
-        """Yield the result or exception of each call, as soon as all before it have ended, too.
+        """Yield the result or exception of each call, as soon as the call and all calls before it have ended.
 
-        Reads several at once if they have ended: ever more, because the first is wanted soon. Keeps none.
+        Reads several calls at once if they have ended. The number grows, so that the first results arrive soon. Keeps
+        no results.
         """
         seconds = seconds_to_wait(timeout)
         end = None if seconds is None else time.monotonic() + seconds

@@ -41,7 +41,7 @@ _UNSET: Any = object()
 
 
 class Job(WithItems, JobArguments, JobLogs, Generic[R]):
-    """One call on a cluster: like a `concurrent.futures.Future`, awaitable, and it outlives its process.
+    """One call on a cluster. It is like a `concurrent.futures.Future`, can be awaited, and outlives its process.
 
     Attributes do no I/O; methods may. Passed as an argument to another task, at any depth, it stands for its result,
     and `job["loss"]` for an item of it.
@@ -58,7 +58,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
 
     @property
     def key(self) -> str:
-        """The name that `cluster.job(key)` takes: the submission's key, with [index] in a map."""
+        """The name that opens the job as `cluster.job(key)`: the submission's key, with [index] in a map."""
         return self._watched.name(self.index)
 
     @property
@@ -79,19 +79,19 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
     def result(self, timeout: float | None = None) -> R:
         """Wait for the result and return it.
 
-        Raises what the task raised, with the node's traceback as its cause; a JobError for what happened to the job
-        otherwise; TimeoutError if it hasn't ended after `timeout` seconds (the job goes on).
+        Raises what the task raised, with the node's traceback as its cause; a JobError if the job failed in another
+        way; TimeoutError if the job has not ended after `timeout` seconds (the job continues).
         """
         error = self.exception(timeout)
         if error is not None:
-            raise error.with_traceback(None)  # it may have been raised before, in frames that it would keep
+            raise error.with_traceback(None)  # it may have been raised before; its traceback would keep those frames
         result: R = self._result
         return result
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the end; the exception that `result()` would raise, or None for a success.
+        """Wait for the end, and return the exception that `result()` would raise, or None for a success.
 
-        The same object each time, unless the outcome or the result could not be read or loaded: that is tried again.
+        Returns the same object each time, unless the outcome or result could not be read or loaded: then tries again.
         """
         if self._result is _UNSET and self._error is None:
             self._wait([self.index], timeout)
@@ -104,20 +104,20 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return self._error
 
     def done(self) -> bool:
-        """Whether it has ended: with a result, an error, or cancelled."""
+        """Whether the job has ended: with a result, with an error, or cancelled."""
         return self._look([self.index])
 
     @property
     def known_to_have_ended(self) -> bool:
-        """Whether this process already knows that it has ended. Unlike `done()`, does not look."""
+        """Whether this process already knows that the job has ended. Unlike `done()`, does no I/O."""
         return self._watched.finished(self.index)
 
     def running(self) -> bool:
-        """Whether it runs now. Asks the scheduler."""
+        """Whether the job runs now. Queries the scheduler."""
         return self.status().state is JobState.RUNNING
 
     def cancelled(self) -> bool:
-        """Whether it was cancelled before it had a result."""
+        """Whether the job was cancelled before it had a result."""
         if self._watched.has_outcome(self.index):
             outcome = self._outcomes([self.index]).get(self.index)
             return outcome is not None and JobState.of(outcome) is JobState.CANCELLED
@@ -125,9 +125,9 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return final is not None and final.state is JobState.CANCELLED
 
     def cancel(self, *, children: bool = True) -> bool:
-        """Ask the scheduler to end it; False if it has ended otherwise. Its future ends as JobCancelled soon after.
+        """Ask the scheduler to end the job; False if it has ended in another way. It ends as JobCancelled soon after.
 
-        What a workflow has submitted ends too, also if the workflow has ended already, unless not `children`.
+        With `children`, the jobs that a workflow has submitted end, too, even if the workflow has ended already.
         """
         ended = self.done()
         taken = not ended or self.cancelled()
@@ -136,7 +136,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return taken
 
     def retry(self, **options: Unpack[TaskOptions]) -> Job[R]:
-        """Submit the same call once more, as a new job with these options over its own. This job stays as it is."""
+        """Submit the same call again, as a new job. These options override those of this job, which stays unchanged."""
         return Job(self._place, self._resubmit([self.index], options), 0)
 
     def latest(self) -> Job[R]:
@@ -146,7 +146,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return latest_job(self)
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
-        """Call `callback(job)` once it has ended, from a background thread; at once if it has. Errors are logged."""
+        """Call `callback(job)` from a background thread once the job has ended, or at once. Errors are logged."""
         if self._watched.finished(self.index):
             call_here(lambda: callback(self))
         else:
@@ -154,7 +154,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
             self.when_finished(lambda: dispatch(lambda: context.run(callback, self)))
 
     def __await__(self) -> Generator[Any, None, R]:
-        """`await job` is its result; the event loop runs meanwhile."""
+        """`await job` returns its result. The event loop runs meanwhile."""
         from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
 
         error = yield from awaited(self.when_finished, self.exception, partial(self._come_back, [self.index]))
@@ -163,22 +163,22 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return self.result()
 
     def status(self) -> JobStatus:
-        """Its status, from its outcome, or else from the scheduler."""
+        """The status of the job, from its outcome, or else from the scheduler."""
         return statuses([self.part])[0][0]
 
     def metrics(self, timeout: float | None = None) -> dict[str, float]:
-        """Wait for the end; the numbers of a task with the option `metrics`, also of a call that failed."""
+        """Wait for the end, and return the numbers of a task with the option `metrics`, even if the call failed."""
         return self._metrics([self.index], timeout)[0]
 
     def children(self) -> list[Job[Any] | JobArray[Any]]:
-        """The jobs that it has submitted so far, if it is a workflow, in order. Takes three round trips."""
+        """The jobs that this job has submitted so far, in order, if it is a workflow. Takes three round trips."""
         store, registry, key = self._place.store, self._place.registry, self._watched.key
         (found,) = several_children(store, self._place.transport, {key: [self.index]}).values()
         return Listing(handle(self._place, watched) for watched in registry.get_several([child.key for child in found]))
 
     @property
     def log_path(self) -> str:
-        """The path of its log, there."""
+        """The path of the job's log on the cluster."""
         return self._place.log_path(self._watched, self.index)
 
     def __repr__(self) -> str:
@@ -197,7 +197,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return hash((self._watched.key, self.index))
 
     def when_finished(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call back, in a thread that must not be blocked, once it has ended; returns a function that undoes this."""
+        """Call `callback` once the job has ended, in a thread that must not block. Returns a function to remove it."""
         tracker, watched, index = self._place.tracker, self._watched, self.index
         tracker.when_finished(watched, index, callback)
         return lambda: watched.remove_callback(index, callback)
@@ -209,8 +209,8 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
 class JobArray(ArrayTable, ArrayLogs, Generic[R]):
     """The jobs of one `map`, or a slice of them: a sequence of Job.
 
-    Passed as an argument to another task, it stands for the list of its results; iterated over in a `map`, each element
-    stands for its own.
+    Passed as an argument to another task, it stands for the list of its results. Iterated over in a `map`, each job
+    stands for its own result.
     """
 
     __slots__ = ("_range",)
@@ -228,13 +228,13 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
 
     @property
     def reference(self) -> Reference:
-        """Stands for its results in the arguments of other calls."""
+        """The reference that stands for the results in the arguments of other calls."""
         which = (self._range.start, self._range.stop, self._range.step)
         return Reference("array", self.key, which, self._watched.chunk, self._url)
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The keys of its submissions: several if a map has found some of its calls in earlier ones (`reuse`)."""
+        """The keys of its submissions: several if a map has found calls in earlier submissions (`reuse`)."""
         return (self.key,)
 
     @property
@@ -266,10 +266,10 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
     @overload
     def results(self, timeout: float | None = ..., *, return_exceptions: bool) -> list[R | BaseException]: ...
     def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
-        """Wait for all and return their results in order, read in one go.
+        """Wait for all calls, and return their results in order, which are read together.
 
-        The first exception, in order, is raised once all have ended, unless `return_exceptions`, which puts exceptions
-        where their results would be. TimeoutError after `timeout` seconds; the jobs go on.
+        Raises the first exception, in order, once all have ended. With `return_exceptions`, puts exceptions in place of
+        results instead. Raises TimeoutError after `timeout` seconds; the jobs continue.
         """
         self._wait(self._range, timeout)
         found, error = self._read_all(self._range, return_exceptions=return_exceptions)
@@ -278,15 +278,15 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
         return found
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
-        """Yield the results in order, each as soon as it and those before it are there; several are read in one go.
+        """Yield the results in order, each as soon as it and all before it are available; several are read together.
 
-        The exception of a call is raised in its place. TimeoutError `timeout` seconds after the first is asked for; the
-        jobs go on.
+        Raises the exception of a call in place of its result, and TimeoutError `timeout` seconds after the first result
+        is requested; the jobs continue.
         """
         return map(value_of, self._in_order(self._range, timeout))
 
     def __await__(self) -> Generator[Any, None, list[R]]:
-        """`await array` is the list of its results; the event loop runs meanwhile."""
+        """`await array` returns the list of its results. The event loop runs meanwhile."""
         from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
 
         read, come_back = partial(self._read_all, self._range), partial(self._come_back, self._range)
@@ -296,39 +296,39 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
         return found
 
     def __aiter__(self) -> AsyncIterator[Job[R]]:
-        """`async for job in array`: the jobs, each as it ends."""
+        """`async for job in array` yields the jobs, each as it ends."""
         from slurm.jobs.awaiting import each_as_it_ends  # noqa: PLC0415 - as above
 
         return each_as_it_ends(self)
 
     def exceptions(self, timeout: float | None = None) -> list[BaseException | None]:
-        """Wait for all; for each, the exception that `result()` would raise, or None."""
+        """Wait for all calls, and return for each the exception that `result()` would raise, or None."""
         return [
             item if isinstance(item, BaseException) else None for item in self.results(timeout, return_exceptions=True)
         ]
 
     def as_completed(self, timeout: float | None = None) -> Iterator[Job[R]]:
-        """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds from now."""
+        """Yield the jobs, each as it ends. Raises TimeoutError if not all have ended `timeout` seconds from now."""
         return as_they_end(self, timeout)
 
     def done(self) -> bool:
-        """Whether all have ended."""
+        """Whether all calls have ended."""
         return self._look(self._range)
 
     def cancel(self, *, children: bool = True) -> None:
-        """Ask the scheduler to end those that have not ended, and what workflows have submitted, by one command."""
+        """Ask the scheduler to end unfinished calls, and the jobs that workflows have submitted, by one command."""
         cancel([self.part], children=children)
 
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
-        """Wait for all; the jobs that ended without a result."""
+        """Wait for all calls, and return the jobs that ended without a result."""
         self._wait(self._range, timeout)
         outcomes = self._outcomes(self._range)
         return [job for job in self if job.index not in outcomes or not outcomes[job.index].succeeded]
 
     def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
-        """Wait for all, then submit the calls that failed once more, as a new array; empty if none has.
+        """Wait for all calls, then submit the failed calls again, as a new array; empty if none has failed.
 
-        Options given here go over those they had. This array and what became of it stay as they are.
+        Options given here override the options that the calls had. This array and its results stay unchanged.
         """
         indices = [job.index for job in self.failed(timeout)]
         if not indices:
@@ -336,21 +336,21 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
         return JobArray(self._place, self._resubmit(indices, options), range(len(indices)))
 
     def metrics(self, timeout: float | None = None) -> list[dict[str, float]]:
-        """Wait for all; `Job.metrics` of each, in order, read together."""
+        """Wait for all calls, and return `Job.metrics` of each, in order, read together."""
         return self._metrics(self._range, timeout)
 
     def latest(self) -> JobArray[R]:
-        """The last retry of each, by any process, in order: what counts now, as one array. Takes two commands."""
+        """The last retry of each call, by any process, in order, as one array. Takes two commands."""
         from slurm.jobs.latest import latest_array  # noqa: PLC0415 - as above
 
         return latest_array(self)
 
     def states(self) -> Counter[JobState]:
-        """How many are in each state. Asks the scheduler if some have not ended; reads the outcomes of the others."""
+        """How many calls are in each state. Queries the scheduler about unfinished calls, reads outcomes of others."""
         return overviews([self.part])[0].states
 
     def summary(self) -> str:
-        """One line: "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
+        """One line such as "square: 1000 jobs, 3 RUNNING, 997 COMPLETED"."""
         states = self.states()
         counts = ", ".join(f"{states[state]} {state}" for state in JobState if states[state])
         name = self.keys[0].partition("/")[0]
@@ -380,16 +380,16 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
 
 
 def handle(place: Place, watched: SubmissionState) -> Job[Any] | JobArray[Any]:
-    """All calls of a submission: a JobArray for a map of any size, else a Job."""
+    """Return all calls of a submission: a JobArray for a map of any size, else a Job."""
     return JobArray(place, watched, range(watched.count)) if watched.mapped else Job(place, watched, 0)
 
 
 def open_job(cluster: Mapping[str, Any], key: str, part: int | range) -> Job[Any] | JobArray[Any]:
     """Open a job, or several jobs of a map, in any process. Reads the records of the submission.
 
-    Pickled jobs and arrays name this function as `slurm.open_job`, so it neither moves nor changes its parameters.
-    `cluster` holds arguments of `Cluster`: `url`, and `python`, `setup`, `login_shell` where they were given. `part` is
-    the index of one call, or a range of indices, which gives a JobArray. Raises NoSuchJob.
+    Pickled jobs and arrays name this function as `slurm.open_job`, so its name and parameters must never change.
+    `cluster` holds arguments of `Cluster`: `url`, and `python`, `setup`, `login_shell` if they were given. `part` is
+    the index of one call, or a range of indices, for which it returns a JobArray. Raises NoSuchJob.
     """
     place = place_for(**cluster)
     if isinstance(part, int):

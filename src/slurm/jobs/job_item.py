@@ -10,20 +10,20 @@ from slurm.runner.placeholder_resolver import UpstreamFailed
 
 
 class WithItems(OneResult):
-    """What has items: a job whose result is a dict, a list or a tuple, and its items."""
+    """Base class of objects with items: a job whose result is a dict, a list or a tuple, and its items."""
 
     __slots__ = ()
 
     def __getitem__(self, key: Any) -> Any:
-        """An item of the result, as an argument of other calls. Does not look whether the result has it."""
+        """An item of the result, as an argument of other calls. Does not check whether the result has this item."""
         return JobItem(self, (key,))
 
 
 class JobItem(WithItems):
     """An item of a job's result, which may be a dict, list or tuple: `evaluate(job["model"], job["history"][0])`.
 
-    As an argument it stands for the item, at any depth, and the call waits for the job. A missing item ends the call as
-    DependencyFailed, with the names of those that there are.
+    As an argument, at any depth, it stands for the item, and the call waits for the job. If the item is missing, the
+    call ends as DependencyFailed, with the names of the items that exist.
     """
 
     __slots__ = ("job", "path")
@@ -32,11 +32,11 @@ class JobItem(WithItems):
         self.job, self.path = job, path
 
     def __getitem__(self, key: Any) -> Any:
-        """An item of the item."""
+        """An item of this item."""
         return JobItem(self.job, (*self.path, key))
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the job, and return the item. Raises as `job.result()` does, and KeyError without such an item."""
+        """Wait for the job, and return the item. Raises as `job.result()` does, and KeyError for a missing item."""
         value = self.job.result(timeout)
         try:
             return item(value, self.path)

@@ -27,11 +27,11 @@ class JobLogs(Handle):
     @overload
     def logs(self, rank: Rank = ..., *, stderr: bool = ..., follow: Literal[True]) -> Iterator[str]: ...
     def logs(self, rank: Rank = 0, *, stderr: bool = False, follow: bool = False) -> str | list[str] | Iterator[str]:
-        """The output of the task or its program, and of the script around it, so far; of one of several ranks.
+        """The output so far of the task or its program, and of the script around it; of one rank if there are several.
 
-        With `rank="all"`, a list of the output of each rank. With `stderr`, standard error, of a task with the option
-        `separate_stderr`. With `follow`, yields the output so far, then what is added, until the job has ended. A pause
-        of the output may be in the middle of a line; of all ranks, yields whole lines that name the rank.
+        With `rank="all"`, returns a list of the output of each rank. With `stderr`, returns standard error, for a task
+        with the option `separate_stderr`. With `follow`, yields the output so far, then additions, until the job has
+        ended. An addition may end in the middle of a line; for all ranks, yields whole lines that name the rank.
         """
         rank = checked(rank)
         if not follow:
@@ -60,7 +60,7 @@ class ArrayLogs(Handle):
     def logs(
         self, rank: Rank = 0, *, stderr: bool = False, follow: bool = False
     ) -> list[str] | list[list[str]] | Iterator[str]:
-        """The output of each so far, in order, read together; with several ranks, of this one, or of all.
+        """The output so far of each call, in order, read together; of one rank, or of all, if there are several.
 
         `stderr` is as in `Job.logs`. With `follow`, yields the lines of all calls as they are printed, each after the
         index of its call in brackets, until all have ended.

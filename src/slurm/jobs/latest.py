@@ -49,7 +49,7 @@ def _latest_calls(parts: Sequence[Part]) -> list[Call]:
 
 
 def _end(next_of: dict[tuple[str, int], tuple[str, int]], call: tuple[str, int]) -> tuple[str, int]:
-    """Follow a call to its last retry. Each retry is younger than what it retries, so this ends."""
+    """Follow a call to its last retry. Each retry is younger than the call that it retries, so the loop ends."""
     while call in next_of:
         call = next_of[call]
     return call

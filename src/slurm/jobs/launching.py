@@ -1,4 +1,4 @@
-"""Launching: refuse options that do not suit what a task is: a function, a workflow, or a command."""
+"""Launching: refuse options that do not fit the kind of a task: a function, a workflow, or a command."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_ranks(task: Task[..., Any], options: Options, environment: ResolvedEnvironment, *, mapped: bool) -> None:
-    """Raise OptionError for a call in several ranks where one process is needed, and the other way round."""
+    """Raise OptionError for a call in several ranks that needs one process, or the other way round."""
     requests.check_launch(task.name, options)
     if options.get("launch") == "mpi" and not is_command(task):
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Log following: the output of calls while they run, until they have ended and nothing can be added."""
+"""Log following: yield the output of calls while they run, until they have ended and nothing can be added."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _log = logging.getLogger(__name__)
 _SHORTEST, _LONGEST, _FACTOR = 0.5, 3.0, 1.3
 """Seconds between two readings: the least, the most after silence, and how fast they grow to it."""
 _QUIET = 5.0
-"""Seconds without output after its end for which a call's log is read with the others. The last reading is of all."""
+"""Seconds without output for which the log of an ended call is still read. The last reading reads all logs."""
 _MOST_AFTER_THE_END = 30.0
-"""Seconds after the end for which more output is waited for, if the scheduler still reports a process."""
+"""Seconds after the end to wait for more output, if the scheduler still reports a process."""
 _END = 1 << 16
 """The bytes at the end of a log that may name the files that programs write to."""
 _AT_ONCE = 100
@@ -37,7 +37,7 @@ _AT_ONCE = 100
 
 
 class Added(NamedTuple):
-    """New output of some calls: those that share a log."""
+    """New output of the calls that share a log."""
 
     calls: Sequence[int]
     path: str
@@ -47,11 +47,12 @@ class Added(NamedTuple):
 
 
 def follow(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator[Added]:
-    """Yield the output of calls so far, then each addition, until all have ended and all is read.
+    """Yield the output of calls so far, then each addition, until all calls have ended and all output is read.
 
-    Reads at most every half second, and less often while nothing is printed. A call that has ended may print more: its
-    process exits, its hooks run. So the last reading begins when the scheduler has no process of the calls any more.
-    If a reading fails, it is logged and tried again; after the end for 30 seconds, then TransportError is raised.
+    Reads at most every half second, and less often while nothing is printed. A call that has ended may print more,
+    while its process exits or its hooks run. So the last reading begins when the scheduler has no process of the calls
+    any more. A reading that fails is logged and tried again; after the end of the calls for 30 seconds at most, then
+    TransportError is raised.
     """
     place, state, indices = part
     check_alone(part, rank, stderr=stderr)
@@ -68,7 +69,7 @@ def follow(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator[Adde
 
 
 def follow_text(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator[str]:
-    """Yield the same as text, without the names of calls and programs."""
+    """Yield the same output as `follow`, as text without the names of calls and programs."""
     decoders: dict[str, IncrementalDecoder] = {}
     for added in follow(part, rank, stderr=stderr):
         decoder = decoders.setdefault(added.path, getincrementaldecoder("utf-8")("replace"))
@@ -77,9 +78,9 @@ def follow_text(part: Part, rank: Rank = 0, *, stderr: bool = False) -> Iterator
 
 
 def follow_lines(part: Part, rank: Rank = 0, *, stderr: bool = False, indexed: bool) -> Iterator[str]:
-    """Yield whole lines that begin with the index of their call in brackets, if `indexed`, and with the rank, if all.
+    """Yield whole lines. With `indexed`, they begin with the call's index in brackets; for all ranks, with the rank.
 
-    Calls that share a log are named by the first and the last.
+    Calls that share a log are named by the first and the last index.
     """
     began: dict[tuple[str, str], str] = {}
     decoders: dict[str, IncrementalDecoder] = {}
@@ -145,7 +146,7 @@ class _Logs:
         self._find(part.indices)
 
     def _find(self, indices: Iterable[int]) -> None:
-        """Look up the logs of calls. A call that runs again may have another one, and a rank may begin later."""
+        """Look up the logs of calls. A call that runs again may have another log, and a rank may begin later."""
         calls = list(indices)
         for index, logs in zip(calls, rank_logs(self._part, self._rank, calls, stderr=self._stderr), strict=True):
             for rank, path in logs.items():
@@ -157,7 +158,7 @@ class _Logs:
         self._offsets.setdefault(path, 0)
 
     def read_all(self) -> Iterator[Added]:
-        """Yield what is in the logs now, in blocks."""
+        """Yield the current content of the logs, in blocks."""
         paths, store = list(self._offsets), self._part.place.store
         for some in (paths[at : at + _AT_ONCE] for at in range(0, len(paths), _AT_ONCE)):
             full = [f"{self._directory}/{path}" for path in some]
@@ -166,7 +167,7 @@ class _Logs:
                     yield self._added(path, block)
 
     def read_more(self, *, everything: bool) -> list[Added]:
-        """Read what was added since; without `everything`, only to the logs that may grow."""
+        """Read what was added since the last reading; without `everything`, only of logs that may still grow."""
         now, finished = time.monotonic(), self._part.state.finished
         self._find(index for index in self._part.indices if everything or not finished(index))
         wanted: dict[str, str] = {}
@@ -181,7 +182,7 @@ class _Logs:
         return [self._added(wanted[full], data) for full, data in found.items()]
 
     def _added(self, path: str, data: bytes) -> Added:
-        """Note that bytes were read, and which files they name that programs write to."""
+        """Note how many bytes were read, and the names in them of files to which programs write."""
         self._offsets[path] += len(data)
         calls = tuple(self._calls[path])
         if path.startswith(f"{LOGS}/"):
@@ -193,7 +194,7 @@ class _Logs:
 
 
 class _CallLogs:
-    """The output of calls of a pool, as its server reads it, and how far that of each has been read."""
+    """The output of calls of a pool, as its server reads it, and how far the output of each call has been read."""
 
     def __init__(self, part: Part, server: Server) -> None:
         self._server, self._finished = server, part.state.finished
@@ -204,8 +205,8 @@ class _CallLogs:
         yield from self.read_more(everything=True)
 
     def read_more(self, *, everything: bool) -> list[Added]:
-        """Read what was added since."""
-        del everything  # what each call has printed ends with it
+        """Read what was added since the last reading."""
+        del everything  # a call that has ended prints nothing more
         found = []
         for index, offset in list(self._offsets.items()):
             finished = self._finished(index)

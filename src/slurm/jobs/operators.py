@@ -1,6 +1,6 @@
-"""Operators: a job or an array is not its result, and an error says how to get at that.
+"""Operators: a job or an array is not its result, so operators raise an error that says how to get the result.
 
-Type checkers see none of these methods, so they report the same mistakes.
+Type checkers do not see these methods, so they report the same mistakes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _refusal(method: str) -> Callable[..., NoReturn]:
 
 
 class NoOperators(KnownAttributes):
-    """Base class of what stands for results: arithmetic, comparison and unknown attributes say what to write."""
+    """Base class of objects that stand for results: arithmetic, comparison and unknown attributes raise advice."""
 
     __slots__ = ()
 
@@ -48,14 +48,14 @@ class NoOperators(KnownAttributes):
 
 
 class OneResult(NoOperators):
-    """Base class of what stands for one result. It is true, as futures are, and it cannot be iterated."""
+    """Base class of objects that stand for one result. They are true, as futures are, and cannot be iterated."""
 
     __slots__ = ()
 
     is_array: ClassVar[Literal[False]] = False
 
     if not TYPE_CHECKING:
-        __iter__ = None  # it has items, and Python would take [0], [1] and so on for ever
+        __iter__ = None  # it has items, so Python would read [0], [1] and so on without end
 
         @ends_at_the_caller
         def __format__(self, form: str) -> str:
@@ -63,7 +63,7 @@ class OneResult(NoOperators):
 
 
 def position(at: int, length: int, name: str) -> int:
-    """Return the index of a job in an array called `name`. Raises IndexError, and TypeError for what is no number."""
+    """Return the index of a job in an array called `name`. Raises IndexError, and TypeError if it is not a number."""
     try:
         number = operator.index(at)
     except TypeError:

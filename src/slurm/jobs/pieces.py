@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 R = TypeVar("R", covariant=True)
 
 _MOST_READ = 64
-"""The most calls whose results are read in one go when they are wanted one by one."""
+"""The most calls whose results are read together when they are requested one by one."""
 
 
 class Piece(NamedTuple):
-    """Some calls of one submission. `own` says whether this map submitted them, and has not found or joined them."""
+    """Some calls of one submission. `own` is whether this map submitted them; otherwise it found or joined them."""
 
     state: SubmissionState
     indices: range
@@ -52,12 +52,12 @@ class Call(NamedTuple):
 
     state: SubmissionState
     at: int
-    """Its index in the submission."""
+    """The index of the call in the submission."""
     own: bool
 
 
 def joined(calls: Sequence[Call]) -> list[Piece]:
-    """Put consecutive calls of one submission together."""
+    """Combine consecutive calls of one submission into pieces."""
     found: list[Piece] = []
     for call in calls:
         last = found[-1] if found else None
@@ -71,7 +71,7 @@ def joined(calls: Sequence[Call]) -> list[Piece]:
 class JoinedArray(JobArray[R]):
     """A JobArray of several pieces, each a range of the calls of one submission, in the order of the map.
 
-    `keys` names the submissions. `key` and `directory` exist only if there is one.
+    `keys` names the submissions. `key` and `directory` exist only if there is one submission.
     """
 
     __slots__ = ("_pieces",)
@@ -87,13 +87,13 @@ class JoinedArray(JobArray[R]):
 
     @property
     def key(self) -> str:
-        """The key of its submission. Raises ConfigurationError if it has several: `keys` has them all."""
+        """The key of the submission. Raises ConfigurationError if there are several: `keys` has all of them."""
         self._refuse_several("key")
         return super().key
 
     @property
     def directory(self) -> str:
-        """The path of its submission's directory, there. Raises as `key` does."""
+        """The path of the submission's directory on the cluster. Raises as `key` does."""
         self._refuse_several("directory")
         return super().directory
 
@@ -115,7 +115,7 @@ class JoinedArray(JobArray[R]):
 
     @property
     def several(self) -> tuple[JobArray[R], ...]:
-        """The arrays that together stand for its results in the arguments of other calls; none if one does."""
+        """The arrays that together stand for its results in the arguments of other calls; none if one is enough."""
         return self._arrays() if len(self._pieces) > 1 else ()
 
     def __len__(self) -> int:
@@ -137,7 +137,7 @@ class JoinedArray(JobArray[R]):
         return any(job in array for array in self._arrays())
 
     def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
-        """Wait for all and return their results in order, with one command for each submission."""
+        """Wait for all calls, and return their results in order, with one command for each submission."""
         self._wait_for_all(timeout)
         found, error = self._results(return_exceptions=return_exceptions)
         if error is not None:
@@ -145,7 +145,7 @@ class JoinedArray(JobArray[R]):
         return found
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
-        """Yield the results in order, each as soon as it and those before it are there; see `JobArray.iter_results`."""
+        """Yield the results in order, each as soon as it and all before it are available: `JobArray.iter_results`."""
         end, calls, most = _end(timeout), list(self._calls()), 1
         while calls:
             self._of(calls[0])._wait([calls[0].at], _left(end), asked=timeout)  # noqa: SLF001 - of the base class
@@ -154,7 +154,7 @@ class JoinedArray(JobArray[R]):
             yield from map(value_of, self._ends(ready))
 
     def __await__(self) -> Generator[Any, None, list[R]]:
-        """`await array` is the list of its results; the event loop runs meanwhile."""
+        """`await array` returns the list of its results. The event loop runs meanwhile."""
         from slurm.jobs.awaiting import awaited  # noqa: PLC0415 - asyncio is slow to import
 
         found, error = yield from awaited(partial(when_all_finish, self), self._results, self._how_to_come_back)
@@ -163,22 +163,22 @@ class JoinedArray(JobArray[R]):
         return found
 
     def done(self) -> bool:
-        """Whether all have ended."""
+        """Whether all calls have ended."""
         self._place.tracker.list_outcomes({piece.state.key: piece.state for piece in self._pieces}.values())
         return all(piece.state.finished(index) for piece in self._pieces for index in piece.indices)
 
     def cancel(self, *, children: bool = True, joined: bool = False) -> None:
-        """Cancel the calls that this map submitted; with `joined`, also those that it found running."""
+        """Cancel the calls that this map submitted; with `joined`, also the calls that it found running."""
         cancel(self.parts if joined else self.own_parts, children=children)
 
     def failed(self, timeout: float | None = None) -> list[Job[R]]:
-        """Wait for all; the jobs that ended without a result."""
+        """Wait for all calls, and return the jobs that ended without a result."""
         self._wait_for_all(timeout)
         bad = {job for array in self._by_submission() for job in array.failed()}
         return [job for job in self if job in bad]
 
     def retry_failed(self, timeout: float | None = None, **options: Unpack[TaskOptions]) -> JobArray[R]:
-        """Wait for all, then submit the calls that failed once more: a new submission for each that has some."""
+        """Wait for all calls, then submit the failed calls again: one new submission for each old one that has any."""
         again: dict[tuple[str, int], Call] = {}
         failed = [(job.part.state, job.index) for job in self.failed(timeout)]
         for state in dict.fromkeys(state for state, _ in failed):
@@ -189,7 +189,7 @@ class JoinedArray(JobArray[R]):
         return JoinedArray(self._place, joined(calls)) if calls else self._nothing()
 
     def states(self) -> Counter[JobState]:
-        """How many are in each state."""
+        """How many calls are in each state."""
         return sum((found.states for found in overviews(self.parts)), Counter[JobState]())
 
     def __eq__(self, other: object) -> bool:
@@ -223,7 +223,7 @@ class JoinedArray(JobArray[R]):
         return JobArray(self._place, call.state, range(call.state.count))
 
     def _by_submission(self) -> list[JobArray[R]]:
-        """For each submission an array of a range that holds all its calls here."""
+        """For each submission, an array of the range that contains all its calls in this map."""
         spans: dict[str, tuple[SubmissionState, int, int]] = {}
         for state, indices, _ in self._pieces:
             _, low, high = spans.get(state.key, (state, indices.start, indices.stop))
@@ -286,7 +286,7 @@ def pieces_of(array: JobArray[Any]) -> Sequence[Piece]:
 def open_pieces(cluster: Mapping[str, Any], pieces: Sequence[tuple[str, range, bool]]) -> JoinedArray[Any]:
     """Open a pickled JoinedArray in any process. Reads the records of its submissions together. Raises NoSuchJob.
 
-    Pickled arrays name this function, so it neither moves nor changes its parameters.
+    Pickled arrays name this function, so its name and parameters must never change.
     """
     place = place_for(**cluster)
     known = {state.key: state for state in place.registry.get_several(list({key for key, _, _ in pieces}))}

@@ -40,7 +40,7 @@ _BLOCK_BEFORE = "<id of the array before>"
 
 
 class Draft(NamedTuple):
-    """A described submission with its pickles: what is written under the key of the submission."""
+    """A described submission with its pickles, which are written under the key of the submission."""
 
     submission: Submission
     pickled: Pickled
@@ -54,10 +54,10 @@ class Draft(NamedTuple):
 
 
 class Plan(Generic[J]):
-    """The submission that a call or a map would make. Nothing is written, queued, or made for it, here or there.
+    """The submission that a call or a map would make. Nothing is written, queued or made for it, here or there.
 
-    `str(plan)` shows all of it. `submit()` submits it, with the same key and pickles; everything else is done anew:
-    the environment is made, limits and dependencies are looked up.
+    `str(plan)` shows the whole plan. `submit()` submits it with the same key and pickles. Everything else is then done
+    again: the environment is made, limits and dependencies are looked up.
     """
 
     def __init__(self, place: Place, draft: Draft, *, offline: str | None, submit: Callable[[Draft], J]) -> None:
@@ -87,13 +87,13 @@ class Plan(Generic[J]):
 
     @property
     def pickled(self) -> int:
-        """The bytes of the pickled function, arguments and callbacks."""
+        """The number of bytes of the pickled function, arguments and callbacks."""
         return len(self._draft.calls.data) + len(self._draft.calls.callbacks)
 
     def submit(self) -> J:
-        """Submit it; returns the job or array. Called again, returns the same. Raises what the call would raise.
+        """Submit the plan, and return the job or array. Another call of this method returns the same.
 
-        Once the scheduler has refused it, it cannot be submitted again: SubmissionError.
+        Raises what the call would raise, and SubmissionError if the scheduler has refused this plan before.
         """
         with self._lock:
             if self._job is None:
@@ -135,7 +135,7 @@ def preview(place: Place, submission: Submission, options: Options, *, offline: 
 
 
 class _Text:
-    """Renders scripts and commands of one place from what its first look says, or offline with placeholders."""
+    """Renders scripts and commands of one place from the result of its probe, or offline with placeholders."""
 
     def __init__(self, place: Place, *, offline: bool) -> None:
         known = place.known_root
@@ -191,7 +191,7 @@ def _connect() -> NoReturn:
 
 
 def command_text(words: Sequence[str]) -> str:
-    """A command for people; a program in a word of it is left out."""
+    """A command for people to read. A program in one of its words is left out."""
     return " ".join("…" if "\n" in word else shlex.quote(word) for word in words)
 
 

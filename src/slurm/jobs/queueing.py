@@ -1,4 +1,4 @@
-"""Queueing: write a described submission and queue it, or several that run after each other by one command."""
+"""Queueing: write and queue a described submission, or, by one command, several that run one after the other."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _log = logging.getLogger(__name__)
 
 
 class NumberTaken(Exception):
-    """Another client has written a record of reuse, which may be of the same calls: nothing was submitted."""
+    """Another client has written a record of reuse, perhaps for the same calls, so nothing was submitted."""
 
 
 class Planned(NamedTuple):
-    """A submission that is to be queued, with what is called just before, with its key and the commands."""
+    """A submission to queue. `record` is called just before, with its key and the commands."""
 
     submission: Submission
     calls: Calls
@@ -55,7 +55,7 @@ def queue(
     looked_up: bool = False,
     record: Record | None = None,
 ) -> SubmissionState:
-    """Queue a submission. In a workflow, one that an earlier attempt of it has queued is reused."""
+    """Queue a submission. In a workflow, a submission that an earlier attempt of the workflow has queued is reused."""
     planned = Planned(submission.replace(callbacks=bool(calls.callbacks)), calls, options, callbacks, record)
     journal = place.on_node.journal if place.on_node else None
     if journal is None:
@@ -78,7 +78,7 @@ def queue(
 def _found(place: Place, key: str) -> SubmissionState | None:
     """The submission of an earlier attempt under a key; None if that attempt died before it was submitted.
 
-    Waits for one that is being submitted: on a node that Slurm has given up, that attempt may still run.
+    Waits for a submission that is in progress: on a node that Slurm has given up, the earlier attempt may still run.
     """
     end = time.monotonic() + place.timings.abandoned_child
     while True:
@@ -102,9 +102,9 @@ def _queue_new(place: Place, planned: Planned) -> SubmissionState:
 
 
 def queue_chain(place: Place, chain: Sequence[Planned]) -> None:
-    """Queue submissions of one call each, of which later ones may run after earlier ones, by one command if possible.
+    """Queue submissions of one call each, by one command if possible. Later ones may depend on earlier ones.
 
-    Their states are known to the registry, and get their ids. Nothing of it is queued after one that is refused.
+    The states of the submissions are in the registry, and get their ids. After one is refused, the rest is not queued.
     """
     links = {planned.submission.key: id_of_link(number) for number, planned in enumerate(chain)}
     several = [place.requests.blocks(planned.submission, planned.options, links=links) for planned in chain]
@@ -112,7 +112,7 @@ def queue_chain(place: Place, chain: Sequence[Planned]) -> None:
     if any(len(requests) != 1 for requests in several) or any(
         place.scheduler.parse_clusters(limits, planned.options) for planned in chain
     ):
-        # An upstream waits for room in the queue; or each job may be on another cluster, which its id tells.
+        # An upstream waits for room in the queue; or each job may be on another cluster, which only its id shows.
         for planned in chain:
             _queue_new(place, planned)
         return
@@ -139,7 +139,7 @@ def queue_chain(place: Place, chain: Sequence[Planned]) -> None:
 
 
 def _names(links: Mapping[str, str]) -> dict[str, str]:
-    """What is recorded for the ids of links that are not known yet, by their placeholders."""
+    """The texts that are recorded for the ids of links that are not known yet, by their placeholders."""
     return {link: f"<id of {key}>" for key, link in links.items()}
 
 
@@ -173,7 +173,7 @@ def _retry_job(place: Place, planned: Planned) -> Request | None:
 def _submit(
     place: Place, planned: Planned, requests: Sequence[Request], *, answer: Completed | None = None
 ) -> SubmissionState:
-    """Queue a submission that is written. `answer` is as for `SchedulerClient.submit`."""
+    """Queue a submission whose files are written. `answer` is as for `SchedulerClient.submit`."""
     submission = planned.submission
     try:
         submitted = place.queue.client.submit(

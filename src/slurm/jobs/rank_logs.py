@@ -1,4 +1,4 @@
-"""Rank logs: which logs calls have: one for each rank, and one for its standard error where that is separate."""
+"""Rank logs: which logs calls have: one for each rank, and another if standard error has a separate log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_A_RANK = re.compile(r"(.+)\.(\d+)(?:\.err)?\.log")
 
 
 def checked(rank: Rank) -> Rank:
-    """Return a rank, or `ALL`. Raises ValueError."""
+    """Return a rank, or `ALL`. Raises ValueError for anything else."""
     if isinstance(rank, str):
         if rank != ALL:
             raise ValueError(f'rank={rank!r}: expected a whole number from 0, or "all"')
@@ -60,6 +60,6 @@ def check_separate(parts: Sequence[Part]) -> None:
 
 
 def check_alone(part: Part, rank: Rank, *, stderr: bool) -> None:
-    """Raise ConfigurationError for a rank or standard error of calls of a pool: all that one prints is in one log."""
+    """Raise ConfigurationError for a rank or standard error of calls of a pool: each call has only one log."""
     if part.state.server is not None and (rank or stderr):
         raise ConfigurationError(f"a call of a pool, such as {part.state.key}, has one log: leave out rank and stderr")

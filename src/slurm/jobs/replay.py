@@ -30,14 +30,14 @@ class NotReplayable(RuntimeError):
 
 
 class Replay(NamedTuple):
-    """A call that is ready to be made, and how this process differs from the job's."""
+    """A call that is ready to be made, and how this process differs from the process of the job."""
 
     call: Call
     context: JobContext
     differences: Sequence[str]
 
     def make(self) -> Any:
-        """Make the call. Raises what it raises."""
+        """Make the call. Raises what the call raises."""
         set_current(self.context)
         return self.call.make(self.context)
 
@@ -58,7 +58,7 @@ class _Loaded(StoredCalls):
 
 
 def replay_of(part: Part) -> Replay:
-    """Load one call with its arguments, and set the variables and the search path that it had.
+    """Load one call with its arguments, and set the variables and the search path that it had on the node.
 
     The context of the call has a new directory, so nothing of the job is changed, and there is no checkpoint. Raises
     NotReplayable, NoSuchJob, what failed upstream jobs raise, and any exception of unpickling.
@@ -97,7 +97,7 @@ def _context(part: Part) -> JobContext:
 
 
 def _differences(submission: Submission) -> Iterator[str]:
-    """Yield how this process differs from that of the job, as far as the records tell."""
+    """Yield how this process differs from the process of the job, as far as the records show."""
     for package in submission.environment.packages:
         name, equals, wanted = package.partition("==")
         try:

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 
 def submit_unknown(place: Place, wanted: Wanted) -> tuple[JobArray[Any], JobArray[Any]]:
-    """Submit the calls that are not known yet as one submission; return the jobs of all calls, and those submitted.
+    """Submit the calls that are not known yet as one submission. Returns the jobs of all calls, and the submitted jobs.
 
-    Of several clients that submit the same call at the same time, one submits it, and the others join it: each writes
-    the record of what it will submit under the next number, and only one can write each number. Raises NotReusable,
+    If several clients submit the same call at the same time, one submits it, and the others join it: each writes the
+    record of what it will submit under the next number, and only one client can write each number. Raises NotReusable,
     and what a submission raises.
     """
     calls, settings = list(wanted.calls), wanted.settings
-    uploads = Uploads()  # both of the digests and of the submission: a file may be edited in between
+    uploads = Uploads()  # shared by the digests and the submission: a file may be edited in between
     groups = _groups(wanted, len(calls))
     found = _digests(place, wanted, calls, groups, uploads)
     first = {digest: at for at, digest in reversed(list(enumerate(found.of_calls)))}
@@ -80,7 +80,7 @@ def _groups(wanted: Wanted, count: int) -> list[tuple[Task[..., Any], Sequence[i
 
 
 def _some(wanted: Wanted, calls: Sequence[Arguments], which: Sequence[int]) -> Wanted:
-    """The same with some of the calls only."""
+    """Return `wanted` with only some of the calls."""
     batch = wanted.batch and wanted.batch.of_some(which)
     if batch and len(batch.tasks) == 1:
         wanted, batch = wanted._replace(task=batch.tasks[0]), None
@@ -116,9 +116,10 @@ def _claim(  # noqa: PLR0917 - the last two are those of `Record`
     *,
     any_number: bool,
 ) -> None:
-    """Write the record of a submission with each of its tasks. Raises NumberTaken, unless all calls are computed anew.
+    """Write the record of a submission for each of its tasks. Raises NumberTaken, unless all calls are computed again.
 
-    Of several tasks, only the number of the first decides: once it is written, others may wait for the submission.
+    If there are several tasks, only the number of the first decides: once it is written, other clients may wait for the
+    submission.
     """
     del commands
     records = place.reuse_records
@@ -161,7 +162,7 @@ def value_digest(value: object) -> str | None:
     """The digest of a value, which is the same in every process; None if it has none."""
     digester = Digester(
         importable=lambda module: is_importable_there(module.__name__, module, ()),
-        placeholder=lambda job: job.reference.key.encode(),  # what is put holds no jobs, but may hold what was put
+        placeholder=lambda job: job.reference.key.encode(),  # a put contains no jobs, but may contain other puts
         replaced={Task: partial(_of_task, Uploads())},
     )
     with contextlib.suppress(NotReusable), loose_modules_by_value(()):
@@ -177,8 +178,8 @@ def _joined(place: Place, calls: Sequence[Known | None], own: SubmissionState | 
 
 
 def _of_task(uploads: Uploads, task: Task[..., Any]) -> Any:
-    """A task among what a function uses counts by its function and its environment; resources change no result.
+    """The identity of a task that a function uses: its function and its environment. Resources do not change a result.
 
-    A command counts by what its files hold, too.
+    The identity of a command includes the content of its files.
     """
     return "task", task.to_send(uploads), repr(task.terms.environment)

@@ -24,10 +24,10 @@ _log = logging.getLogger(__name__)
 def newest_first(
     place: Place, keys: Sequence[str], *, at_once: int, labels: Mapping[str, str | None], everywhere: bool = False
 ) -> Iterator[list[Job[Any] | JobArray[Any]]]:
-    """Yield the jobs of keys that are sorted by time, in groups: first of at least `at_once` keys, then ever more.
+    """Yield the jobs of keys that are sorted by time, in groups: first at least `at_once` keys, then larger groups.
 
-    Leaves out submissions without the labels. Those to another scheduler under the same root are left out, unless
-    `everywhere`. Reads the records of a group together.
+    Leaves out submissions without the labels, and, unless `everywhere`, submissions to another scheduler under the same
+    root. Reads the records of a group together.
     """
     for some in in_whole_seconds(keys, at_once):
         read = place.store.several_records(some)
@@ -38,9 +38,10 @@ def newest_first(
 
 
 def place_of(place: Place, records: Records, *, everywhere: bool) -> Place | None:
-    """The place of a submission under the root of a place. None if it is another scheduler's, unless `everywhere`.
+    """The place of a submission under the root of a place.
 
-    None, with a warning, if this program does not have its scheduler.
+    Returns None if it belongs to another scheduler, unless `everywhere`. Also returns None, with a warning, if this
+    program does not have the scheduler of the submission.
     """
     if not everywhere and not place.has(records):
         return None

@@ -38,7 +38,7 @@ class Wanted(NamedTuple):
 def found_jobs(
     place: Place, wanted: Wanted, keys: Sequence[str], limit: int, *, everywhere: bool
 ) -> list[dict[str, Any]]:
-    """The facts about at most `limit` of the jobs of some keys that are wanted. With `everywhere`, of any scheduler."""
+    """The facts about the wanted jobs among `keys`, at most `limit`. With `everywhere`, jobs of any scheduler."""
     found: list[dict[str, Any]] = []
     labels = parse_labels(labels_of(wanted.labels))
     for some in newest_first(place, _chosen(keys, wanted), at_once=limit, labels=labels, everywhere=everywhere):
@@ -59,7 +59,7 @@ def labels_of(labels: Iterable[str]) -> dict[str, str | None]:
 
 
 def _chosen(keys: Sequence[str], wanted: Wanted) -> Sequence[str]:
-    """The keys of the task, since the time."""
+    """The keys of the wanted task that were submitted since the wanted time."""
     if wanted.task:
         keys = of_task(keys, wanted.task)
     if wanted.since is not None:

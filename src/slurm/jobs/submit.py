@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """Calls of a task, with all that decides how they run."""
+    """Calls of a task, with everything that decides how they run."""
 
     task: Task[..., Any]
     calls: Iterable[Arguments]
     mapped: bool
-    """Whether they are those of a map, of any number."""
+    """Whether they are the calls of a map, of any size."""
     settings: Settings
     environment: ResolvedEnvironment
     defaults: Settings = Settings()
@@ -60,11 +60,11 @@ class Batched(NamedTuple):
 
     @property
     def functions(self) -> Functions:
-        """Their record."""
+        """The record of the tasks."""
         return Functions(names=tuple(task.name for task in self.tasks), calls=self.of_calls)
 
     def of_some(self, calls: Sequence[int]) -> Batched:
-        """Only some of the calls, and their tasks."""
+        """Return only some of the calls, and their tasks."""
         numbers = sorted({self.of_calls[call] for call in calls})
         return Batched(
             tuple(self.tasks[number] for number in numbers),
@@ -91,8 +91,8 @@ def submit_draft(
     """Submit what `describe` has described. `looked_up` says that no equal call was known (`reuse`).
 
     In a workflow, other submissions are found again by their content when the workflow continues. `record` is called
-    with the key and the commands just before a submission is made, and not if an earlier one is found; it may raise
-    NumberTaken.
+    with the key and the commands just before a submission is made, but not if an earlier one is found. `record` may
+    raise NumberTaken.
     """
     if draft.submission.count == 0:
         return SubmissionState(draft.submission.key, 0, None, mapped=True)
@@ -103,8 +103,8 @@ def submit_draft(
 def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uploads: Uploads | None = None) -> Draft:
     """Describe the submission of calls, and pickle them. Writes nothing.
 
-    An `earlier` draft of the same calls gives its key, and its pickles unless the modules of the environment differ.
-    The files that `uploads` have already are not read again.
+    If there is an `earlier` draft of the same calls, its key is used, and its pickles, unless the modules of the
+    environment differ. Files that are in `uploads` already are not read again.
     """
     task, calls, mapped, settings, environment, defaults, key, batch = wanted
     tasks, name = (batch.tasks, name_of_batch(each.name for each in batch.tasks)) if batch else ((task,), task.name)
@@ -166,12 +166,12 @@ def describe_pickled(  # noqa: PLR0913 - each by its name
 
 
 def pickle_function(task: Task[..., Any], uploads: Uploads, *, there: Collection[str]) -> Calls:
-    """Pickle what all calls of a task share, without any call; the pickled arguments of calls may follow it."""
+    """Pickle the part that all calls of a task share, without any call. Pickled arguments of calls may follow it."""
     return pickle_calls(head_of(task, uploads), (), reducers=_reducers(uploads), there=there).calls
 
 
 def head_of(task: Task[..., Any], uploads: Uploads) -> Function:
-    """What the calls of a task share, without its dependencies. The files that it needs are added to the uploads."""
+    """The part that all calls of a task share, without dependencies. Adds the files that it needs to the uploads."""
     return Function(
         function=task.to_send(uploads),
         name=task.name,
@@ -189,7 +189,7 @@ def _head_of_batch(tasks: Sequence[Task[..., Any]], name: str, uploads: Uploads)
 
 
 def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -> SubmissionState:
-    """Submit some calls of an earlier submission again, as a new one; `options` override those it had."""
+    """Submit some calls of an earlier submission again, as a new one. `options` override the options that it had."""
     before = place.store.records(key).submission
     submission = _describe(
         before.task,
@@ -213,19 +213,19 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
 
 
 def _still_open(place: Place, before: Submission, indices: Sequence[int]) -> tuple[ExternalJob, ...] | None:
-    """The external jobs that calls still wait for when they are submitted again: none if one of them has begun."""
+    """The external jobs that calls still wait for when they are submitted again: none if one of the calls has begun."""
     outcomes = place.store.outcomes(before.key, indices, chunk=before.chunk) if before.after else {}
     return None if any(outcome.started is not None for outcome in outcomes.values()) else before.after
 
 
 def _reducers(uploads: Uploads) -> Mapping[type, Callable[[Any], tuple[Any, ...]]]:
-    """How tasks pickle: commands with the files that they need, which are added to the uploads."""
+    """How tasks are pickled. A command is pickled with the files that it needs, which are added to the uploads."""
     commands = sys.modules.get("slurm.tasks.command")
     return {**REDUCERS, commands.CommandTask: partial(commands.with_files, uploads)} if commands else REDUCERS
 
 
 def _workflow(place: Place, submission: Submission, defaults: Options) -> dict[str, Any]:
-    """The class of a workflow's cluster, and what it is made from on the node."""
+    """The class of a workflow's cluster, and the values from which it is made on the node."""
     if submission.chunk > 1:
         raise OptionError(
             f"{submission.task} is a workflow, of which an element makes one call: leave out chunk_size and workers"
@@ -247,7 +247,7 @@ def describe_without_calls(
 
 
 def _followed(place: Place, submission: Submission, options: Options) -> Submission:
-    """The submission with a note whether its elements may run again: they may if their upstreams may."""
+    """The submission with a note whether its elements may run again, for example because their upstreams may."""
     retry = of_options(options.get)
     if retry is not None:
         retry.check(options.get)

@@ -1,4 +1,4 @@
-"""Table: the arguments of calls, and what became of them, as rows for a data frame or a printout."""
+"""Table: the arguments of calls, and how the calls ended, as rows for a data frame or a printout."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ class JobArguments(JobFiles):
     __slots__ = ()
 
     def arguments(self) -> dict[str, Any]:
-        """What it was called with, by the names of the parameters, from any process. Unpickles the arguments.
+        """The arguments of the call, by the names of the parameters, in any process. Unpickles the arguments.
 
-        Jobs among them are jobs here. Without the function (its module is missing here), positional arguments are named
-        "0", "1" and so on. Takes one command. Raises NoSuchJob if the calls were removed, and what unpickling raises.
+        Jobs among them are jobs here, too. If the function cannot be loaded here (its module is missing), positional
+        arguments are named "0", "1" and so on. Takes one command. Raises NoSuchJob if the calls were removed, and what
+        unpickling raises.
         """
         from slurm.jobs.arguments import arguments  # noqa: PLC0415 - it imports the classes of jobs
 
@@ -34,12 +35,12 @@ class JobArguments(JobFiles):
 
 
 class ArrayTable(ArrayFiles):
-    """The arguments of several calls, and what became of them."""
+    """The arguments of several calls, and how the calls ended."""
 
     __slots__ = ()
 
     def arguments(self) -> list[dict[str, Any]]:
-        """What each was called with, as `Job.arguments`, read together."""
+        """The arguments of each call, as `Job.arguments`, read together."""
         from slurm.jobs.arguments import arguments  # noqa: PLC0415 - as above
 
         return [named for part in self.parts for named in arguments(part)]
@@ -47,9 +48,10 @@ class ArrayTable(ArrayFiles):
     def table(self) -> list[dict[str, Any]]:
         """A row for each call, in order: its parameters, then `state`, `result`, `error`, `node`, `seconds`, `memory`.
 
-        In a batch of several functions, `task` is before `state`. What is not known yet is None; `memory` is in bytes,
-        the peak of the call's element. A column of ours that is the name of a parameter, too, ends in "_". Asks the
-        scheduler if some have not ended. Reads arguments, outcomes and results together. Raises as `Job.arguments`.
+        In a batch of several functions, `task` is before `state`. Values that are not known yet are None. `memory` is
+        the peak of the call's element in bytes, `seconds` the duration. If a parameter has the name of one of these
+        columns, "_" is appended to the column's name. Queries the scheduler about unfinished calls. Reads arguments,
+        outcomes and results together. Raises as `Job.arguments`.
         """
         return list(_rows(self.parts))
 
@@ -71,7 +73,7 @@ def _rows(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
 
 
 def _columns(part: Part, found: Sequence[JobStatus]) -> Iterator[dict[str, Any]]:
-    """What became of each call."""
+    """The columns after the arguments, for each call: how it ended."""
     place, state, indices = part
     succeeded = [i for i, status in zip(indices, found, strict=True) if status.outcome and status.outcome.succeeded]
     results = ResultReader(place.store, place.tracker, state, succeeded, source=place.outcomes)

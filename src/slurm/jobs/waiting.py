@@ -24,14 +24,14 @@ ALL_COMPLETED: Until = "ALL_COMPLETED"
 
 
 class DoneAndNotDone(NamedTuple):
-    """What `wait` returns."""
+    """The result of `wait`."""
 
     done: set[Job[Any]]
     not_done: set[Job[Any]]
 
 
 Jobs = Placeholder | Iterable[Placeholder | Iterable[Placeholder]]
-"""A job, an array, or any mix of them in anything that can be gone through."""
+"""A job, an array, or any mix of them in any iterable."""
 
 
 def wait(
@@ -49,7 +49,7 @@ def wait(
                 done |= {other for other in every if other.known_to_have_ended}
                 break
     except TimeoutError:
-        pass  # said by `not_done`
+        pass  # `not_done` reports it
     return DoneAndNotDone(done, every - done)
 
 
@@ -60,7 +60,10 @@ def as_completed(
 @overload
 def as_completed(jobs: Jobs, timeout: float | None = ...) -> Iterator[Job[Any]]: ...
 def as_completed(jobs: Any, timeout: float | None = None) -> Iterator[Job[Any]]:
-    """The jobs, each as it ends. TimeoutError if not all have ended `timeout` seconds after the first is asked for."""
+    """Yield the jobs, each as it ends.
+
+    Raises TimeoutError if not all have ended `timeout` seconds after the first is requested.
+    """
     return as_they_end(set(flat(jobs)), timeout)
 
 
@@ -71,9 +74,9 @@ def gather(*jobs: Job[R] | Iterable[Job[R]], return_exceptions: bool) -> list[R 
 @overload
 def gather(*jobs: Jobs, return_exceptions: bool = ...) -> list[Any]: ...
 def gather(*jobs: Any, return_exceptions: bool = False) -> list[Any]:
-    """The results of jobs and arrays, flat and in order; waits for all of them.
+    """Wait for all jobs and arrays, and return their results, flat and in order.
 
-    The first exception, in order, is raised once all have ended, unless `return_exceptions`.
+    Raises the first exception, in order, once all have ended, unless `return_exceptions`.
     """
     jobs = tuple(_kept(item) for item in jobs)
     wait(jobs)
@@ -92,16 +95,16 @@ def _result(job: Job[Any], *, return_exceptions: bool) -> Any:
 
 
 def cancel(*jobs: Jobs, children: bool = True) -> None:
-    """Ask the scheduler to end jobs and arrays, those that have not ended, by one command for each cluster.
+    """Ask the scheduler to end the unfinished jobs and arrays, by one command for each cluster.
 
-    What workflows among them have submitted ends too, unless not `children`. Of the calls of a map that reuses results,
-    those that it has found running go on, as with its `cancel()`.
+    With `children`, the jobs that workflows among them have submitted end, too. If a map that reuses results has found
+    some of its calls running, these continue, as with its `cancel()`.
     """
     _cancel([part for item in _items(jobs) for part in item.own_parts], children=children)
 
 
 def _kept(jobs: Any) -> Any:
-    """Jobs that can be gone through twice: what a generator gives, as a list."""
+    """Return jobs that can be iterated twice: those of a generator as a list."""
     return jobs if isinstance(jobs, (Job, JobArray)) else list(flat(jobs))
 
 

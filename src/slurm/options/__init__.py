@@ -166,7 +166,7 @@ PLACEMENT = ("account", "clusters", "constraint", "partition", "qos", "reservati
 MAPPINGS = ("env", "labels", "sbatch")
 """Options that are mappings themselves."""
 _ADDED = ("labels", "env")
-"""Those to which layers add."""
+"""The options to which layers add."""
 
 _EXCLUSIVE = (("mem", "mem_per_cpu", "mem_per_gpu"), ("requeue", "no_requeue"))
 _CONFLICTING = {name: group for group in _EXCLUSIVE for name in group}
@@ -177,7 +177,7 @@ class Options:
     """Checked options: a frozen mapping from names to Slurm's text, or to True for a bare flag.
 
     None marks an option that a layer unsets. `sbatch` holds raw options, which are passed unchanged. `labels` are not
-    for the scheduler, `env` holds variables of a task's process; layers add to both.
+    for the scheduler. `env` holds variables of a task's process. Layers add to `labels` and `env`.
     """
 
     __slots__ = ("_values", "env", "labels", "sbatch")
@@ -236,7 +236,7 @@ class Options:
         return Options(self._values, self.sbatch, self.labels, env)
 
     def unsets(self, name: str) -> bool:
-        """Whether these options unset one of earlier layers."""
+        """Whether these options unset an option of earlier layers."""
         return self._values.get(name, "") is None
 
     def get(self, name: str) -> str | bool | None:
@@ -250,7 +250,7 @@ class Options:
                 yield name, value
 
     def given(self) -> Mapping[str, str | bool | None]:
-        """Return the options that these set or unset: None for the latter."""
+        """Return all options that are set or unset here. The value of an unset option is None."""
         return dict(self._values)
 
     def to_json(self) -> dict[str, Any]:

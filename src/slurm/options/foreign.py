@@ -1,4 +1,4 @@
-"""Words of other tools for our options, for the error of an unknown option. Imported only then.
+"""Words of other tools for this library's options. Imported only for the error about an unknown option.
 
 The words are those of submitit, PBS, Grid Engine, dask-jobqueue, modal, snakemake, parsl, joblib, ray, nextflow and
 `concurrent.futures`, and sbatch's short options.
@@ -93,7 +93,7 @@ _ADVICE = {
     "srun={'cpu_bind': 'cores'} has options of srun, which starts the ranks": "srun_args srun_options cpu_bind",
     "launch='mpi' starts a command as one MPI world": "use_mpi",
 }  # fmt: skip
-"""What to write, and the words of the tools for it."""
+"""What to write, and the words that other tools use for it."""
 
 WORDS: Mapping[str, str] = {word: advice for advice, words in _ADVICE.items() for word in words.split()}
 """What to write instead of each word."""
@@ -112,7 +112,7 @@ def meaning(name: str) -> str | None:
 
 
 def advise(name: str, ours: Iterable[str], taken: Mapping[str, str]) -> str:
-    """Return the message for an unknown option: what is meant by a word of another tool, or by a misspelt name."""
+    """Return the message for an unknown option: what to write for a word of another tool, or for a misspelt name."""
     known = tuple(ours)
     plain = name.strip("-").replace("-", "_")
     bare = plain.lower().removeprefix("slurm_")
@@ -130,6 +130,6 @@ def advise(name: str, ours: Iterable[str], taken: Mapping[str, str]) -> str:
 
 
 def _may_be_meant(name: str, guess: str) -> bool:
-    """Whether a misspelt name can be this one. `cpus` and `gpus` differ in one letter, but nobody means the other."""
+    """Whether `guess` can be meant by a misspelt name. Not for `cpus` and `gpus`, which differ only in one letter."""
     asked, offered = ({kind for kind in ("cpu", "gpu") if kind in text} for text in (name, guess))
     return len(guess) > 2 and (len(asked) != 1 or asked <= offered)

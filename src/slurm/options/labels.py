@@ -17,7 +17,7 @@ _SEPARATORS = "_.-/"
 def parse(given: Any) -> dict[str, str | None]:
     """Check labels that a user wrote. A number becomes text; None unsets a label of an outer layer.
 
-    Raises OptionError that shows the wrong label.
+    Raises OptionError, which shows the wrong label.
     """
     if not hasattr(given, "items"):
         fail(f'labels={given!r}: expected a mapping, such as labels={{"sweep": "depths"}}')

@@ -40,7 +40,7 @@ class Retry(Record):
     `on` selects the failures to retry: exception classes of the task or of this library (`JobOutOfMemory`,
     `NodeFailed`), or their names; a class includes its subclasses. A number is an exit status of a command's program:
     `on=75`. A name in capitals is a diagnosis of a command. The default is NodeFailed, JobPreempted and JobNotStarted,
-    which the job did not cause; JobOutOfMemory if `mem` is given; JobTimedOut if `time` is given.
+    which the job did not cause; also JobOutOfMemory if `mem` is given, and JobTimedOut if `time` is given.
     After JobOutOfMemory the requested memory is multiplied by `mem` ("x2"), up to `max_mem`; after JobTimedOut the time
     limit is multiplied by `time` ("x1.5"), up to `max_time`. A failure at the maximum is not retried. With
     `exclude_failed_node`, later attempts avoid the node of a failure, unless memory or time ran out.
@@ -110,7 +110,7 @@ class Retry(Record):
     def allows(self, failure: frozenset[str], attempt: int) -> bool:
         """Whether a call of a pool is made again after the failure of an attempt. Raises nothing.
 
-        Without `on`, that is if its worker or its element has ended.
+        Without `on`, a call is made again only if its worker or its element has ended.
         """
         return attempt <= self.times and not failure.isdisjoint(_ENDS_OF_WORKERS if self.on is None else self.on)
 
@@ -162,7 +162,7 @@ def of_options(get: Get) -> Retry | None:
 
 
 def may_restart(get: Get, attempt: int) -> bool:
-    """Whether another attempt may follow one that stopped at a checkpoint."""
+    """Whether another attempt may follow an attempt that stopped at a checkpoint."""
     return attempt <= int(get("max_restarts") or MAX_RESTARTS)
 
 
@@ -242,7 +242,7 @@ def _factor(value: Any) -> str:
 
 def _more_memory(text: str, factor: float, bound: str | None) -> str:
     grown = _rounded_up(kinds.megabytes(text) * factor)
-    return f"{max(1, min(grown, int(kinds.megabytes(bound)))) if bound else grown}M"  # 0 is all memory of a node
+    return f"{max(1, min(grown, int(kinds.megabytes(bound)))) if bound else grown}M"  # 0 means all memory of a node
 
 
 def _rounded_up(grown: float) -> int:

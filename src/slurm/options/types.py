@@ -1,6 +1,6 @@
 """Types of the options of `@task` and `with_options`, for type checkers and editors; nothing imports them at run time.
 
-`gather` changes the type of a task's result, so it is in a class of its own. A test compares the names and types with
+`gather` changes the type of a task's result, so it is in a separate class. A test compares the names and types with
 `slurm.options`.
 """
 

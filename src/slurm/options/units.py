@@ -1,6 +1,6 @@
 """Times and memory as people write them: "2h", "1d 2h", "90 min", "4 GiB". Imported only for such text.
 
-Text with two readings is refused with both. The messages complete "expected …".
+For text with two possible meanings, the error names both. The messages complete "expected …".
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NO_LAST_UNIT = re.compile(r"([0-9]{1,9})\s*(h|d)[a-z]*\s*([0-9]{1,2})", re.ASCI
 
 
 def time(given: str) -> int | None:
-    """Return the seconds of a text with units, rounded up; None for text that is no time. Raises ValueError."""
+    """Return the seconds of a text with units, rounded up; None for text that is not a time. Raises ValueError."""
     _refuse_comma(given, _SECONDS)
     clock, unfinished = _CLOCK.fullmatch(given), _NO_LAST_UNIT.fullmatch(given.lower())
     if clock and clock[3].lower() in _SECONDS:
@@ -60,7 +60,7 @@ def time(given: str) -> int | None:
 
 
 def memory(given: str) -> str | None:
-    """Return Slurm's text for memory with a unit, rounded up; None for text that is no memory. Raises ValueError."""
+    """Return Slurm's text for memory with a unit, rounded up; None for other text. Raises ValueError."""
     _refuse_comma(given, _MEGABYTES)
     total, units = _sum(given, _MEGABYTES), re.findall("[A-Za-z]+", given)
     if total is None or len(units) != 1:
@@ -74,7 +74,7 @@ def memory(given: str) -> str | None:
 
 
 def _sum(given: str, units: Mapping[str, int | Fraction]) -> Fraction | None:
-    """Return the sum of numbers with units, each unit once and the greatest first; None for any other text."""
+    """Return the sum of numbers with units, each unit once and the largest first; None for any other text."""
     total, at, last = Fraction(), 0, None
     while at < len(given):
         found = _AMOUNT.match(given, at)

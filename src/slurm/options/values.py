@@ -47,7 +47,7 @@ def fail(message: str) -> NoReturn:
 
 
 def checked(name: str, value: Any, kind: Callable[[Any], V]) -> V | None:
-    """Return the text of a value, None for None. Raises OptionError that names the option and the expected value."""
+    """Return the text of a value, None for None. Raises OptionError, which names the option and the expected value."""
     if value is None:
         return None
     try:
@@ -154,7 +154,7 @@ def _with_units(given: str) -> str:
 
 
 def _from_timedelta(value: timedelta) -> str:
-    return _checked_clock(-int(-value.total_seconds() // 1))  # rounded up, so that it is never shorter than requested
+    return _checked_clock(-int(-value.total_seconds() // 1))  # rounded up: never shorter than requested
 
 
 def _checked_clock(seconds: int) -> str:
@@ -242,14 +242,14 @@ def shell_lines(value: Any) -> str:
 
 
 def signal(value: Any) -> str:
-    """Check a signal and its lead: "USR1@60", "B:TERM@120", "10@30"."""
+    """Check a signal and the seconds before the time limit: "USR1@60", "B:TERM@120", "10@30"."""
     given = text(value)
     signal_and_lead(given)
     return given
 
 
 def signal_and_lead(given: str) -> tuple[str, int]:
-    """Parse a --signal: the signal's name without SIG, or its number, and the lead before the time limit in seconds.
+    """Parse a --signal: the signal's name without SIG, or its number, and the seconds before the time limit.
 
     sbatch(1): [{R|B}:]<sig_num>[@sig_time], 60 seconds by default. Raises ValueError for text that sbatch rejects.
     """
@@ -280,21 +280,21 @@ def signal_name(value: Any) -> str:
 
 
 def keep(value: Any) -> str:
-    """Return which directories of a command's attempts are kept when one has succeeded, besides its own."""
+    """Return which directories of other attempts of a command are kept when one attempt has succeeded."""
     if value != "all":
         raise ValueError('"all" (the directories of failed attempts are kept)')
     return "all"
 
 
 def launch(value: Any) -> str:
-    """Return how often a call runs in an allocation of several tasks: in each of its ranks, once, or as MPI program."""
+    """Return how a call runs in an allocation of several tasks: in each rank, once, or as an MPI program."""
     if value not in ("ranks", "once", "mpi"):
         raise ValueError('"ranks" (the function runs in each task of the allocation), "once", or "mpi" (for commands)')
     return str(value)
 
 
 def mpi(value: Any) -> str:
-    """Return a kind of srun's --mpi."""
+    """Return a value for srun's --mpi."""
     kind = text(value)
     if kind == "list" or not kind.replace("_", "").isalnum():
         raise ValueError('a kind that `srun --mpi=list` prints, such as "pmi2" or "pmix"')

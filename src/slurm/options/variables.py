@@ -1,4 +1,4 @@
-"""Variables: the option `env`, environment variables of the process of a task. The job's records have them."""
+"""Variables: the option `env`, environment variables of the process of a task. The job's records contain them."""
 
 from __future__ import annotations
 

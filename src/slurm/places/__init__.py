@@ -1,1 +1,1 @@
-"""Places: a transport, a scheduler, a store and a tracker, put together from a URL."""
+"""Places: a transport, a scheduler, a store and a tracker, made from a URL."""

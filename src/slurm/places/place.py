@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class once(Generic[T]):  # noqa: N801 - used like `property`
-    """A property that is computed once. Each has its own lock, so a slow one delays only those that need it."""
+    """A property that is computed once. Each has its own lock, so a slow property delays only its own readers."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
         self._compute = compute
@@ -65,26 +65,26 @@ class once(Generic[T]):  # noqa: N801 - used like `property`
 
 
 class Spec(NamedTuple):
-    """What `place_for` makes the same place from, in another process too."""
+    """The values from which `place_for` makes the same place, in any process."""
 
     url: str
     python: str | None = None
     setup: tuple[str, ...] = ()
-    """Steps that may bring the Python."""
+    """Steps that may provide the Python."""
     login_shell: bool = False
 
 
 class OnNode(NamedTuple):
-    """What differs if a place is used by a job on a node. Refusals are not final there: the node may not submit."""
+    """The differences of a place that a job on a node uses. Refusals are not final: the node may not submit."""
 
     environment: ResolvedEnvironment | None = None
-    """The environment that the workflow runs in whose job this is."""
+    """The environment of the workflow, if the job runs one."""
     journal: WorkflowJournal | None = None
-    """Records what this workflow submits."""
+    """Records the submissions of this workflow."""
 
 
 class Place:
-    """Where jobs run and are kept. Nothing is connected or looked up before it is needed."""
+    """The place where jobs run and are stored. Connects and looks up values only when they are needed."""
 
     timings: ClassVar[Timings] = Timings()
 
@@ -98,7 +98,7 @@ class Place:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Replace all locks: in the child of a fork, no thread may be there to release them."""
+        """Replace all locks: in the child of a fork, the threads that would release them may not exist."""
         self.locks: dict[str, threading.Lock] = {}
         self.preparing: dict[tuple[object, ...], threading.Lock] = {}
         self.__dict__.pop("subscriptions", None)
@@ -106,7 +106,7 @@ class Place:
             if part in self.__dict__:
                 self.__dict__[part].after_fork()
 
-    # What is there.
+    # The parts of the place.
 
     @once
     def transport(self) -> Transport:
@@ -116,7 +116,7 @@ class Place:
 
     @once
     def probe(self) -> SiteProbe:
-        """The first look at what is there."""
+        """The probe of the place, made when it is first used."""
         python = probe(Interpreter(self.spec.python, self.spec.setup))
         limits = self.scheduler_class(Site("", "")).limits_command()
         return SiteProbe(self.transport, self.url.root, bundle().name, python=python, limits=limits)
@@ -128,40 +128,40 @@ class Place:
 
     @once
     def outcomes(self) -> OutcomeSources:
-        """Where the outcomes of each submission there are read from."""
+        """The sources from which the outcomes of submissions there are read."""
         return OutcomeSources(self.store)
 
     @once
     def blobs(self) -> BlobStore:
-        """The files there that clients have sent."""
+        """The files that clients have sent there."""
         return BlobStore(self.transport, lambda: self.store.root)
 
     @once
     def reuse_records(self) -> ReuseRecords:
-        """The records of what submissions compute, for tasks that reuse results."""
+        """The records of the calls that submissions compute, for tasks that reuse results."""
         return ReuseRecords(self.store, self.transport)
 
     @property
     def known_root(self) -> str | None:
-        """The root, if it was given as a path or has been asked for."""
+        """The root, if it was given as a path, or if the probe has found it already."""
         store: JobStore | None = self.__dict__.get("store")
         return store.root if store else self.url.root
 
     @once
     def current(self) -> ResolvedEnvironment:
-        """The Python there that can unpickle this client's calls."""
+        """The Python on the cluster that can unpickle this client's calls."""
         return found(Interpreter(self.spec.python, self.spec.setup), self.probe.python)
 
     @once
     def packages(self) -> str:
-        """The digest of the packages of the Python there. Asked along with the first look, if that is to be made."""
+        """The digest of the packages of the Python there. Queried together with the probe, if it is not made yet."""
         done = self.probe.ask(installed(Interpreter(self.spec.python, self.spec.setup)))
         return done.stdout.strip() if done.status == 0 else ""
 
     @once
     def scheduler(self) -> Scheduler:
         """Builds the scheduler's commands, and parses their output."""
-        known = self.probe.python.status == 0  # otherwise an environment may bring one
+        known = self.probe.python.status == 0  # otherwise an environment may provide one
         python = self.current.python if known else "python3"
         scheduler: Scheduler = self.scheduler_class(Site(python, self.store.blob_path(bundle())))
         return scheduler
@@ -177,7 +177,7 @@ class Place:
         )
 
     def lacking(self) -> list[str]:
-        """The commands that the scheduler needs and that are missing in this container or on this machine."""
+        """The commands that the scheduler needs, but that are missing in this container or on this machine."""
         needs = self.scheduler_class(Site("", "")).needs
         return [name for name in needs if not (os.path.exists(name) if "/" in name else shutil.which(name))]
 
@@ -186,9 +186,9 @@ class Place:
         return records.scheduler in (None, self.scheduler_class.name)
 
     def of(self, records: Records) -> Place:
-        """The place of a submission under this root: this one, or that of another scheduler on the same machine.
+        """The place of a submission under this root: this place, or one with another scheduler on the same machine.
 
-        Raises PluginNotFound if this program has no such scheduler.
+        Raises PluginNotFound if this program does not have that scheduler.
         """
         if self.has(records):
             return self
@@ -197,7 +197,7 @@ class Place:
         found.__dict__.setdefault("transport", self.transport)
         return found
 
-    # What is known of the submissions there.
+    # What is known about the submissions there.
 
     @once
     def registry(self) -> SubmissionRegistry:
@@ -206,7 +206,7 @@ class Place:
 
     @property
     def known_registry(self) -> SubmissionRegistry | None:
-        """The states that this process has used already; None before the first."""
+        """The states that this process has used already; None before the first one."""
         return self.__dict__.get("registry")
 
     @once
@@ -216,7 +216,7 @@ class Place:
 
     @once
     def deferred(self) -> DeferredSubmission:
-        """Queues what did not fit into the queue."""
+        """Queues elements that did not fit into the queue."""
         abandoned_after = self.timings.abandoned_claim
         return DeferredSubmission(
             self.requests, abandoned_after=abandoned_after, refusals_are_final=self.on_node is None
@@ -262,7 +262,7 @@ class Place:
         )
 
     def _learn_growth(self) -> Callable[[Iterable[SubmissionState]], Sequence[Settled]]:
-        """Return what learns the growth of elastic pools: nothing on a node, which has no code for clients of pools."""
+        """Return the function that learns the growth of elastic pools. On a node, it does nothing: it has no code."""
         try:
             from slurm.tracking.elastic_pools import ElasticPools  # noqa: PLC0415 - see above
         except ModuleNotFoundError:
@@ -275,10 +275,10 @@ class Place:
         return Subscriptions(str(self.url), self.store, self.transport, self.tracker.follow, timings=self.timings)
 
     def log_path(self, watched: SubmissionState, index: int, rank: int = 0) -> str:
-        """The path, there, of the log of a call's element, or of one of its ranks."""
+        """The path on the cluster of the log of a call's element, or of one of its ranks."""
         return f"{self.store.directory(watched.key)}/{watched.log(index, rank)}"
 
-    # Writing.
+    # Methods that write.
 
     def create(self, *new: NewSubmission) -> None:
         """Write new submissions, and the runner's zip if it is not there yet."""
@@ -314,7 +314,7 @@ def place_for(
     login_shell: bool = False,
     on_node: OnNode | None = None,
 ) -> Place:
-    """The place of a URL: the same one for the same arguments, so that a process has one tracker for each place.
+    """Return the place for a URL. Equal arguments give the same place, so a process has one tracker for each place.
 
     `on_node` makes it the place of a job on a node.
     """
@@ -340,7 +340,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def checked_root(root: str, *, written: str | None = None) -> str:
-    """A root as it is kept; `written` is how an error shows it. Raises ConfigurationError for what can't be one."""
+    """Return a root in its stored form. `written` is how an error shows it. Raises ConfigurationError if invalid."""
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
         shown = repr(written or root)
         message = f"root {shown}: write an absolute path or ~/…, without backslashes and control characters"

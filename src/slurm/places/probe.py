@@ -1,4 +1,4 @@
-"""First look: what is at a place when it is first used. Asked by one command, since each may be a long way."""
+"""Probe: find out what is at a place when it is first used, by one command, because each round trip may be slow."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _DIGEST = 64
 
 
 class SiteProbe:
-    """What is there: the root, a blob in it, the Python, the scheduler's limits. Asked when the first of it is needed.
+    """The root, a blob in it, the Python and the scheduler's limits. Queried together when the first is needed.
 
-    `root` is a path there, one that begins with `~`, or None for the default; `blob` is a name that begins with its own
-    SHA-256; `python` and `limits` are commands. Whatever is asked raises UntrustedFile if others could have written to
-    the directories that this library keeps under the root, or to the blob.
+    `root` is a path on the cluster, a path that begins with `~`, or None for the default; `blob` is a name that begins
+    with the SHA-256 of the blob; `python` and `limits` are commands. Each query raises UntrustedFile if other users
+    could have written to the blob, or to the directories that this library keeps under the root.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class SiteProbe:
         self.after_fork()
 
     def after_fork(self) -> None:
-        """In the child of a fork nobody is asking."""
+        """Replace the lock: in the child of a fork, no thread makes a query."""
         self._lock = threading.Lock()
 
     @property
     def root(self) -> str:
-        """The path of the root. Asks only for one that depends on who is there. Raises TransportError."""
+        """The path of the root. Makes a query only if the path depends on the user there. Raises TransportError."""
         if not self._given.startswith("~"):
             return self._given
         done = self._found()[0]
@@ -58,22 +58,22 @@ class SiteProbe:
 
     @property
     def blob_is_there(self) -> bool:
-        """Whether the blob is, byte for byte; one that was cut off or changed is sent anew."""
+        """Whether the blob exists, byte for byte. A truncated or changed blob is sent again."""
         digest = self._found()[0].stdout.rstrip("\n").rpartition("\n")[2]
         return len(digest) == _DIGEST and self._blob.startswith(digest)
 
     @property
     def python(self) -> Completed:
-        """What its command said."""
+        """The output of the command that looks for the Python."""
         return self._found()[1]
 
     @property
     def limits(self) -> Completed:
-        """What their command said."""
+        """The output of the command that prints the limits."""
         return self._found()[2]
 
     def ask(self, argv: Sequence[str]) -> Completed:
-        """Run a short command, which finds the root in SLURMTASKS_ROOT: along with the look, if that is to be made."""
+        """Run a short command, with the root in SLURMTASKS_ROOT, together with the probe if it is not made yet."""
         command = ["sh", "-c", program(__name__, "run_with_root.sh"), "sh", self._given, *argv]
         with self._lock:
             if not self._answers:
@@ -90,6 +90,6 @@ class SiteProbe:
 
 
 def _trusted(answers: Sequence[Completed]) -> Sequence[Completed]:
-    """The answers, unless there is something of others: what was mended is looked at again."""
+    """Return the answers. Raises UntrustedFile: then the answers are not stored, and the next query checks again."""
     check_output(answers[0].stdout)
     return answers

@@ -45,7 +45,7 @@ def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt
     place.tracker.list_outcomes([watched])
     if watched.trouble is not None:
         raise watched.trouble
-    if watched.element_finished(element):  # such as a cancelled one
+    if watched.element_finished(element):  # for example, because it was cancelled
         return
     name = attempt_name(element, attempt)
     data = store.read_attempts(watched.key, [name]).get(name)
@@ -60,6 +60,6 @@ def _after_attempt(place: Place, watched: SubmissionState, element: int, attempt
         options = Options.parse(store.records(watched.key).submission.options)
         if retry.may_restart(options.get, attempt) and place.queue.client.requeue(outcome.job_id) is None:
             return
-    # Learn the current job of the element first, or its last move would count as news.
+    # Learn the current job of the element first; otherwise its last move would count as new.
     attempts.AttemptRecords(store, watched.key, ()).move(watched)
     place.finalizer.finalize(watched, {element: FinalStatus(JobState.FAILED, None)}, {})

@@ -30,7 +30,7 @@ OFFSET_BYTES = 8
 and of the end of the file; n + 2 integers for n calls."""
 
 SUCCEEDED, FAILED = "succeeded", "failed"
-"""The two statuses of an outcome; its *phase* says where a failed one failed."""
+"""The two statuses of an outcome. For a failed outcome, the *phase* says where it failed."""
 
 DUMP_SIGNAL = 41
 """Linux's SIGRTMIN + 7, at which the runner prints the stacks of its threads to the log."""
@@ -68,7 +68,7 @@ class Document(Record):
     def loads(cls, data: bytes | str, *, where: str) -> Self:
         """Parse the bytes of a file. `where` names the file in errors.
 
-        Raises ProtocolError if a newer version wrote the file, or if it holds no valid record of this type.
+        Raises ProtocolError if a newer version wrote the file, or if the file holds no valid record of this type.
         """
         import json  # noqa: PLC0415 - the runner reads no JSON for an ordinary call
 
@@ -114,10 +114,10 @@ class ResolvedEnvironment(Record):
     is_step: bool | None = None
     """Whether `launch` is itself a job step of the scheduler, so that it starts all ranks."""
     single: str | None = None
-    """Why it cannot run several ranks; None if it can."""
+    """Why the environment cannot run several ranks; None if it can."""
     program: str | None = None
     """The launcher that runs the programs of commands in the container, while the runner is outside; None if the runner
-    is in it, too.
+    is in the container, too.
     """
     no_python: str | None = None
     """Why only programs can run in the container; None if it has a Python for tasks."""
@@ -129,7 +129,7 @@ class Edge(Record):
     key: str
     on: str = "success"
     indices: tuple[int, ...] | None = None
-    """None for all elements."""
+    """The indices of the elements; None for all elements."""
     elementwise: bool = False
     """Element i waits only for element i."""
 
@@ -152,7 +152,7 @@ class ExternalJob(Record):
 
 
 class Retried(Record):
-    """The calls of an earlier submission that a submission makes once more, in this order."""
+    """The calls of an earlier submission that a submission makes again, in this order."""
 
     key: str
     calls: tuple[int, ...]
@@ -165,7 +165,7 @@ class Retried(Record):
 
 
 class Functions(Record):
-    """The functions of a batch, whose calls are of several."""
+    """The functions of a batch, which has calls of several functions."""
 
     names: tuple[str, ...]
     calls: tuple[int, ...]
@@ -176,7 +176,7 @@ class Functions(Record):
         return self.names[self.calls[index]]
 
     def of_some(self, indices: Sequence[int]) -> Self:
-        """Return those of some of the calls."""
+        """Return the functions of only some of the calls."""
         return self.replace(calls=tuple(self.calls[index] for index in indices))
 
     def flaw(self) -> str | None:
@@ -205,15 +205,15 @@ class Submission(Document):
     callbacks: bool = False
     """Whether the node calls hooks, from `callbacks.pkl`."""
     labels: Mapping[str, str] | None = None
-    """Names and values that the user gave it, to find submissions that belong together."""
+    """Names and values that the user gave to it, to find submissions that belong together."""
     blobs: tuple[str, ...] | None = None
     """The files in `blobs/` that its programs use."""
     launch: tuple[str, ...] | None = None
     """The words that start a program in each task of an element, for commands with launch="mpi"."""
     functions: Functions | None = None
-    """Which function each call is of, if a batch has made it."""
+    """The function of each call, if a batch has made the submission."""
     retried: Retried | None = None
-    """What it retries, if `retry` or `retry_failed` has made it."""
+    """The calls that it retries, if `retry` or `retry_failed` has made the submission."""
     parent: str | None = None
     """The workflow's job that submitted this, as `cluster.job` takes it."""
     workflow: Mapping[str, Any] | None = None
@@ -249,7 +249,7 @@ class Submission(Document):
 
 
 class Origin(Record):
-    """The scheduler that assigned an id. The id is valid only there, and locally only until the machine restarts."""
+    """The scheduler that assigned an id. The id is valid only there; a local one only until the machine restarts."""
 
     cluster: str
     """Slurm's ClusterName; for the local scheduler, the random name of its directory."""
@@ -273,7 +273,7 @@ class Block(Record):
     count: int
     """The number of array tasks, numbered from 0."""
     tasks: tuple[int, ...] | None = None
-    """The array tasks, if they are not all of these."""
+    """The array tasks, if they are only some of those."""
     name: str = ""
     """Distinguishes blocks with the same elements; empty for the blocks of the submission itself."""
     attempts: int = 0
@@ -318,7 +318,7 @@ class Submitted(Document):
     _nested: ClassVar[Mapping[str, type[Record]]] = {"blocks": Block}
 
     def flaw(self) -> str | None:
-        """Return an id that the scheduler cannot have assigned, or None. A query with it fails for all its ids."""
+        """Return an id that the scheduler cannot have assigned, or None. A query with such an id fails for all ids."""
         ids = [block.id for block in self.blocks] if self.scheduler in _NUMERIC_IDS else []
         return next((f"{id_!r} is not an id of {self.scheduler}" for id_ in ids if not _is_number(id_)), None)
 
@@ -361,7 +361,7 @@ def call_name(key: str, index: int, *, mapped: bool) -> str:
 
 
 def task_of(key: str, index: int | None, functions: Functions | None) -> str:
-    """The name of the task that a call is of: that of its function in a batch, else that in the key."""
+    """The name of the task of a call: in a batch, the name of its function, else the name in the key."""
     return key.partition("/")[0] if functions is None or index is None else functions.of(index)
 
 
@@ -375,5 +375,5 @@ def log_name(first: int, task: str) -> str:
 
 
 def stderr_log(log: str) -> str:
-    """Return the path of the standard error that belongs to a log, with the option `separate_stderr`."""
+    """Return the path of the log of standard error that belongs to a log, with the option `separate_stderr`."""
     return f"{log.removesuffix('.log')}.err.log"

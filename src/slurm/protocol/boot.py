@@ -1,4 +1,4 @@
-"""Boot: the programs that start our Python processes, as arguments of `python -c`.
+"""Boot: the programs that start this library's Python processes, as arguments of `python -c`.
 
 `python -c` and `python -m` search the working directory before the standard library, and the user may have an
 operator.py there. `-I` would also ignore PYTHONPATH and the user's own packages, and `-P` requires Python 3.11. So each
@@ -55,7 +55,7 @@ sys.exit(boot(*sys.argv[1:]))
 The zip and its directory must belong to the user and be writable by nobody else, by the rule of
 `slurm.protocol.ownership`; this costs two stats. The working directory is searched last, so that a task can import from
 it, even if an empty item in PYTHONPATH names it. `python runner.zip` uses `runpy` and takes 1.5 times as long. The
-garbage collector would examine the modules many times while they are loaded, although they stay.
+garbage collector would examine the modules many times while they are loaded, although they are never freed.
 """
 
 RUN_MODULE = f"{_FIRST}import runpy; del sys.argv[0]; runpy.run_module(sys.argv[0], None, '__main__', True)"

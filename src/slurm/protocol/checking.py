@@ -75,7 +75,7 @@ def _fields_of(kind: type[Record]) -> Mapping[str, tuple[str, Check]]:
 
 
 def _check_for(annotation: str) -> Check:
-    """Return the check of a JSON value for an annotation; nested records are only checked to be objects."""
+    """Return the check of a JSON value for an annotation. Of nested records, it only checks that they are objects."""
     if annotation.endswith(" | None"):
         inner = _check_for(annotation.removesuffix(" | None"))
         return lambda value: value is None or inner(value)

@@ -8,7 +8,7 @@ from slurm.protocol import freshness
 
 TAKEN = "taken"
 _LINKS = 10_000
-"""The claims that link one file: ext4 allows 65 000."""
+"""The most claims that are links to one file: ext4 allows 65 000 links."""
 _IN_A_DIRECTORY = 4096
 
 
@@ -18,13 +18,13 @@ def claim_path(directory: str, block: int) -> str:
 
 
 def prepare(directory: str, block: int) -> None:
-    """Make the directory of a block's claim. The client does it before it writes the block."""
+    """Make the directory of a block's claim. The client does this before it writes the block."""
     if block % _IN_A_DIRECTORY == 0:
         os.makedirs(os.path.dirname(claim_path(directory, block)), mode=0o700, exist_ok=True)
 
 
 def claimant(directory: str, block: int) -> str | None:
-    """Return the name of who has claimed a block, such as "3.1" for the first attempt of element 3; None if nobody."""
+    """Return the name in a block's claim, such as "3.1" for the first attempt of element 3; None without a claim."""
     try:
         with freshness.retry_absent(open, claim_path(directory, block)) as file:
             return file.read()
@@ -33,13 +33,13 @@ def claimant(directory: str, block: int) -> str | None:
 
 
 def element_of(name: str) -> tuple[int, int]:
-    """Return the number and the attempt of the element that has claimed a block with this name."""
+    """Return the number and the attempt of the element whose claims have this name."""
     element, _, attempt = name.partition(".")
     return int(element), int(attempt)
 
 
 class Claims:
-    """The claims of one process in a client's directory. `name` says who it is."""
+    """The claims of one process in a client's directory. `name` identifies the process."""
 
     def __init__(self, directory: str, name: str) -> None:
         self._directory, self._name = directory, name
@@ -47,13 +47,13 @@ class Claims:
         self._links = 0
 
     def claim(self, block: int) -> bool:
-        """Claim a block; False if another process has it. Raises OSError."""
+        """Claim a block. Returns False if another process has claimed it. Raises OSError."""
         if not self._file or self._links >= _LINKS:
             self._start_file()
         path = claim_path(self._directory, block)
         try:
             os.link(self._file, path)
-        except FileExistsError:  # NFS says so, too, if the reply to the first request was lost
+        except FileExistsError:  # NFS also reports this if the reply to the first request was lost
             if not os.path.samestat(os.stat(path), os.stat(self._file)):
                 return False
         self._links += 1

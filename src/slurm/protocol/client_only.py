@@ -1,4 +1,4 @@
-"""Packages that programs have and nodes do not. Modules of tasks import their names too, so nodes get stand-ins."""
+"""Packages that clients have and nodes do not. Modules of tasks import names from them, so nodes get stand-ins."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("slurm.compat.submitit", "slurm.procedures", "slurm.sweeps", "slurm.
 
 
 def find_spec(name: str) -> ModuleSpec | None:
-    """Find a stand-in for a module of such a package that the node does not have; None if it is of another package."""
+    """Find a stand-in for a module of such a package that the node does not have; None for any other package."""
     if not f"{name}.".startswith(tuple(f"{package}." for package in PACKAGES)):
         return None
     return ModuleSpec(name, _Loader(), is_package=True)  # type: ignore[arg-type]
@@ -36,7 +36,7 @@ class _Loader:
 
 
 class _StandIn(type):
-    """The class of the stand-ins. They can be imported, caught and inherited from, and not used."""
+    """The class of the stand-ins. They can be imported, caught and inherited from, but not used."""
 
     def __getattr__(cls, name: str) -> object:
         raise AttributeError(f"{_not_here(cls)}, so it has no attribute {name!r} here")

@@ -31,7 +31,7 @@ def directory_digest(path: str) -> tuple[int, str]:
     """Return the size of all files in a directory, and a SHA-256 of their list.
 
     The list has a line for each file, in the order of `files_in`: its digest, its name, and a newline. So equal
-    directories have equal digests, whatever their times and owners. Raises OSError.
+    directories have equal digests, even if times and owners differ. Raises OSError.
     """
     digest, total = _sha256(0), 0
     for name in files_in(path):
@@ -42,7 +42,7 @@ def directory_digest(path: str) -> tuple[int, str]:
 
 
 def _sha256(size: int) -> Any:
-    """Return a SHA-256 object for so many bytes. OpenSSL loads more slowly than it hashes a small file."""
+    """Return a SHA-256 object for `size` bytes. To load OpenSSL takes longer than to hash a small file."""
     for name in (*(("_sha2" if sys.version_info >= (3, 12) else "_sha256",) if size < _LARGE else ()), "hashlib"):
         try:
             return __import__(name).sha256()

@@ -1,4 +1,4 @@
-"""Directories of the library's own state: accessible to the user only, and not reached by other users' links."""
+"""Directories of the library's own state: only the user can access them, and no links of other users lead to them."""
 
 from __future__ import annotations
 

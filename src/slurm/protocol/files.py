@@ -122,7 +122,8 @@ def is_private(status: os.stat_result) -> bool:
 def _only_member(gid: int) -> bool:
     """Whether the user is the only known member of a group.
 
-    Many sites don't list their users. There a group without listed members counts as the user's if the names are equal.
+    Many sites do not list their users. There, a group without listed members counts as the user's own group if it has
+    the user's name.
     """
     import grp  # noqa: PLC0415 - few files are writable by a group
     import pwd  # noqa: PLC0415

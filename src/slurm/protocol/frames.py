@@ -1,9 +1,9 @@
-"""Frames: what a pool's files consist of. Each frame has a head with checksums, and a body.
+"""Frames: the parts of a pool's files. Each frame has a head with checksums, and a body.
 
-A client writes blocks of calls to `calls`, an element answers to `out/<e>.<attempt>`. Large arguments are the only
-frame of a file. Each file has one writer, which writes every frame at an offset of its own: after an error, it writes
-the same bytes at the same place again. So a reader never takes a part of one frame for the begin of another. A frame
-is there once its checksums match.
+A client writes blocks of calls to `calls`, and an element writes answers to `out/<e>.<attempt>`. Large arguments are
+the only frame of a file. Each file has one writer, which writes every frame at its own offset: after an error, it
+writes the same bytes at the same offset again. So a reader never mistakes a part of one frame for the beginning of
+another. A frame is complete once its checksums match.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from typing import IO
 
 BLOCK, CLOSED, CANCEL = 1, 2, 3
-"""The kinds of frames in `calls`: calls to make; that no more follow; and calls to cancel, from `first` on."""
+"""The kinds of frames in `calls`: calls to make; the end of all calls; and calls to cancel, from `first` on."""
 ARGUMENTS = 4
-"""The kind of the frame in a file with the pickled arguments of one call. Its number is that of the call."""
+"""The kind of the frame in a file with the pickled arguments of one call. Its number is the number of the call."""
 RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED, BROKEN = 11, 12, 13, 14, 15, 16, 17
-"""The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, of a result in a file of its
-own; the host and the job id of the element; that a call has begun, which an outbox has only of long calls; that a
-call was cancelled; and, only from a worker to its parent, that the initializer has failed, with the error as text."""
+"""The kinds of answers: a pickled result; a CallFailure as JSON; a ResultRecord as JSON, for a result in a separate
+file; the host and the job id of the element; the start of a call, which an outbox has only for long calls; the
+cancellation of a call; and, only from a worker to its parent, a failure of the initializer, with the error as text."""
 
 _MAGIC = b"slf"
 _HEAD = Struct("<3sBQQIIddIQI")
@@ -37,7 +37,7 @@ _CHECKSUM = Struct("<I")
 HEAD_BYTES = _HEAD.size + _CHECKSUM.size
 _READ_BYTES = 1 << 20
 _HEADS_BYTES = 1 << 16
-"""To read heads: what is read of bodies is read in vain."""
+"""The bytes to read at once for heads. Not more, because the bytes of bodies among them are not used."""
 
 
 class Head(NamedTuple):
@@ -45,18 +45,18 @@ class Head(NamedTuple):
 
     kind: int
     number: int
-    """Of a block, its number; of an answer, that of the call."""
+    """For a block, its number; for an answer, the number of the call."""
     first: int = 0
-    """Of a block, its first call; of an answer, the offset of the call's output in the log of the worker."""
+    """For a block, its first call; for an answer, the offset of the call's output in the log of the worker."""
     calls: int = 0
-    """Of a block, the number of its calls; of an answer, that of the bytes that the call has printed."""
+    """For a block, the number of its calls; for an answer, the number of bytes that the call has printed."""
     attempt: int = 1
     began: float = 0.0
     ended: float = 0.0
-    """Seconds since the epoch, by the node's clock. Of a block, `ended` is the number of the first block with calls
-    that had not ended when this one was written."""
+    """Seconds since the epoch, by the node's clock. For a block, `ended` is the number of the first block with calls
+    that had not ended when this block was written."""
     worker: int = 0
-    """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements then."""
+    """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements."""
     length: int = 0
     """The number of bytes of the body."""
     checksum: int = 0
@@ -76,12 +76,12 @@ class Frame(NamedTuple):
 
 
 def encode(head: Head, body: bytes = b"") -> bytes:
-    """Return the bytes of a frame; the length and checksum in its head are those of the body."""
+    """Return the bytes of a frame. The length and the checksum in its head are computed from the body."""
     return encode_head(head, body) + body
 
 
 def encode_head(head: Head, body: bytes) -> bytes:
-    """Return the bytes of a frame that precede its body."""
+    """Return the bytes of a frame before its body."""
     packed = _HEAD.pack(_MAGIC, *head[:-2], len(body), crc32(body))
     return packed + _CHECKSUM.pack(crc32(packed))
 
@@ -96,7 +96,7 @@ def head_at(data: bytes | bytearray, at: int = 0) -> Head | None:
 
 
 def complete(buffer: bytearray) -> Iterator[tuple[Head, bytes]]:
-    """Remove the complete frames from the front of what a pipe has brought; yield their heads and their bytes."""
+    """Remove the complete frames from the front of the bytes of a pipe. Yields their heads and their bytes."""
     at = 0
     while (head := head_at(buffer, at)) and len(buffer) >= at + HEAD_BYTES + head.length:
         end = at + HEAD_BYTES + head.length
@@ -106,13 +106,13 @@ def complete(buffer: bytearray) -> Iterator[tuple[Head, bytes]]:
 
 
 class FrameReader:
-    """Reads the frames of a file that grows, each once."""
+    """Reads the frames of a growing file, each frame once."""
 
     def __init__(self, path: str) -> None:
         self.path, self.offset = path, 0
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames that have been added. Opens the file anew: only then other machines' writes are seen.
+        """Yield the frames that have been added. Opens the file again, because only then it sees remote writes.
 
         Raises OSError, and UntrustedFile if another user can write to the file.
         """
@@ -131,7 +131,7 @@ class FrameReader:
                     self.offset += needed - at
                     yield Frame(head, self.offset - (needed - at), body)
                     at = needed
-                if not at and needed <= size:  # what is there is not complete yet
+                if not at and needed <= size:  # the frame is not complete yet
                     return
                 size = _READ_BYTES if at else needed
 
@@ -158,9 +158,10 @@ def read_frame(path: str, offset: int) -> Frame | None:
 
 
 def wait_for_frame(path: str, offset: int, seconds: float) -> Frame:
-    """Read a frame of which at least a part is there. The rest may come late.
+    """Read a frame that is at least partly in the file. The rest may appear later.
 
-    Network file systems show the parts of a file in any order. Raises OSError if it is not complete after some seconds.
+    Network file systems show the parts of a file in any order. Raises OSError if the frame is incomplete after
+    `seconds`.
     """
     end = time.monotonic() + seconds
     while (frame := read_frame(path, offset)) is None:
@@ -177,9 +178,9 @@ def _read(file: IO[bytes], length: int, offset: int) -> bytes:
 
 
 def write_at(path: str, offset: int, data: bytes | bytearray | memoryview, *, sync: bool = False) -> None:
-    """Write bytes at an offset of a file, which is made if it is missing, and close it.
+    """Write bytes at an offset of a file, and close it. Makes the file if it is missing.
 
-    After an OSError, some of them may be there: write the same bytes at the same offset again.
+    After an OSError, some of the bytes may be in the file: write the same bytes at the same offset again.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -1,10 +1,10 @@
 """Freshness: find what other machines have written on shared file systems that cache listings and names.
 
-NFS and most FUSE file systems answer from memory for seconds. Measured with sshfs on Linux 6: changing the mode of a
-directory, even to the same mode, makes its next listing fresh, and that of a file its size. A name that was looked up
-while it did not exist stays absent in this machine's memory until a system call that may create it asks the server
-again. Lustre, GPFS and local file systems are coherent: there nothing is done, at the cost of one stat for each
-directory.
+NFS and most FUSE file systems answer from memory for seconds. Measured with sshfs on Linux 6: if the mode of a
+directory is changed, even to the same mode, its next listing is fresh; if the mode of a file is changed, its size is
+fresh. A name that was looked up while it did not exist stays absent in this machine's memory until a system call that
+may create it asks the server again. Lustre, GPFS and local file systems are coherent: there nothing is done, at the
+cost of one stat for each directory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _MOST_KNOWN = 4096
-"""Directories to remember: a process that lives long uses ever new ones."""
+"""The most directories to remember: a process that lives long uses more and more of them."""
 
 _known: dict[str, bool] = {}
 _devices: dict[int, bool] = {}
@@ -28,7 +28,7 @@ _sizes: dict[int, bool] = {}
 
 
 def caches(directory: str) -> bool:
-    """Whether files of other machines may appear late in a directory. Costs a stat at first, then nothing."""
+    """Whether files of other machines may appear late in a directory. Only the first call costs a stat."""
     found = _known.get(directory)
     if found is None:
         if len(_known) >= _MOST_KNOWN:
@@ -38,26 +38,26 @@ def caches(directory: str) -> bool:
 
 
 def distrust(directory: str) -> None:
-    """Count the file system of a directory as one that caches: a listing there was late."""
+    """Treat the file system of a directory as one that caches, because a listing there was late."""
     _devices[_device(directory)] = True
     _known.clear()
 
 
 def freshen(directory: str) -> bool:
-    """Make the next listing of a directory fresh if its file system caches. Returns whether it does."""
+    """Make the next listing of a directory fresh if its file system caches. Returns whether the file system caches."""
     if not caches(directory):
         return False
     try:
         os.chmod(directory, os.stat(directory).st_mode & 0o7777)
-    except OSError:  # it is another user's, or was removed
+    except OSError:  # it belongs to another user, or was removed
         pass
     return True
 
 
 def freshen_size(path: str) -> None:
-    """Have a file of this user's, with mode 0600, show all that was appended when it is opened next.
+    """Make a file of this user, with mode 0600, show all appended bytes when it is opened next.
 
-    NFS does that anyway, unless it is mounted with `nocto`; FUSE file systems may not.
+    NFS always does this, unless it is mounted with `nocto`; FUSE file systems may not.
     """
     device = _device(os.path.dirname(path))
     if device not in _sizes:
@@ -65,7 +65,7 @@ def freshen_size(path: str) -> None:
     if _sizes[device]:
         try:
             os.chmod(path, 0o600)
-        except OSError:  # it is absent: who opens it will say so
+        except OSError:  # it is absent: the caller that opens it gets the error
             pass
 
 
@@ -83,7 +83,7 @@ def exists(path: str) -> bool:
 def retry_absent(use: Callable[[str], T], path: str, listed: dict[str, frozenset[str]] | None = None) -> T:
     """Return `use(path)`; call it again if it raises FileNotFoundError although the path exists.
 
-    `listed` is for several paths that are looked for at a time, at first empty: each directory is then listed once.
+    If you look for several paths, pass the same mapping `listed`, empty at first: then each directory is listed once.
     """
     try:
         return use(path)
@@ -141,7 +141,7 @@ def _device_caches(device: int) -> bool:
 
 
 def _is_among(device: int, devices: Callable[[Iterable[bytes]], set[str]]) -> bool:
-    """Whether a device is among those that are found in the lines of /proc/self/mountinfo."""
+    """Whether a device is among the devices that `devices` finds in the lines of /proc/self/mountinfo."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:
             return f"{os.major(device)}:{os.minor(device)}" in devices(file)
@@ -155,7 +155,7 @@ def caching_devices(lines: Iterable[bytes]) -> set[str]:
 
 
 def devices_with_old_sizes(lines: Iterable[bytes]) -> set[str]:
-    """Return the devices of those where a file that is opened anew may have its former size, from these lines."""
+    """Return the devices of file systems where a file that is opened again may have its old size, from these lines."""
     return {device for device, kind, options in _mounts(lines) if _is_fuse(kind) or b"nocto" in options}
 
 

@@ -14,7 +14,7 @@ class Message(Document):
     """A message to some calls of a submission. A client links it to the next free number, which gives the order."""
 
     id: str
-    """Random. A client that sends a message again recognises it by this."""
+    """A random text. A client that sends a message again recognises it by this id."""
     calls: tuple[int, ...]
     """The indices of the calls: the first and the last number of each run of consecutive numbers."""
     time: float
@@ -24,7 +24,7 @@ class Message(Document):
     message: Any = None
     """The JSON value. A list is a tuple here, as in every record."""
     stop: bool = False
-    """Whether it asks the calls to return early, and has no value: `JobContext.should_stop` is true then."""
+    """Whether the message asks the calls to return early, and has no value: `JobContext.should_stop` is then true."""
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""

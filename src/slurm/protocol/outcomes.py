@@ -29,7 +29,7 @@ def class_name(kind: type) -> str:
 
 
 def exit_name(status: int) -> str:
-    """Return the name of a failure of a program by its exit status, as used in `ErrorRecord.bases` and `Retry`."""
+    """Return the name of a program's failure with this exit status, as used in `ErrorRecord.bases` and `Retry`."""
     return f"exit {status}"
 
 
@@ -72,7 +72,7 @@ class Product(Record):
     """Its path in the directory of the attempt."""
     bytes: int
     sha256: str
-    """Size and digest; of a directory those of all its files, see `slurm.protocol.digests`."""
+    """Size and digest; for a directory, of all its files, see `slurm.protocol.digests`."""
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""
@@ -90,8 +90,8 @@ class Output(Record):
     products: tuple[Product, ...] = ()
     seconds: float | None = None
     peak_memory: int | None = None
-    """What the program took. With it, this record says all about the result, so that an element of one call writes no
-    file of it."""
+    """What the program used. With these values, this record has all facts about the result, so an element of one call
+    writes no file for it."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"products": Product}
 
@@ -118,7 +118,7 @@ class Outcome(Document):
     job_id: str | None = None
     state: str | None = None
     reason: str | None = None
-    """The scheduler's state and reason if the scheduler ended the element; the first client to query it writes them."""
+    """The scheduler's state and reason if the scheduler ended the element. The first client to query writes them."""
     fence: str | None = None
     """If `slurm.fence` ended the element: the random word of that fence."""
     peak_memory: int | None = None
@@ -136,7 +136,7 @@ class Outcome(Document):
     failures: tuple[CallFailure, ...] = ()
     """For an element of several calls, the failed ones, in order."""
     metrics: Mapping[str, Any] | None = None
-    """Numbers by names, if the submission asks for them; "nan", "inf" and "-inf" are text."""
+    """Numbers by names, if the submission requests metrics; "nan", "inf" and "-inf" are text."""
     call_metrics: tuple[Any, ...] | None = None
     """For an element of several calls, the metrics of each call, or None."""
     ranks: int | None = None
@@ -171,7 +171,7 @@ class Outcome(Document):
     def of_call(self, call: int) -> Outcome:
         """Return the outcome of one of the element's calls; for an element of one call, this outcome.
 
-        Raises ProtocolError if it has no such call.
+        Raises ProtocolError if the element has no such call.
         """
         if self.ends is None:
             return self
@@ -214,8 +214,8 @@ _NOT_FINITE = ("nan", "inf", "-inf")
 class SharedOutcome(Document):
     """`outcomes/shared-<n>.json`: one outcome of many elements that never began, because the scheduler ended them.
 
-    The client that finds them ended writes it: a file for each of 200 000 cancelled elements would take minutes. If an
-    element has an outcome of its own, that one counts.
+    The client that finds that they have ended writes it: a file for each of 200 000 cancelled elements would take
+    minutes. If an element has an outcome of its own, its own outcome counts.
     """
 
     bounds: tuple[int, ...]
@@ -240,7 +240,7 @@ class SharedOutcome(Document):
         return "elements cannot share a result" if self.outcome.succeeded else None
 
     def __contains__(self, element: int) -> bool:
-        """Whether it is the outcome of an element."""
+        """Whether this is the outcome of an element."""
         from bisect import bisect_left  # noqa: PLC0415 - as in `of_call`
 
         at = bisect_left(self.bounds, element)

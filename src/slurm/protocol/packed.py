@@ -1,7 +1,7 @@
-"""Packed modules: those in the runner's zip that most tasks do not need, together in two members.
+"""Packed modules: the modules in the runner's zip that most tasks do not need, together in two members.
 
-Python takes time for each member of a zip that it opens, so only modules that every task loads are members themselves.
-`slurm/__init__.py` asks here for all others.
+Python takes time for each member of a zip that it opens, so only modules that every task loads are separate members.
+`slurm/__init__.py` looks for all other modules here.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from typing import Any
 
     _Member = tuple[bytes, Mapping[str, tuple[tuple[str, ...], bytes]]]
-    """The dictionary of the compression, and of each directory the names of its files and their compressed contents."""
+    """The dictionary of the compression; for each directory, the names of its files and their compressed contents."""
 
 SOURCES = "packed-sources"
-"""The member with the files as they are. It serves tracebacks, shell programs, and other versions of Python."""
+"""The member with the unchanged files, for tracebacks, shell programs, and other versions of Python."""
 CODES = f"packed-{sys.implementation.cache_tag}"
 """The member with the modules as this version of Python compiles them."""
 NODE_CODES = f"{CODES}-node"
-"""The member with those of `NODE`. A command needs no others, and the rest is eight times as large."""
+"""The member with the compiled modules of `NODE`. A command needs no others, and the rest is eight times as large."""
 NODE = ("slurm/protocol/", "slurm/runner/")
 _DICTIONARY_BYTES = 32_000
-"""Names and code are alike in all directories: the beginning of the longest text is the dictionary of zlib for all."""
+"""Names and code are similar in all directories, so the beginning of the longest text is zlib's dictionary for all."""
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """The bytes of such a member: files by their paths. Those of a directory are compressed together."""
+    """The bytes of such a member, from files by their paths. The files of a directory are compressed together."""
     groups: dict[str, dict[str, bytes]] = {}
     for path, data in files.items():
         directory, _, name = path.rpartition("/")
@@ -57,7 +57,7 @@ def packed_names(data: bytes) -> list[str]:
 
 
 def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
-    """Find a module in the zip, in one of some directories of it, or a stand-in for one that only clients have."""
+    """Find a module in one of some directories of the zip, or a stand-in for a module that only clients have."""
     archive = sys.modules["slurm"].__loader__.archive  # type: ignore[union-attr]
     for directory in directories:
         base = f"{directory}/{name.rpartition('.')[2]}"
@@ -67,7 +67,7 @@ def find_spec(name: str, directories: Iterable[str]) -> ModuleSpec | None:
                 spec = ModuleSpec(name, loader, origin=path)  # type: ignore[arg-type]
                 spec.has_location, spec.submodule_search_locations = True, places
                 return spec
-    from slurm.protocol import client_only  # noqa: PLC0415 - jobs seldom import what only programs use
+    from slurm.protocol import client_only  # noqa: PLC0415 - jobs rarely import what only clients use
 
     return client_only.find_spec(name)
 
@@ -98,7 +98,7 @@ class PackedLoader:
         return self.get_data(f"{self.archive}/{self.path}").decode()
 
     def get_data(self, path: str) -> bytes:
-        """A file of the zip; its path begins with that of the zip. Raises OSError."""
+        """A file of the zip. Its path begins with the path of the zip. Raises OSError."""
         data = _unpacked(self.archive, SOURCES, path.removeprefix(f"{self.archive}/"))
         return _read(path) if data is None else data
 
@@ -109,7 +109,7 @@ def _has(member: _Member, path: str) -> bool:
 
 
 def _unpacked(archive: str, name: str, path: str) -> bytes | None:
-    """A file of a packed member; None if it is not there."""
+    """A file of a packed member; None if the member does not have it."""
     member = _member(archive, name)
     if not _has(member, path):
         return None

@@ -29,9 +29,9 @@ MOST = "most"
 ENDED = "ended"
 """The name of a file in `attempts/`. If it exists, no more elements are added to an elastic pool."""
 LARGE_BYTES = 1 << 20
-"""A larger result is a file of its own."""
+"""A result of more bytes is stored in a separate file."""
 INLINE_BYTES = 1 << 16
-"""Larger arguments are a file of their own, so that a block is small: elements that do not take it read it in vain."""
+"""Larger arguments are in a separate file, so that a block is small: elements that do not claim it read it, too."""
 INLINE = "inline"
 """The field in the record of a pool for this number. Without it, the elements cannot read such files."""
 _DIGEST_BYTES = 32
@@ -40,7 +40,7 @@ _COUNT_BYTES = 4
 
 
 def is_pool(key: str) -> bool:
-    """Whether a key is that of a pool, or else of a task with that name."""
+    """Whether a key is the key of a pool, or of a task with the same name."""
     return key.partition("/")[0] == POOL and CLIENTS not in key.split("/")
 
 
@@ -55,7 +55,7 @@ def client_key(pool: str, number: int) -> str:
 
 
 def pool_key(key: str) -> str:
-    """Return the key of the pool that makes the calls with a key; for other jobs, their key itself."""
+    """Return the key of the pool that makes the calls with a key; for other jobs, the key itself."""
     return key.partition(f"/{CLIENTS}/")[0]
 
 
@@ -79,8 +79,8 @@ def pack(digest: bytes, calls: Sequence[bytes], places: bytes = b"") -> bytes:
 
     Empty arguments are in a file of their own.
 
-    `places` says where the results of calls are that the arguments refer to, as JSON: for the key of each client, and
-    the number of each call, the name of an outbox and an offset in it.
+    `places`, as JSON, says where the results are to which the arguments refer: for the key of each client, and the
+    number of each call, the name of an outbox and an offset in it.
     """
     lengths = (len(call).to_bytes(_LENGTH_BYTES, "little") for call in calls)
     return b"".join((digest, len(calls).to_bytes(_COUNT_BYTES, "little"), *lengths, *calls, places))

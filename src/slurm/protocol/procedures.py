@@ -1,4 +1,4 @@
-"""Procedures: the files of a procedure, the names of its states, and what describes it."""
+"""Procedures: the files of a procedure, the names of its states, and its records."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 PROCEDURES, SLOTS, CONTEXT = "procedures", "slots", "context"
 """Directories under the root: of the records of procedures, of exclusive slots, and of the operator's overrides."""
 BELL = "bell"
-"""The file in a directory that grows after a record was added. Its content means nothing."""
+"""The file in a directory that grows after a record was added. Its content has no meaning."""
 EVENT_FILE = "0.jsonl"
 """The file in `events/` that the procedure's process writes."""
 BEAT = "preparing"
-"""The file in the directory of a submission that the process which builds its environment writes every few seconds."""
+"""The file in a submission's directory that is written every few seconds by the process that builds its environment."""
 MAIN, INIT = "main", "init"
 """The function whose return ends a procedure, and the one that is called when the script is loaded."""
 EXPECTED = "EXPECTED"
 """The name in a script of the seconds that its `main` is expected to take."""
 STOP, FAILURE = "stop", "failure"
-"""After what an abort script is started."""
+"""The reasons to start an abort script: a stop, or a failure."""
 
 UNKNOWN, IDLE, CREATING, PREP_ENV, LOADING = "UNKNOWN", "IDLE", "CREATING", "PREP_ENV", "LOADING"
 INITIALISING, READY, RUNNING = "INITIALISING", "READY", "RUNNING"
@@ -38,7 +38,7 @@ def is_name(text: str) -> bool:
 
 
 def abort_name(key: str) -> str:
-    """Return the name, in the inbox of an abort procedure, of the record with which the procedure `key` starts it."""
+    """Return the name of the record with which the procedure `key` starts an abort procedure, in the latter's inbox."""
     return f"abort-{key.replace('/', '-')}.json"
 
 
@@ -50,7 +50,7 @@ class CallArguments(Record):
 
 
 class ScriptRecord(Record):
-    """A script: where it is from, and its text."""
+    """A script: its origin and its text."""
 
     kind: str
     """`file`, `text` or `git`."""
@@ -61,13 +61,13 @@ class ScriptRecord(Record):
     text: str
     repository: str | None = None
     asked: str | None = None
-    """The branch, tag or commit that was asked for."""
+    """The branch, tag or commit that was requested."""
     project: bool = False
     """Whether it runs in an environment with the project of its repository."""
 
 
 class Abort(Record):
-    """The script that brings to rest what a procedure was doing when it was stopped."""
+    """The script that ends safely what a procedure was doing when it was stopped."""
 
     script: ScriptRecord
     init: CallArguments = CallArguments()
@@ -88,15 +88,15 @@ class Plan(Record):
     kill_wait: float
     """Seconds between SIGTERM and SIGKILL of the scheduler."""
     idle_timeout: float | None = None
-    """Seconds after which a procedure that is READY and not used ends."""
+    """Seconds after which an unused procedure that is READY ends."""
     exclusive: str | None = None
-    """The slot that it holds while a function runs."""
+    """The slot that the procedure holds while a function runs."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {"script": ScriptRecord, "init": CallArguments}
 
 
 class ProcedureRecord(Document):
-    """`procedures/<n>.json`: procedure n; the client that prepares it writes this before it submits the job."""
+    """`procedures/<n>.json`: procedure n. The client that prepares it writes the record before it submits the job."""
 
     key: str
     plan: Plan
@@ -118,7 +118,7 @@ class ProcedureRecord(Document):
 
 
 class SlotRecord(Document):
-    """`slots/<name>/<n>.json`: who has a slot. The record with the highest number counts."""
+    """`slots/<name>/<n>.json`: which procedure has a slot. The record with the highest number counts."""
 
     key: str | None = None
     """The procedure that has it; None if a person has released it."""
@@ -135,7 +135,7 @@ class Override(Document):
     """`context/<topic>/<n>.json`: what an operator has set. The record with the highest number counts."""
 
     id: str
-    """Random. A client that writes again recognises its record by this."""
+    """A random text. A client that writes again recognises its record by this id."""
     values: Mapping[str, Any]
     by: str
     time: float

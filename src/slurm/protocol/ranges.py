@@ -41,7 +41,7 @@ def bounds(numbers: Iterable[int]) -> tuple[int, ...]:
 
 
 def in_order(numbers: Iterable[int]) -> tuple[int, ...]:
-    """Return the first and the last number of each run of consecutive numbers, in the order in which they come."""
+    """Return the first and the last number of each run of consecutive numbers, in the given order."""
     found: list[int] = []
     for number in numbers:
         if found and found[-1] == number - 1:

@@ -63,7 +63,7 @@ class Record:
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._items())})"
 
     def flaw(self) -> str | None:
-        """Return why the values of a record from a file are invalid although their types are right, or None."""
+        """Return why values of a record from a file are invalid although their types are correct, or None."""
         return None
 
     def replace(self, **changes: Any) -> Self:
@@ -104,7 +104,7 @@ def _revived(value: Any, record: type[Record]) -> Any:
 
 
 _NOT_FINITE = {"inf": "Infinity", "-inf": "-Infinity", "nan": "NaN"}
-"""The form of these numbers in the `json` module."""
+"""The form of these numbers in output of the `json` module."""
 
 
 def encode(value: Any) -> str:

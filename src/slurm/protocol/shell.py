@@ -1,4 +1,4 @@
-"""Shell programs: load the `.sh` files beside our modules, from a directory or from the runner's zip."""
+"""Shell programs: load the `.sh` files beside the modules of this package, from a directory or the runner's zip."""
 
 from __future__ import annotations
 

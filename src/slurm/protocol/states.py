@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 class JobState(str, Enum):
     """The state of a job, by Slurm's names (sacct(1), JOB STATE CODES).
 
-    Two states are ours: REFUSED, the scheduler rejected the job; LOST, the scheduler no longer knows it.
+    Two states are defined by this library: REFUSED, if the scheduler rejected the job; LOST, if it no longer knows it.
     """
 
     PENDING = "PENDING"

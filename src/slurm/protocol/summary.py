@@ -29,7 +29,7 @@ class Summary(Document):
 
     @classmethod
     def of(cls, states: Mapping[str, int], failed: Iterable[int], **facts: Any) -> Summary:
-        """Return the record of calls of which some failed."""
+        """Return the record for calls in these states, of which the calls `failed` have failed."""
         return cls(states=states, bounds=ranges.bounds(failed), **facts)
 
     def flaw(self) -> str | None:

@@ -15,7 +15,7 @@ _DURATION = re.compile(rf"(\d{{1,9}}(?:\.\d{{1,9}})?)([{''.join(_UNITS)}]?)", re
 
 
 def seconds(text: str) -> float:
-    """The seconds of a duration: a number, or a number with a unit. Raises ValueError."""
+    """Return the seconds of a duration: a number, or a number with a unit. Raises ValueError."""
     parts = _DURATION.fullmatch(text)
     if parts is None:
         raise ValueError(f"{text!r} is not a time: write seconds, or a number with s, m, h, d or w: 30m.")
@@ -23,7 +23,10 @@ def seconds(text: str) -> float:
 
 
 def past(text: str) -> float:
-    """The seconds since the epoch of a time in the past: how long ago, with a unit, or a date. Raises ValueError."""
+    """Return a past time in seconds since the epoch, from a duration with a unit ("30m" ago) or a date.
+
+    Raises ValueError.
+    """
     parts = _DURATION.fullmatch(text)
     if parts is not None and parts[2]:
         return time.time() - float(parts[1]) * _UNITS[parts[2]]

@@ -6,8 +6,8 @@ import re
 
 HIDDEN = "***"
 
-# Either a user and a password, which may contain `/`, or one word such as a token; both end at the last `@`. Bounded
-# lengths keep matching fast on any text.
+# Either a user and a password, which may contain `/`, or one word such as a token; both end at the last `@`. Limited
+# lengths make the match fast on any text.
 _USER_INFO = re.compile(
     r"""
     (?P<scheme>[A-Za-z][\w+.-]{0,40})?://

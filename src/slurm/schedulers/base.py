@@ -32,7 +32,7 @@ LAST_CLUSTER = "__LAST_CLUSTER__"
 
 
 def id_of_link(number: int) -> str:
-    """Return the placeholder for the id of a job that the same command queues before: that of link `number`."""
+    """Return the placeholder for the id of the job of link `number`, which the same command queues earlier."""
     return f"__LINK_{number}__"
 
 
@@ -68,7 +68,7 @@ class Request:
     waits: bool = False
     """Whether the job is a workflow, which mostly waits for its own jobs."""
     cluster: str = ""
-    """The cluster where it must run: that of its dependencies, if its options allow several clusters."""
+    """The cluster where the job must run: that of its dependencies, if its options allow several clusters."""
 
     @property
     def arguments(self) -> list[str]:
@@ -77,7 +77,7 @@ class Request:
 
 
 class Failure(enum.Enum):
-    """The meaning of a submit command that printed no id, for its job."""
+    """What a submit command that printed no id means for its job."""
 
     REFUSED = "refused"
     """The scheduler rejects the job. Nothing is queued."""
@@ -118,7 +118,7 @@ class Report(NamedTuple):
     explanation: str = ""
     """The reason in words, for a reason that the scheduler's class knows."""
     stuck: bool = False
-    """Whether the job cannot start as it was submitted, by its reason."""
+    """Whether the reason shows that the job cannot start as it was submitted."""
 
     @property
     def why(self) -> str:
@@ -148,7 +148,7 @@ class Scheduler(ABC):
     patience: ClassVar[tuple[float, float]] = (2.0, 30.0)
     """The first and the longest interval in seconds between two status queries."""
     kill_wait: ClassVar[float] = 30.0
-    """Seconds between SIGTERM and SIGKILL when it ends a job: slurm.conf(5), KillWait, as Slurm ships."""
+    """Seconds between SIGTERM and SIGKILL when it ends a job: Slurm's default for KillWait, slurm.conf(5)."""
     accounting_timeout: ClassVar[float] = 60.0
     """Seconds for the accounting command. If it takes longer, the accounting counts as down for a while."""
     launcher: ClassVar[Sequence[str]] = ()
@@ -163,9 +163,9 @@ class Scheduler(ABC):
     end_signal: ClassVar[str] = "TERM"
     """The signal that it sends to end a job."""
     away: ClassVar[Sequence[str]] = ()
-    """Parts of messages of commands that could not reach it: such a command has done nothing."""
+    """Parts of messages of commands that could not reach the scheduler: such a command has done nothing."""
     full: ClassVar[Sequence[str]] = ()
-    """Parts of messages of a submit command of a user who has as many jobs as allowed."""
+    """Parts of messages of a submit command if the user has as many jobs as allowed."""
     rejections: ClassVar[Sequence[str]] = ()
     """Parts of messages of a submit command after which nothing is queued."""
 
@@ -220,7 +220,7 @@ class Scheduler(ABC):
 
     @classmethod
     def launch(cls, ntasks: int, mpi: str = "") -> Sequence[str]:
-        """Return the words before a command of MPI that start it once for each task of a job, in one world.
+        """Return the words that, put before an MPI command, start it once for each task of a job, in one world.
 
         `mpi` is the option of that name: the interface between launcher and MPI library; empty for the site's default.
         """
@@ -294,12 +294,12 @@ class Scheduler(ABC):
     def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
         """Return the command that keeps pending jobs and elements from starting, or lets them start again.
 
-        It changes only these elements of an array; running ones run on. Empty if the scheduler cannot hold by element.
+        It changes only these elements of an array; running ones continue. Empty if it cannot hold single elements.
         """
         return ()
 
     def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
-        """Return a script that holds or releases targets that belong to their submissions; empty if it cannot."""
+        """Return a script that holds or releases targets that belong to their submissions; empty if unsupported."""
         if not self.hold_command([target.id for target in targets], release=release, cluster=cluster):
             return ""
         return self._checked(targets, lambda ids: self.hold_command(ids, release=release, cluster=cluster), cluster)
@@ -354,11 +354,11 @@ class Scheduler(ABC):
         return ()
 
     def refused_options(self, message: str, options: Options) -> Sequence[str]:
-        """Return the names of the options that a refusal is about, as far as its message tells."""
+        """Return the names of the options that a refusal is about, as far as its message shows."""
         return ()
 
     def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
-        """Return one cheap command that prints what a cluster ("": the default) has, also for options `about`."""
+        """Return one cheap command that prints what a cluster ("": the default) has, also for the options `about`."""
         return ()
 
     def parse_offers(self, output: str) -> str:
@@ -366,11 +366,11 @@ class Scheduler(ABC):
         return ""
 
     def line_command(self, *, cluster: str = "") -> Sequence[str]:
-        """Return a command that prints the jobs that wait, of all users."""
+        """Return a command that prints the waiting jobs of all users."""
         return ()
 
     def parse_line(self, output: str, id_: str) -> str:
-        """Return the place of a job in this line, in words; empty if it is unknown."""
+        """Return the position of a job among the waiting jobs, in words; empty if it is unknown."""
         return ""
 
     def survey_script(self) -> str:

@@ -1,4 +1,4 @@
-"""Causes: the options that a refusal is about, as far as the scheduler's message tells.
+"""Causes: the options that a refusal is about, as far as the scheduler's message shows.
 
 Source: the messages of sbatch and of slurmctld in Slurm 20.11, 22.05, 24.11 and 26.05.
 """
@@ -65,7 +65,7 @@ def named(message: str, options: Options) -> Sequence[str]:
 
 
 def of_slurm(message: str, options: Options) -> Sequence[str]:
-    """Return the names of the given options that a message of Slurm is about; of those with a default, also others."""
+    """Return the names of the given options that a message of Slurm is about; if none, of one that has a default."""
     if found := named(message, options):
         return found
     given, defaulted = _given(options), tuple[str, ...]()
@@ -78,7 +78,7 @@ def of_slurm(message: str, options: Options) -> Sequence[str]:
 
 
 def describe(names: Sequence[str], options: Options) -> str:
-    """Return a line that names options as the user has written them; empty without any."""
+    """Return a line that names options as the user has written them; empty if there are none."""
     texts = [text for name in names if (text := _written(name, options))]
     if texts:
         return (

@@ -32,7 +32,7 @@ _PAUSES = (1.0, 30.0)
 _BACKLOG = 10.0
 """Seconds to search for a job that may have been queued: a scheduler that recovers may have it in its backlog."""
 _LEAST = 2.0
-"""The shortest time-out of one query of that search, in seconds."""
+"""The shortest time-out of one query of this search, in seconds."""
 _SIGNALS = range(129, 193)
 """Exit statuses of a command that a signal ended, as shells report it. sbatch itself uses 1 and 255."""
 _OFFERS = 10.0
@@ -66,9 +66,9 @@ class SchedulerClient(JobControl):
         block, and ignores its failure. If the queue is full, only the first blocks are queued, or none.
 
         Retries for `patience` seconds while the scheduler cannot be reached. If it is unknown what a command queued,
-        searches the queue for the key and does not submit those blocks again. `answer` is that of a first try, in a
-        chain. Raises SubmissionRefused with the scheduler's message, or SchedulerNotFound; with `patience` 0,
-        SchedulerError if it is unknown what was queued.
+        searches the queue for the key and does not submit those blocks again. `answer` is the answer to the first try,
+        if `submit_chain` has made it. Raises SubmissionRefused with the scheduler's message, or SchedulerNotFound; with
+        `patience` 0, SchedulerError if it is unknown what was queued.
         """
         blocks = [request.block for request in requests]
         queued: list[str] = []
@@ -121,8 +121,8 @@ class SchedulerClient(JobControl):
     def submit_chain(self, links: Sequence[Link]) -> tuple[list[Submitted], list[Completed | None]]:
         """Queue submissions of one block each, and write the record of each, with one command.
 
-        Returns the records of the first ones, which are queued; and for each other one the `answer` with which `submit`
-        goes on: it may be queued. None stands for one that is not.
+        Returns the records of the first submissions, which are queued. For each of the others, returns the `answer` to
+        pass to `submit` if the submission may be queued, or None if it is not queued.
         """
         done = self._run_script(submit_and_record.chain(self.scheduler, links), jobs=len(links))
         ids = self.scheduler.parse_submit(done.stdout)
@@ -135,13 +135,13 @@ class SchedulerClient(JobControl):
                 _log.warning("cannot write %s: %s", links[-1].record, done.words)
             return queued, []
         answer = done._replace(stdout="")
-        broken = done.status < 0 or done.status in _SIGNALS  # else the script has ended at the first that is missing
+        broken = done.status < 0 or done.status in _SIGNALS  # else the script stopped at the first missing id
         return queued, [answer, *[answer if broken else None] * (len(links) - len(queued) - 1)]
 
     def submit_now(self, record: str, key: str, request: Request, *, retry_job: Request | None) -> Submitted:
         """Queue one block without retries, for callers that must not wait.
 
-        Raises SubmissionRefused only if nothing is queued, SchedulerError if that is unknown.
+        Raises SubmissionRefused only if nothing is queued, and SchedulerError if it is unknown what is queued.
         """
         try:
             return self.submit(record, key, [request], retry_job=retry_job, patience=0.0)
@@ -171,7 +171,7 @@ class SchedulerClient(JobControl):
         """Find queued blocks of submissions whose client died before it recorded their ids. Returns records by key.
 
         Writes each record to the file `record(key)`. Submissions without queued blocks are left out. `clusters` is the
-        option of all these submissions.
+        option of that name, which all these submissions share.
         """
         tagged = self._tagged(", ".join(submissions), clusters)
         found = {key: (blocks, _first(tagged, key, blocks)) for key, blocks in submissions.items()}
@@ -282,7 +282,7 @@ class SchedulerClient(JobControl):
         return self.scheduler.parse_offers(done.stdout) if done and done.status == 0 else ""
 
     def line(self, id_: str, cluster: str = "") -> str:
-        """Return a waiting job's place in the line, in words; empty if it cannot be read at once."""
+        """Return a waiting job's position in the queue, in words; empty if it cannot be read at once."""
         command = self.scheduler.line_command(cluster=cluster)
         try:
             done = self._run("line", command, timeout=_OFFERS) if command else None

@@ -61,7 +61,7 @@ def user_lines(options: Options) -> list[str]:
 
 
 _SEPARATE = frozenset({"comment", *OURS})
-"""Options that are no arguments of sbatch, or that are combined with others."""
+"""Options that are not arguments of sbatch, or that are combined with other options."""
 
 
 def _argument(name: str, value: str | bool | None) -> str:  # noqa: FBT001 - True is the bare flag

@@ -1,7 +1,8 @@
-"""Federations: clusters that know their jobs by common ids, and move jobs that are no arrays to each other.
+"""Federations: clusters that know their jobs by common ids, and move jobs that are not arrays to each other.
 
-A job that was moved is REVOKED on its origin, the cluster that assigned its id. With these options, squeue and sacct
-also print the report of the cluster that runs it. Source: "Slurm Federated Scheduling Guide", squeue(1), sacct(1).
+A job that was moved is REVOKED on its origin, the cluster that assigned its id. With the options that this module adds,
+squeue and sacct also print the report of the cluster that runs the job.
+Source: "Slurm Federated Scheduling Guide", squeue(1), sacct(1).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def has_id(id_: str) -> bool:
 
 
 def options(ids: Sequence[str], cluster: str, *more: str) -> list[str]:
-    """Return the options for squeue and sacct that report jobs wherever they are, if ids need it."""
+    """Return the options for squeue and sacct that report jobs wherever they are, if ids need such options."""
     return ["--federation", *more] if not cluster and any(map(has_id, ids)) else []
 
 
@@ -40,7 +41,7 @@ def members(output: str) -> tuple[str, ...]:
 
 
 def current(reports: Sequence[Report]) -> list[Report]:
-    """Leave out squeue's reports that a job waits, if another cluster has started it. Its origin learns it later."""
+    """Leave out squeue's reports that a job waits, if another cluster has started it: its origin learns this later."""
     started = {report.id for report in reports if has_id(report.id) and report.state is not JobState.PENDING}
     return where_they_are(
         [

@@ -59,7 +59,7 @@ class GridEngineScheduler(QsubScheduler):
         return f"{id_}.{task + 1}"
 
     def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Those that Slurm documents."""
+        """Return lines that set variables that Slurm documents."""
         return (
             "export SLURM_JOB_ID=$JOB_ID.$SGE_TASK_ID",
             # With -V, a job of 8.1.9 lacks the first directory of PATH. TMPDIR has wrappers of parallel environments.
@@ -68,7 +68,7 @@ class GridEngineScheduler(QsubScheduler):
         )
 
     def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Options of qsub, and whole jobs or single elements to wait for."""
+        """Return qsub's options, with whole jobs or single elements to wait for."""
         options, seconds = request.options, wanted.seconds
         flags = {
             "-t": f"{wanted.tasks[0] + 1}-{wanted.tasks[-1] + 1}",
@@ -91,7 +91,7 @@ class GridEngineScheduler(QsubScheduler):
         return [*words(flags, options), *needs, *_dependencies(request)]
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Qstat, and for given ids qacct: the queue forgets elements when they end."""
+        """Run qstat, and qacct for given ids: the queue forgets elements when they end."""
         return ["sh", "-c", program(__name__, "grid_engine_status.sh"), "sh", *ids]
 
     def parse_status(self, output: str) -> Iterable[Report] | None:
@@ -108,32 +108,32 @@ class GridEngineScheduler(QsubScheduler):
         return reports
 
     def ids_unknown(self, message: str) -> bool:
-        """Qdel and qalter fail if they do not know one of several ids."""
+        """Recognize the messages of qdel and qalter, which fail if they do not know one of several ids."""
         lines = [
             line for line in message.splitlines() if "modified" not in line and "has " not in line and line.strip()
         ]
         return bool(lines) and all("does not exist" in line or "do not exist" in line for line in lines)
 
     def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Qdel."""
+        """Run qdel."""
         return ["qdel", *ids]
 
     def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
-        """Qhold and qrls; both take single elements."""
+        """Run qhold or qrls; both accept single elements."""
         return ["qrls" if release else "qhold", *ids]
 
     def limits_command(self) -> Sequence[str]:
-        """Qconf, of the configuration."""
+        """Run qconf to print the configuration."""
         return ["qconf", "-sconf"]
 
     def parse_max_array_size(self, output: str) -> int:
-        """Parse max_aj_tasks; 0 is no limit."""
+        """Parse max_aj_tasks, which is 0 for the default limit."""
         found = re.search(r"^max_aj_tasks\s+(\d+)", output, re.MULTILINE)
         return (int(found[1]) if found else 0) or 75_000
 
 
 def _dependencies(request: Request) -> list[str]:
-    """Wait for the end of whole jobs, or of the same element of an array: the runner looks at how each ended."""
+    """Return options that wait for whole jobs or the same element of an array. The runner checks how each ended."""
     pairs = [id_ for kind, ids, _ in request.dependencies if kind == "aftercorr" for id_ in ids]
     together = pairs if len(pairs) == 1 and request.block.tasks is None and request.block.first == 0 else []
     whole = [id_.partition(".")[0] for _, ids, _ in request.dependencies for id_ in ids if id_ not in together]

@@ -1,4 +1,4 @@
-"""Job ids in records: compose and split them as the scheduler does that assigned them."""
+"""Job ids in records: compose and split them as the scheduler that assigned them does."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def is_federated(scheduler: str, id_: str) -> bool:
 
 
 def cluster(scheduler: str, block: Block) -> str:
-    """Return the cluster that the id of a block names, or else that of its origin; "" if neither is known."""
+    """Return the cluster that the id of a block names, or else the cluster of its origin; "" if neither is known."""
     return _class(scheduler).split_id(block.id)[1] or (block.origin.cluster if block.origin else "")
 
 
 @cache
 def _class(name: str) -> type[Scheduler]:
-    """Return the class of a scheduler. If its plugin is not installed, its ids are only displayed, by the defaults."""
+    """Return the class of a scheduler; the base class if its plugin is not installed: its ids are only displayed."""
     try:
         found: type[Scheduler] = plugin("schedulers", name)
     except PluginNotFound:

@@ -46,7 +46,7 @@ class _Step(NamedTuple):
     kind: str
     argv: Sequence[str]
     ids: Mapping[str, Sequence[str]]
-    """The full ids, by those that the command has."""
+    """The full ids, by the ids in the command."""
 
 
 class JobControl:
@@ -105,14 +105,14 @@ class JobControl:
                     self._check(change, done)
 
     def _queries(self, ids: Sequence[str]) -> Iterator[_Step]:
-        """The commands that query ids, with the full ids by those that a command has."""
+        """Yield the commands that query ids. Each maps the ids in the command to the full ids."""
         for cluster, group in self._by_cluster(ids).items():
             for portion in _portions(list(group), [1] * len(group)):
                 argv = self.scheduler.status_command(portion, cluster=cluster)
                 yield _Step("query", argv, {number: group[number] for number in portion})
 
     def _answers(self, answered: Iterable[tuple[_Step, Completed]]) -> Answers:
-        """Parse the answers of queries."""
+        """Parse the answers to queries."""
         found, unanswered, trouble = list[Report](), set[str](), None
         for (_, _, group), done in answered:
             reports = self.scheduler.parse_status(done.stdout)
@@ -166,7 +166,7 @@ class JobControl:
         """Keep pending elements of targets from starting, or let them start again, as `cancel` does.
 
         Afterwards, an element of the targets that is reported as pending does not start until it is released. Running
-        elements run on, but may not start again after a requeue until they are released. Raises CannotHold if the
+        elements continue, but may not start again after a requeue until they are released. Raises CannotHold if the
         scheduler cannot hold single elements.
         """
         self._change("release" if release else "hold", targets)
@@ -176,7 +176,7 @@ class JobControl:
             self._check(change, self._run(kind, ["sh", "-s"], stdin=change.argv[-1].encode()))
 
     def _changes(self, kind: str, targets: Sequence[Target]) -> Iterator[_Step]:
-        """The commands that cancel, hold or release targets."""
+        """Yield the commands that cancel, hold or release targets."""
         script_of: Callable[..., str] = self.scheduler.cancel_script
         if kind != "cancel":
             script_of = partial(self.scheduler.hold_script, release=kind == "release")

@@ -129,7 +129,7 @@ class LocalScheduler(Scheduler):
         return shlex.join(self.hold_command(_names(targets), release=release, cluster=cluster))
 
     def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
-        """Run it with the variables and in the directory of the job's script."""
+        """Run `argv` with the variables and in the directory of the job's script."""
         del terminal, cluster
         return [*self._queue[:-1], "slurm.schedulers.local_queue.inside", id_, *argv]
 

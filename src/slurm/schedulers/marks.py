@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _KEY = re.compile(r"[^/\s+~]+/\d{8}T\d{6}Z-[0-9a-f]{8}([+~]|$)")
 _MISSING = ("", "N/A", "Unknown")
-"""Texts that stand for an unknown script."""
+"""Texts that mean that the script is unknown."""
 _CLOCK_DIFFERENCE = 86400.0
 """The maximum difference between the clocks of client and scheduler in seconds, including a wrong time zone."""
 

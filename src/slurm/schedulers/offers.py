@@ -23,7 +23,7 @@ _NO_GRES = ("", "(null)", "none")
 
 
 class _Nodes(NamedTuple):
-    """Equal nodes of a partition. Memory in megabytes."""
+    """Equal nodes of a partition. The memory is in megabytes."""
 
     partition: str
     limit: str
@@ -34,7 +34,7 @@ class _Nodes(NamedTuple):
 
     @property
     def size(self) -> str:
-        """What a job on one of them may have."""
+        """The CPUs, memory and GRES of one of these nodes."""
         return f"{self.cpus} CPUs, {self.memory} MB{f', {self.gres}' if self.gres else ''}"
 
 
@@ -45,7 +45,7 @@ def parse(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _choices(kind: str, title: str, lines: Sequence[Sequence[str]]) -> str:
-    """Name what an option chooses among; empty if it was not asked for."""
+    """Name the values that an option can have, such as licenses; empty if the output has none of this kind."""
     rows = [line[1:] for line in lines if line[0] == kind and len(line) > 1]
     found: dict[str, None] = {}
     for row in rows:

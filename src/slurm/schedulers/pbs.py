@@ -48,20 +48,20 @@ class PBSScheduler(QsubScheduler):
 
     @classmethod
     def element_id(cls, id_: str, task: int) -> str:
-        """The number is in the brackets. A job without brackets is a block of one element."""
+        """Put the number in the brackets. A job without brackets is a block of one element."""
         return id_.replace("[]", f"[{task}]")
 
     def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Variables, and the signal before the limit, which PBS does not send."""
+        """Return lines that set variables and send the signal before the time limit, which PBS itself does not send."""
         early = f"(sleep {max(1, wanted.seconds - wanted.lead)}; kill -s {wanted.signal} $$) > /dev/null 2>&1 &"
         return (
             f"export SLURM_JOB_ID=$PBS_JOBID SLURM_SUBMIT_DIR=$PBS_O_WORKDIR SLURM_CPUS_ON_NODE={wanted.cpus}",
-            'cd -- "$PBS_O_WORKDIR"',  # the script cares about a directory that is not there
+            'cd -- "$PBS_O_WORKDIR"',  # the script handles a missing directory
             *([early] if wanted.lead and wanted.seconds else ()),
         )
 
     def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Options of both kinds of qsub, then whole jobs to wait for. PBS takes no array of one element."""
+        """Return options for both kinds of qsub, then whole jobs to wait for. PBS rejects an array of one element."""
         options, most = request.options, request.options.get("max_concurrent")
         common = {
             "-N": wanted.name,
@@ -84,7 +84,7 @@ class PBSScheduler(QsubScheduler):
         return [shlex.join([*openpbs, *time]), shlex.join([*torque, *time]), *_dependencies(request)]
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Qstat, of finished jobs and of the elements of arrays, too."""
+        """Run qstat, also for finished jobs and for the elements of arrays."""
         return ["sh", "-c", program(__name__, "pbs_status.sh"), "sh", *ids]
 
     def parse_status(self, output: str) -> Iterable[Report] | None:
@@ -94,20 +94,20 @@ class PBSScheduler(QsubScheduler):
         return pbs_reports.parse(output.removesuffix("end\n"))
 
     def ids_unknown(self, message: str) -> bool:
-        """Qstat and qdel fail if they do not know one of several ids."""
+        """Recognize the messages of qstat and qdel, which fail if they do not know one of several ids."""
         errors = re.findall(r"^q\w+: .*", message, flags=re.MULTILINE)
         return bool(errors) and all(any(words in line for words in _GONE) for line in errors)
 
     def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Qdel."""
+        """Run qdel."""
         return ["qdel", *ids]
 
     def limits_command(self) -> Sequence[str]:
-        """Qstat, of the server."""
+        """Run qstat to print the server's settings."""
         return ["qstat", "-B", "-f"]
 
     def parse_max_array_size(self, output: str) -> int:
-        """OpenPBS takes 10000 unless the site sets it."""
+        """Parse max_array_size or max_job_array_size; OpenPBS uses 10000 unless the site sets it."""
         found = re.search(r"max_(?:job_)?array_size = (\d+)", output)
         return int(found[1]) if found else 10_000
 

@@ -32,7 +32,7 @@ _NEVER = ("result of dependency", "can never be satisfied")
 
 
 def parse(output: str) -> list[Report] | None:
-    """Return the reports of jobs and of elements of arrays; None for JSON that is not complete."""
+    """Return the reports of jobs and of elements of arrays; None for incomplete JSON."""
     try:
         found = dict(_jobs(output))
     except ValueError:
@@ -84,7 +84,7 @@ def _report(id_: str, facts: Mapping[str, str]) -> Report:
 
 
 def _never_ran(facts: Mapping[str, str], reason: str) -> bool:
-    """Whether the server deleted a job because of a dependency. PBS itself says so only in its log."""
+    """Whether the server deleted a job because of a dependency. PBS itself reports this only in its log."""
     deleted = "depend" in facts and facts.get("substate") != _DELETED_SUBSTATE and "Exit_status" not in facts
     return any(each in reason for each in _NEVER) or (deleted and facts.get("job_state") != "C")
 
@@ -97,7 +97,8 @@ def _ended(word: str, code: int | None, facts: Mapping[str, str]) -> JobState:
         return JobState.COMPLETED
     torque = word == "C"
     codes = _TORQUE_CODES if torque else _CODES
-    # A shell that a signal ended has 256 and the signal. A script that the signal's trap ended has 128 and the signal.
+    # The code is 256 plus the signal if a signal ended the shell, and 128 plus the signal if the signal's trap ended
+    # the script.
     ended_by = code - 256 if code > 256 else code - 128
     used, limit = (seconds(facts.get(f"{name}.walltime") or "0") for name in ("resources_used", "Resource_List"))
     if code in codes:

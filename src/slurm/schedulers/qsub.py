@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """What a block asks for. Zero is no request."""
+    """What a block requests. Zero means no request."""
 
     tasks: Sequence[int]
     """Sorted; qsub takes ranges only, so the elements between them are queued, too, and end at once."""
@@ -32,9 +32,9 @@ class Wanted(NamedTuple):
     tag: str
     """The comment, without characters that end a value of qsub's lists."""
     cpus: int
-    """Of all processes."""
+    """The CPUs of all processes together."""
     megabytes: int
-    """Of all processes."""
+    """The memory of all processes together."""
     seconds: int
     lead: int
     """How many seconds before the limit the script gets the signal `signal`."""
@@ -50,32 +50,32 @@ class QsubScheduler(Scheduler):
     raw: ClassVar[str]
     """How a site's own option is passed, for messages."""
     submit: ClassVar[str]
-    """The name of the shell program that submits. Its arguments: the script's path, the job, those of qsub."""
+    """The name of the shell program that submits. Its arguments: the script's path, the job, then qsub's arguments."""
     cannot: ClassVar[Sequence[str]]
-    """Options that change what a job needs, without a counterpart that all sites name alike."""
+    """Options that change what a job needs, but have no counterpart with the same name at all sites."""
 
     task: ClassVar[str]
-    """The number of an element in a job, as a word of bash. `$first` is that of the block's first element."""
+    """An element's number in a job, as a word of bash. `$first` is the number of the block's first element."""
     memory: ClassVar[str] = ""
-    """A regular expression for the setting, among the limits, with which it remembers finished jobs."""
+    """A regular expression for the setting that makes the scheduler remember finished jobs."""
     version_command: ClassVar[str]
     """A shell command that prints its version on the first line, after an optional name and an equals sign."""
 
     @abstractmethod
     def lines(self, request: Request, wanted: Wanted) -> Sequence[str]:
-        """Return shell lines of the job that set the other variables of Slurm from its own."""
+        """Return shell lines of the job that set the other variables of Slurm from the scheduler's own variables."""
 
     @abstractmethod
     def arguments(self, request: Request, wanted: Wanted) -> Sequence[str]:
         """Return the arguments of the shell program that submits, after the job."""
 
     def directives(self, options: Options, *, tag: str, log: str, block: Block) -> Sequence[str]:
-        """None: the submit command has all options."""
+        """Return no lines: the submit command has all options."""
         del options, tag, log, block
         return ()
 
     def submit_command(self, request: Request) -> Sequence[str]:
-        """Qsub, with a job that runs the script where it is. Raises OptionError for an option that it cannot do."""
+        """Run qsub with a job that runs the script from its path. Raises OptionError for an unsupported option."""
         found = self._wanted(request)
         return ["sh", "-c", program(__name__, self.submit), "sh", request.script, self._job(request, found),
                 *self.arguments(request, found)]  # fmt: skip
@@ -128,7 +128,7 @@ class QsubScheduler(Scheduler):
         ])  # fmt: skip
 
     def survey_script(self) -> str:
-        """Print the version, after the programs that are missing, and the settings."""
+        """Print the missing programs, then the version and the settings."""
         version = f"{self.version_command} | head -n 1 | sed 's/^[^=:]*[=:] *//; s/^/version: /'"
         return "\n".join([super().survey_script(), version, shlex.join(self.limits_command())])
 
@@ -143,7 +143,7 @@ class QsubScheduler(Scheduler):
 
 
 def words(flags: Mapping[str, object], options: Options) -> list[str]:
-    """Return flags with values as arguments, then the user's own ones, which replace them. None is no flag."""
+    """Return flags with values as arguments, then the user's own, which replace them. A flag with None is left out."""
     own = {f"-{name.lstrip('-')}": value for name, value in options.sbatch.items() if value is not False}
     given = {name: value for name, value in {**flags, **own}.items() if value is not None}
     # The parallel environment of Grid Engine has two values.

@@ -1,4 +1,4 @@
-"""The command line of sbatch for one block, whatever variables the user has exported for it."""
+"""The command line of sbatch for one block, which overrides variables that the user has exported for sbatch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ALWAYS_UNSET = (
 def command(request: Request) -> list[str]:
     """Return sbatch with its arguments.
 
-    Unset the SBATCH_ variables of given options: they take precedence over the script's lines.
+    It unsets the SBATCH_ variables of given options, which take precedence over the script's lines.
     """
     asked = [name for name, _ in request.options.set()]
     asked += [name.lstrip("-").replace("-", "_") for name in request.options.sbatch]
@@ -55,7 +55,7 @@ def command(request: Request) -> list[str]:
 
 
 def _dependency(request: Request) -> list[str]:
-    """Return options. Without --kill-on-invalid-dep, a dependent of a failed job would stay pending forever."""
+    """Return dependency options. Without --kill-on-invalid-dep, a dependent of a failed job would pend forever."""
     if not request.dependencies:
         return []
     terms = [":".join((item.kind, *(id_.partition(";")[0] for id_ in item.ids))) for item in request.dependencies]

@@ -132,11 +132,11 @@ class SlurmScheduler(SlurmJobs):
         return causes.of_slurm(message, options)
 
     def offers_command(self, cluster: str, about: Sequence[str] = ()) -> Sequence[str]:
-        """Run sinfo, and scontrol or sacctmgr for what some options choose among."""
+        """Run sinfo, and scontrol or sacctmgr for the possible values of some options."""
         return ["sh", "-c", program(__name__, "offers.sh"), "sh", cluster, *about]
 
     def parse_offers(self, output: str) -> str:
-        """Name what the refused options choose among, the partitions, and the size of the largest node."""
+        """Name the possible values of the refused options, the partitions, and the size of the largest node."""
         return offers.parse([line.split("|") for line in output.splitlines()])
 
     def survey_script(self) -> str:

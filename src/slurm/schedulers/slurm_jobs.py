@@ -27,7 +27,7 @@ _SEPARATOR = "\x1f"
 _FIELDS = _SEPARATOR.join(("%F", "%K", "%T", "%N", "%U", "%V %S", "%r", "%o", "%k"))
 """squeue(1): array job id, array task(s), state, nodes, user id, submission, start, reason, script, comment.
 
-A waiting job has the start that Slurm expects, if it knows one.
+For a waiting job, the start is the expected start, if Slurm knows one.
 """
 _HEADER = f"ARRAY_JOB_ID{_SEPARATOR}ARRAY_TASK_ID{_SEPARATOR}"
 _ROW = re.compile(rf"^(?=\d+(?:_(?:\d+|\[[\d,:%-]+\]))?{_SEPARATOR})", re.MULTILINE)
@@ -35,7 +35,7 @@ _ROW = re.compile(rf"^(?=\d+(?:_(?:\d+|\[[\d,:%-]+\]))?{_SEPARATOR})", re.MULTIL
 _ERROR = re.compile(r"^(squeue|slurm_load_jobs)\S*:? (error|fatal)", re.MULTILINE)
 
 _IN_LINE = ("Priority", "Resources", "None", "SchedDefer")
-"""The reasons of jobs that wait for nothing but resources: others do not keep those behind them waiting."""
+"""The reasons of jobs that wait only for resources: jobs with other reasons do not delay the jobs behind them."""
 _LINE_FIELDS, _MOST_NAMED = 4, 3
 
 _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
@@ -44,17 +44,17 @@ _DEPENDENCY_FAILED = ("DependencyNeverSatisfied", "Dependency")
 _COLUMNS = "jobid,state,exitcode,nodelist,reason,uid,submit,comment"
 
 _COMMAND = re.compile(rf".*/{JOBS}/(?P<key>[^/]+/[^/]+)/{re.escape(SCRIPT)} (?P<first>\d+)")
-"""The command of a submission's own block. A script without arguments was queued by hand."""
+"""The command of a submission's own block. A script without arguments was queued by a person."""
 
 _HOLD = "uhold"
-"""The hold of a user. `hold`, as an administrator gives it, could be released by administrators only."""
+"""The hold of a user. Only an administrator can release a `hold` that an administrator has set."""
 
 
 class SlurmJobs(Scheduler):
     """The commands that query, find, cancel and requeue jobs."""
 
     def status_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Run squeue for jobs in any state: it lists a finished job for MinJobAge."""
+        """Run squeue for jobs in any state: squeue lists a finished job until MinJobAge has passed."""
         which, where = f"--jobs={','.join(ids)}" if ids else "--me", federation.options(ids, cluster, "--sibling")
         return [
             "sh",
@@ -91,7 +91,7 @@ class SlurmJobs(Scheduler):
     def accounting_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
         """Run sacct for all jobs that ever had these ids, with a line for each allocation.
 
-        Not --json, because that of 22.05 reports success for failed jobs.
+        It does not use --json, because the JSON of 22.05 reports success for failed jobs.
         """
         where = [*_option(cluster), *federation.options(ids, cluster)]
         arguments = [_COLUMNS, f"--delimiter={_SEPARATOR}", *where, f"--jobs={','.join(ids)}"]
@@ -126,7 +126,7 @@ class SlurmJobs(Scheduler):
         return _clean("squeue", *_option(cluster), "--states=PENDING", "--sort=-p,i", "--format=line|%F|%P|%u|%r")
 
     def parse_line(self, output: str, id_: str) -> str:
-        """Count the jobs in front of it that wait for the same partition, and only for resources."""
+        """Count the jobs ahead of this job that wait for the same partition, and only for resources."""
         rows = [line.split("|", 4)[1:] for line in output.splitlines() if line.startswith("line|")]
         line = [row for row in rows if len(row) == _LINE_FIELDS and row[3] in _IN_LINE]
         own = next((at for at, row in enumerate(line) if row[0] == self.split_id(id_)[0]), None)
@@ -142,7 +142,7 @@ class SlurmJobs(Scheduler):
     def find_command(self, clusters: str) -> Sequence[str]:
         """Run squeue for the user's jobs in any state, with their comments and commands.
 
-        The header tells an empty answer from a missing one.
+        The header distinguishes an empty answer from a missing one.
         """
         return ["sh", "-c", program(__name__, "find.sh"), "sh", clusters]
 
@@ -170,7 +170,7 @@ class SlurmJobs(Scheduler):
         return ["scancel", "--quiet", *_option(cluster), *ids]
 
     def cancel_script(self, targets: Sequence[Target], *, cluster: str = "") -> str:
-        """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are no error."""
+        """Run squeue, then scancel for the jobs that belong to the submissions. Finished jobs are not an error."""
         return _change("cancel", targets, cluster)
 
     def inside_command(self, id_: str, argv: Sequence[str], *, terminal: bool, cluster: str = "") -> Sequence[str]:
@@ -183,7 +183,7 @@ class SlurmJobs(Scheduler):
         return _clean("scontrol", *_option(cluster), "release" if release else _HOLD, ",".join(ids))
 
     def hold_script(self, targets: Sequence[Target], *, release: bool = False, cluster: str = "") -> str:
-        """Run squeue, then scontrol for the jobs that belong to the submissions. Finished elements are no error."""
+        """Run squeue, then scontrol for the jobs that belong to the submissions. Finished elements are not an error."""
         return _change("release" if release else _HOLD, targets, cluster)
 
     def requeue_command(self, id_: str) -> Sequence[str]:
@@ -192,7 +192,7 @@ class SlurmJobs(Scheduler):
 
 
 def _clean(*command: str) -> list[str]:
-    """A Slurm command that behaves the same whatever variables the user exports for it."""
+    """A Slurm command that ignores the variables that the user exports for it."""
     return ["sh", "-c", program(__name__, "clean_run.sh"), "sh", *command]
 
 
@@ -210,9 +210,9 @@ def _option(cluster: str) -> list[str]:
 
 
 def _rows(text: str) -> list[str]:
-    """Split rows: each is a line that begins with an id and the lines up to the next one, as comments may have several.
+    """Split rows: a row is a line that begins with an id, and the lines up to the next such line.
 
-    Anything before the first row is dropped.
+    A row has several lines if its comment has. Anything before the first row is dropped.
     """
     return [row.removesuffix("\n") for row in _ROW.split(text) if _ROW.match(row)]
 
@@ -239,7 +239,7 @@ def _report(id_: str, tasks: Sequence[int] | None, word: str, node: str, reason:
 
 
 def _expected(report: Report, start: str) -> Report:
-    """A report of a job that waits, with the time at which Slurm expects it to start, if that is known."""
+    """A report of a waiting job, with the time at which Slurm expects it to start, if Slurm knows this time."""
     now = time.time()
     if report.state is not JobState.PENDING or report.stuck or not start.isdecimal() or int(start) <= now:
         return report

@@ -30,7 +30,7 @@ _MAX_ARRAY_SIZE = "SLURMTASKS_SLURMRESTD_MAX_ARRAY_SIZE"
 
 
 class SlurmRestScheduler(SlurmScheduler):
-    """Runs a program that sends requests to slurmrestd, and parses its output as that of Slurm's commands."""
+    """Runs a program that sends requests to slurmrestd, and parses its output like the output of Slurm's commands."""
 
     name = "slurmrest"
     needs = ()

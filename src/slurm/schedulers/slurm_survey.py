@@ -1,4 +1,4 @@
-"""Parse what the doctor's script prints about a Slurm: its configuration, partitions, limits and federation."""
+"""Parse what the doctor's script prints about Slurm: its configuration, partitions, limits and federation."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _allowed(line: str) -> tuple[str, str]:
 
 
 def _partitions(lines: Sequence[Sequence[str]], allowed: Mapping[str, str]) -> tuple[Partition, ...]:
-    """Parse sinfo's lines: a partition has one for each state and each kind of its nodes."""
+    """Parse sinfo's lines: a partition has one line for each state and each kind of its nodes."""
     found: dict[str, Partition] = {}
     for name, up, limit, nodes, state, cpus, memory, gres in lines:
         bare = name.rstrip("*")

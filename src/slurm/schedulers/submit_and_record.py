@@ -1,6 +1,7 @@
 """The submit script: shell lines that queue the blocks of a submission and record their ids, in one command.
 
-It may queue several submissions of one block each, of which later ones name the ids of earlier ones: a chain of links.
+It may queue several submissions of one block each, where later submissions name the ids of earlier ones: a chain of
+links.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def script(
 ) -> str:
     """Return lines that queue each block without an id in `queued`, print its id on a line, and record all ids.
 
-    The script stops at the first submit command that does not print exactly one id. It prints its output as errors and
-    exits with its status.
+    The script stops at the first submit command that does not print exactly one id. It then prints the output of that
+    command as errors, and exits with the status of that command.
     """
     names = [f"slurmtasks_id{number}" for number in range(len(requests))]
     lines = [program(__name__, "queue.sh")]

@@ -22,17 +22,17 @@ class Partition(NamedTuple):
     """The number of its nodes that are neither down nor drained."""
     cpus: str
     memory: str
-    """Processors of a node, and its memory in megabytes."""
+    """The memory of a node in megabytes. `cpus` is the number of its processors."""
     gres: str
     access: str = ""
-    """Who may use it, in the scheduler's words; empty for everybody, and if it is unknown."""
+    """Who may use it, in the scheduler's words; empty if everybody may use it, or if this is unknown."""
 
 
 class Survey(NamedTuple):
     """A scheduler's version, limits and partitions at one site, for the doctor."""
 
     version: str
-    """Empty if it does not answer; `trouble` then says why."""
+    """Empty if the scheduler does not answer; `trouble` then says why."""
     trouble: str = ""
     old: bool = False
     """Whether it is older than any version that its class supports."""
@@ -45,7 +45,7 @@ class Survey(NamedTuple):
     arrays: bool = True
     """Whether it accepts job arrays."""
     limits: Mapping[str, str] = {}
-    """By the names that the scheduler uses."""
+    """The limits, by the names that the scheduler uses."""
     partitions: Sequence[Partition] = ()
     federation: Sequence[str] = ()
     """The clusters of its federation, and itself, if it is in one."""

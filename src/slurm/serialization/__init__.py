@@ -1,1 +1,1 @@
-"""Serialization: pickling calls on the client, and unpickling results there."""
+"""Serialization: pickle calls and unpickle results, both on the client."""

@@ -1,4 +1,4 @@
-"""Calls: pickled calls as a submission holds them, and the offsets in them."""
+"""Calls: the pickled calls of a submission, and the offsets in them."""
 
 from __future__ import annotations
 

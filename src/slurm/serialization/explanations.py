@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 
 def explain(error: Exception, parts: Mapping[str, Any], pickles: Pickles) -> str:
-    """Return the message of a NotPicklable error. `parts` are the parts of the call by name, to find the one at fault.
+    """Return the message of a NotPicklable error. `parts` are the parts of the call by name, to find the cause.
 
-    `pickles` tells whether a value can be pickled.
+    `pickles` returns whether a value can be pickled.
     """
     if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         name = next((name for name, part in parts.items() if not pickles(part)), next(iter(parts), "a call"))
@@ -35,7 +35,7 @@ def explain(error: Exception, parts: Mapping[str, Any], pickles: Pickles) -> str
 
 
 def _is_future(value: Any) -> bool:
-    """Whether it is a future of another library: of `concurrent.futures`, asyncio, or one that can be awaited so."""
+    """Whether a value is a future of another library: of `concurrent.futures`, asyncio, or a similar awaitable."""
     return isinstance(value, Future) or hasattr(type(value), "_asyncio_future_blocking")
 
 

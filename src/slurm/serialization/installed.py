@@ -1,7 +1,8 @@
-"""Installed modules: tells them from the user's own loose files.
+"""Installed modules: distinguishes them from the user's own loose files.
 
 A node imports an installed module by its name; a loose one is sent by value. A module is installed if it came with
-Python, is in a site directory, or is reached from one: by a `.pth` file, or by the finder of an editable install.
+Python, is in a site directory, or is reached from a site directory: by a `.pth` file, or by the finder of an editable
+install.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _named_by_pth(directory: str) -> Iterator[str]:
 
 
 def _editable() -> Iterator[str]:
-    """The directories that setuptools' editable finders map packages to."""
+    """The directories to which setuptools' editable finders map packages."""
     for finder in sys.meta_path:
         module = sys.modules.get(getattr(finder, "__module__", ""))
         mapping = getattr(module, "MAPPING", None)

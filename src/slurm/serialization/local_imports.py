@@ -1,8 +1,8 @@
 """Local imports: the modules of the user's own files that functions import when they are called.
 
-A module that a function has imported before it is pickled goes by value with what the function uses of it. One that a
-statement within the function imports is not loaded yet, so its source is sent, with that of the modules that it imports
-itself.
+If a module is imported before a function is pickled, the parts of it that the function uses go by value. A module that
+a statement within the function imports is not loaded yet, so its source is sent, with the source of the modules that it
+imports itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MOST_BYTES = 1 << 23
-"""The most source that is sent of one module or package."""
+"""The most bytes of source that are sent for one module or package."""
 _IMPORT = dis.opmap["IMPORT_NAME"]
 
 
@@ -38,7 +38,7 @@ def imports_of(code: CodeType) -> Iterator[tuple[str, int]]:
 
 
 def imports_in(steps: Sequence[dis.Instruction]) -> Iterator[tuple[str, int]]:
-    """The same, from the instructions of a function. The level is the constant that is loaded before."""
+    """The same as `imports_of`, from a function's instructions. The level is the constant that is loaded before."""
     for at, step in enumerate(steps):
         if step.opname == "IMPORT_NAME":
             level = steps[at - 2].argval if at > 1 else 0
@@ -51,11 +51,11 @@ def top_level(name: str, level: int, package: str) -> str:
 
 
 def local_sources(wanted: Iterable[str], there: Collection[str] = ()) -> dict[str, tuple[str, str | None]]:
-    """Return the file and the source of local modules and packages, and of those that they import, by name.
+    """Return the file and the source of local modules and packages, and of the local modules that they import, by name.
 
     The source of a directory without `__init__.py` is None. A module is local if Python would find it in a directory
-    where no installed modules are; modules of the standard library, those that are `there` in the environment of the
-    call, and compiled ones are left out.
+    without installed modules. Modules of the standard library, modules that are `there` in the environment of the call,
+    and compiled modules are left out.
     """
     found: dict[str, tuple[str, str | None]] = {}
     seen = {"", "slurm", *sys.stdlib_module_names, *there}
@@ -110,7 +110,7 @@ def _read(path: str) -> str:
         import tokenize  # noqa: PLC0415 - few functions import local modules
 
         return data.decode(tokenize.detect_encoding(iter(data.splitlines(keepends=True)).__next__)[0])
-    except (SyntaxError, UnicodeDecodeError):  # the import will say so
+    except (SyntaxError, UnicodeDecodeError):  # the import will report the error
         return data.decode(errors="replace")
 
 

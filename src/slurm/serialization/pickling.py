@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Reference(NamedTuple):
     """Results of one submission: `kind` is "job" or "array", `which` an index or (start, stop, step).
 
-    Of kind "put", it is what was sent once: `key` has what it is and its digest, `chunk` its size.
+    A reference of kind "put" is to something that was sent once: `key` has its type and its digest, `chunk` its size.
     """
 
     kind: str
@@ -46,11 +46,11 @@ class Reference(NamedTuple):
     chunk: int
     """How many calls each element of the submission makes."""
     home: str
-    """The URL of the cluster that it is on. It is not pickled: on the node that cluster is the only one."""
+    """The URL of its cluster. It is not pickled, because on the node there is only this cluster."""
 
     @property
     def indices(self) -> range:
-        """The indices of the calls whose results it stands for."""
+        """The indices of the calls for whose results it stands."""
         return range(self.which, self.which + 1) if isinstance(self.which, int) else range(*self.which)
 
 
@@ -61,12 +61,12 @@ class Placeholder:
 
     @property
     def reference(self) -> Reference:
-        """The reference that the node replaces by results."""
+        """The reference that the node replaces with results."""
         raise NotImplementedError
 
     @property
     def several(self) -> tuple[Placeholder, ...]:
-        """The placeholders that it consists of, if it has no reference of its own."""
+        """The placeholders of which it consists, if it has no reference of its own."""
         return ()
 
     @property
@@ -87,7 +87,7 @@ class Pickled(NamedTuple):
 
 
 class Function(NamedTuple):
-    """What all calls of a submission share."""
+    """The parts that all calls of a submission share."""
 
     function: Any
     """A callable; a tuple of them for a batch."""
@@ -95,10 +95,10 @@ class Function(NamedTuple):
     parameters: Sequence[str]
     """Names of the parameters, for errors."""
     context: Any
-    """The name and place of the parameter for the context, or None; a tuple of these for a batch."""
+    """The name and position of the parameter for the context, or None; a tuple of these for a batch."""
     edges: tuple[Any, ...]
     workflow: bool = False
-    several: tuple[Function, ...] = ()  # of a batch
+    several: tuple[Function, ...] = ()  # the functions of a batch
 
 
 Arguments = tuple[tuple[Any, ...], "Mapping[str, Any]"]
@@ -109,7 +109,7 @@ OneOfSeveral = tuple[tuple[Any, ...], "Mapping[str, Any]", int]
 def pickle_calls(
     head: Function, calls: Iterable[Arguments | OneOfSeveral], *, reducers: Reducers, there: Collection[str] = ()
 ) -> Pickled:
-    """Pickle a function once, then the arguments of each call. `reducers` pickle types of the layers above.
+    """Pickle a function once, then the arguments of each call. `reducers` pickle the types of higher layers.
 
     Objects of the top-level modules `there` go by reference, like those of installed modules. Raises NotPicklable with
     the path to the part that cannot be pickled.
@@ -149,9 +149,9 @@ def pickle_calls(
 def pickle_callbacks(
     callbacks: Iterable[object], *, cluster: Collection[object] = (), reducers: Reducers, there: Collection[str] = ()
 ) -> bytes:
-    """Pickle callbacks as `callbacks.pkl` holds them: one by one, so that one that cannot be loaded costs no other.
+    """Pickle callbacks for `callbacks.pkl`: one by one, so that one that cannot be loaded does not affect the others.
 
-    Each entry says whether the callback is one of the cluster's, which a workflow uses, too. Raises NotPicklable.
+    Each entry says whether the callback belongs to the cluster: a workflow uses those, too. Raises NotPicklable.
     """
     pickled = []
     with loose_modules_by_value(there):
@@ -197,7 +197,7 @@ class _CallPickler(ValuePickler):
         self._there = there
         self._reducers = reducers
         self.shared: dict[int, tuple[Any, tuple[str, int, int | None] | None]] = {}
-        """Shared objects and their parts, by id, with the references to them. They are kept alive for that."""
+        """Shared objects and their parts, by id, with the references to them. Kept alive, so that ids stay unique."""
         self._modules = ScriptModules() if into_modules else None
         self._ordinary: dict[type, bool] = {}
         self.dispatch_table = {**ValuePickler.dispatch_table, **reducers}  # type: ignore[misc] # an instance's own
@@ -280,10 +280,10 @@ class _SharedPickler(_CallPickler):
         self._parts = 0
 
     def share(self, value: Any, *, least: int = 0) -> bool:
-        """Write a value that later pickles refer to by its offset, and to its parts by their positions in its memo.
+        """Write a value. Later pickles refer to it by its offset, and to its parts by their positions in its memo.
 
-        Writes nothing if it has fewer bytes than `least` or has placeholders, or if it cannot be pickled: that is for
-        its call to say. Returns whether it was written.
+        Writes nothing if it has fewer bytes than `least` or has placeholders, or if it cannot be pickled: its call then
+        raises the error. Returns whether it was written.
         """
         begin = self._buffer.tell()
         self._parts = 0
@@ -308,7 +308,7 @@ class _SharedPickler(_CallPickler):
 
 
 class _ArgumentsPickler(_CallPickler):
-    """Pickles the arguments of calls, with references to what they share; classes of the script are shared, too."""
+    """Pickles the arguments of calls, with references to objects that they share, also to classes of the script."""
 
     def __init__(self, file: IO[bytes], reducers: Reducers, there: Collection[str], *, sharing: _SharedPickler) -> None:
         super().__init__(file, reducers, there)
@@ -334,7 +334,7 @@ _REFERRED = (type, Placeholder)
 
 
 def _is_reached_by_task(function: Any, there: Collection[str]) -> bool:
-    """Whether the name of a function, in a module that the node can import, holds the task made from it."""
+    """Whether the name of a function, in a module that the node can import, refers to the task made from it."""
     module = sys.modules.get(function.__module__ or "")
     if module is None or module.__name__ == "__main__" or not is_importable_there(module.__name__, module, there):
         return False
@@ -351,7 +351,7 @@ if hasattr(os, "register_at_fork"):  # in a child, a thread that exists only in 
 
 @contextmanager
 def loose_modules_by_value(there: Collection[str]) -> Iterator[None]:
-    """Have cloudpickle send the user's own modules by value, because the node cannot import them.
+    """Make cloudpickle send the user's own modules by value, because the node cannot import them.
 
     cloudpickle has one registry of such modules per process, hence the lock.
     """
@@ -378,7 +378,7 @@ def _loose_modules(there: Collection[str]) -> Iterator[types.ModuleType]:
 
 
 def is_importable_there(name: str, module: types.ModuleType, there: Collection[str]) -> bool:
-    """Whether the node can import a module (installed, or in the runner's zip), or it is `__main__`."""
+    """Whether the node can import a module (installed, or in the runner's zip), or the module is `__main__`."""
     top = name.partition(".")[0]
     if name.startswith("slurm.tools."):  # not in the zip, and another version may be installed there
         return False

@@ -1,4 +1,4 @@
-"""The script's part of a call: its arguments, its search path, and the modules that the node gets by value."""
+"""The script's part of a call: the script's arguments, its search path, and the modules that are sent by value."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ _OF_THE_LOADER = frozenset(("__spec__", "__loader__", "__cached__", "__builtins_
 
 
 def script(imported: Iterable[str], there: Collection[str]) -> Script:
-    """Return `sys.argv`, the directories on `sys.path` where no installed modules are, and sources of local modules.
+    """Return `sys.argv`, the directories on `sys.path` without installed modules, and the sources of local modules.
 
-    Each directory has its inode. The sources are those of the modules that are `imported` when a function is called.
+    Each directory comes with its inode. The sources are those of the modules that are `imported` when a function is
+    called.
 
-    In a workflow they are those of the script that has submitted it, in each attempt the same; none if an earlier
-    version has submitted it.
+    In a workflow, all three are those of the script that has submitted the workflow, the same in each attempt; empty if
+    an earlier version of this library has submitted it.
     """
     if OWN_PROCESS:
         return received[-1] if received else ((), (), {})
@@ -84,7 +85,7 @@ class ScriptModules:
         return script_modules.make_object, (held, self._namespace(module), type(obj)), state
 
     def _namespace(self, module: ModuleType) -> _Namespace:
-        """Return the one object that stands for the global variables of a module: a pickle has it once."""
+        """Return the only object that stands for the global variables of a module, so that a pickle has it once."""
         return self._namespaces.setdefault(id(module), _Namespace(module))
 
 
@@ -99,7 +100,7 @@ class _Namespace:
 
 
 def _described(module: ModuleType) -> Iterator[Any]:
-    """Yield the basics of a module, and the packages that it is in."""
+    """Yield the basic facts about a module, and the packages that contain it."""
     yield _basics(module)
     parts = module.__name__.split(".")
     for end in range(1, len(parts)):

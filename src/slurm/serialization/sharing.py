@@ -1,4 +1,4 @@
-"""Sharing: an object that several calls of a map have is pickled once, not with each of them."""
+"""Sharing: an object that several calls of a map have is pickled once, and not with each call."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 LEAST_BYTES = 1 << 16
-"""A pickle that is smaller is repeated in each call, so that calls of one element do not share what they may change."""
+"""A smaller pickle is repeated in each call, so that calls of one element do not share objects that they may change."""
 MOST_PARTS = 100_000
-"""Of an object with more parts than this, calls can only share the whole."""
+"""If an object has more parts than this, calls can only share the whole object."""
 
 _DEPTH = 2
 _WIDTH = 32
-"""How far into arguments, and into how large ones, shared objects are looked for: lists, dicts, attributes."""
+"""The most items of a list, a dict or the attributes of an object among which shared objects are looked for."""
 _NUMBERS = frozenset((int, float, complex, bool, type(None)))
 _SCALARS = _NUMBERS | {type, FunctionType, ModuleType}
 _TEXTS = frozenset((str, bytes, bytearray))
@@ -24,7 +24,7 @@ _SIMPLE = _NUMBERS | {str, bytes}
 
 
 def shared_objects(calls: Sequence[tuple[Any, ...]], *, apart: type) -> Iterable[Any]:
-    """Return the objects that several calls have, by identity, and that may be large. None of the class `apart`."""
+    """Return the possibly large objects that several calls have, by identity, without objects of the class `apart`."""
     first: dict[int, int] = {}
     shared: dict[int, Any] = {}
 
@@ -50,7 +50,7 @@ def shared_objects(calls: Sequence[tuple[Any, ...]], *, apart: type) -> Iterable
 def is_simple(args: Sequence[Any], kwargs: Mapping[str, Any], shared: Container[int]) -> bool:
     """Whether all arguments of a call are numbers and texts that it does not share, by identity.
 
-    Then a plain pickle of them is the same, and takes a tenth of the time.
+    Then a plain pickle of the arguments is the same, and takes a tenth of the time.
     """
     return all(type(value) in _SIMPLE and id(value) not in shared for value in (*args, *kwargs.values()))
 
@@ -65,9 +65,9 @@ def _parts(value: Any) -> Iterator[Any]:
 
 
 def has_identity(value: Any) -> bool:
-    """Whether it matters to a call that a part of a shared object is the same object elsewhere in its arguments.
+    """Whether a call must see a part of a shared object as the same object elsewhere in its arguments.
 
-    Not for constants and for what Python has once anyway: a reference to it would load the whole shared object.
+    False for constants and for objects that exist only once in Python: a reference would load the whole shared object.
     """
     if type(value) in (list, dict, set, bytearray) or hasattr(value, "nbytes"):
         return True

@@ -9,7 +9,7 @@ _FRAME = re.compile(r'(?P<indent> *)File "(?P<file>[^"]+)", line (?P<line>\d+), 
 
 
 def sourced(text: str) -> str:
-    """Add the missing source lines to a traceback, or to a log that contains one: those of notebook cells."""
+    """Add the missing source lines of notebook cells to a traceback, or to a log that contains a traceback."""
     lines = text.split("\n")
     found: list[str] = []
     for line, following in zip(lines, [*lines[1:], ""], strict=True):

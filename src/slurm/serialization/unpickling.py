@@ -1,4 +1,4 @@
-"""Unpickling: loads results and exceptions, some of them of classes that were sent by value."""
+"""Unpickling: loads results and exceptions, also if their classes were sent by value."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def load(file: IO[bytes]) -> Any:
 
 
 class SignalWatch:
-    """Tells an exception of a signal handler (Ctrl-C, a timer) from the same exception of unpickled code.
+    """Distinguishes an exception of a signal handler (Ctrl-C, a timer) from the same exception of unpickled code.
 
     Used as a context manager in the main thread, it wraps the current handlers and remembers what they raise. In other
-    threads no handler runs, so it does nothing.
+    threads it does nothing, because no handler runs there.
     """
 
     _SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGUSR1", "SIGUSR2")
@@ -38,7 +38,7 @@ class SignalWatch:
         if threading.current_thread() is threading.main_thread():
             for number in filter(None, (getattr(signal, name, None) for name in self._SIGNALS)):
                 before = signal.getsignal(number)
-                if callable(before):  # SIG_DFL, SIG_IGN, and None (not set from Python) are not
+                if callable(before):  # SIG_DFL, SIG_IGN and None (not set from Python) are not callable
                     own = partial(self._call, before)
                     self._own[number] = own, before
                     signal.signal(number, own)
@@ -65,8 +65,8 @@ class SignalWatch:
 class _Unpickler(pickle.Unpickler):
     """An unpickler that leaves this process's own classes unchanged.
 
-    cloudpickle recognizes a class of a notebook or script when it comes back, but replaces its attributes by those of
-    the pickle. Its methods would then be copies with globals of their own, which no later cell can change.
+    cloudpickle recognizes a class of a notebook or script when it comes back, but replaces its attributes with those of
+    the pickle. Its methods would then be copies with separate globals, which no later cell can change.
     """
 
     def find_class(self, module: str, name: str, /) -> Any:
@@ -76,7 +76,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _fill(fill: Callable[[type, Any], type], kind: type, state: Any) -> type:
-    """Set the pickled state on a class, unless it is the class that has its name in this process."""
+    """Set the pickled state on a class, unless the class is the one with its name in this process."""
     found: Any = sys.modules.get(kind.__module__)
     for name in kind.__qualname__.split("."):
         found = getattr(found, name, None)

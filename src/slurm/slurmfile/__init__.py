@@ -81,7 +81,7 @@ class ClusterEntry:
 
 
 def load(name: str | None = None, path: str | os.PathLike[str] | None = None) -> ClusterEntry:
-    """Read the cluster `name` of the Slurmfile, by default that of $SLURMFILE_PROFILE or the file's `default`.
+    """Read the cluster `name` of the Slurmfile. The default name is $SLURMFILE_PROFILE, or the file's `default`.
 
     Raises SlurmfileError.
     """
@@ -191,7 +191,7 @@ def _check_extends(reader: Reader, entries: Mapping[str, Entry]) -> None:
 
 
 def _chain(name: str, entries: Mapping[str, Entry]) -> list[str]:
-    """A cluster, the one it extends, and so on. In a cycle, the first repeated name is the last item."""
+    """A cluster, the cluster that it extends, and so on. In a cycle, the first repeated name is the last item."""
     chain, seen = [name], {name}
     while (extends := entries[chain[-1]].extends) is not None and extends in entries:
         chain.append(extends)
@@ -207,7 +207,7 @@ def _effective(name: str, entries: Mapping[str, Entry]) -> list[Entry]:
 
 
 def _value(key: str, layers: Sequence[Entry]) -> str | bool | None:
-    """The value of a key: the last entry that has it wins. Null there resets the key."""
+    """The value of a key: the last entry that has the key counts. Null in this entry resets the key."""
     return next((layer.values[key] for layer in reversed(layers) if key in layer.values), None)
 
 

@@ -1,4 +1,4 @@
-"""Draft: the text of a new Slurmfile with one cluster, with comments for what its user may want to add."""
+"""Draft: the text of a new Slurmfile with one cluster, and with comments that show what the user may add."""
 
 from __future__ import annotations
 
@@ -55,6 +55,6 @@ def name_of(url: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return YAML for a text: as it is if it is plain, else in double quotes, as in JSON."""
+    """Return YAML for a text: unchanged if it is plain, else in double quotes, as in JSON."""
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*|/[A-Za-z0-9_./-]*", text)
     return text if plain else json.dumps(text, ensure_ascii=False)

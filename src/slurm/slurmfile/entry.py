@@ -1,4 +1,4 @@
-"""One cluster of a Slurmfile as written: its own keys, without those that it inherits."""
+"""One cluster of a Slurmfile as written: its own keys, without the keys that it inherits."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def read_entry(reader: Reader, location: Location) -> Entry:
 
 
 def read_options(reader: Reader, location: Location | None) -> tuple[Options, Mapping[str, Location]]:
-    """Read options and their locations. Check each alone, then all together."""
+    """Read options and their locations. Checks each option alone, then all together."""
     found: dict[str, Any] = {}
     locations: dict[str, Location] = {}
     for name, entry in reader.mapping(location).items():
@@ -109,7 +109,7 @@ def _right(reader: Reader, location: Location, options: Mapping[str, Any]) -> bo
 
 
 def _text_or_null(reader: Reader, name: str, location: Location) -> str | None:
-    """Read the value of a label or a variable: text, also if it looks like a number or a boolean; null unsets it."""
+    """Read the value of a label or a variable: text, even if it looks like a number or a boolean; null unsets it."""
     del name
     text = reader.text(location)
     return None if text == "~" and reader.is_plain(location) else text

@@ -2,7 +2,7 @@
 
 A Slurmfile names programs that run as the user who reads it. A file found by searching is used only if the user or root
 owns it and others cannot write to it. The check uses the opened file, and its content is read from the same descriptor,
-so that nobody can exchange the file in between. A file named by an argument or by $SLURMFILE is trusted.
+so that nobody can replace the file in between. A file named by an argument or by $SLURMFILE is trusted.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Source(NamedTuple):
     path: Path
     data: bytes
     origin: str
-    """`argument`, `$SLURMFILE`, or `found`."""
+    """How it was found: `argument`, `$SLURMFILE`, or `found`."""
 
 
 def named(path: str | os.PathLike[str], origin: str = "argument") -> Source:
@@ -56,10 +56,10 @@ def source(path: str | os.PathLike[str] | None = None) -> Source:
 
 
 def search() -> Source | None:
-    """Find $SLURMFILE, or the nearest Slurmfile upward from the working directory, or the user's own; None without.
+    """Find $SLURMFILE, or the nearest Slurmfile upward from the working directory, or the user's own; else None.
 
     The user's own is `$XDG_CONFIG_HOME/slurm-tasks/Slurmfile`. Raises SlurmfileError if the file is unreadable or not
-    trusted. The search does not go on past such a file, because the next one would define another cluster.
+    trusted. The search does not continue past such a file, because the next one would define another cluster.
     """
     if os.environ.get("SLURMFILE"):
         return named(Path(os.environ["SLURMFILE"]).expanduser(), "$SLURMFILE")
@@ -94,7 +94,7 @@ def _upward(start: Path) -> Iterator[Path]:
 
 
 def _in(directory: Path) -> Source | None:
-    """Read and check the Slurmfile of a directory. None if it has none."""
+    """Read and check the Slurmfile of a directory; None if the directory has none."""
     path = directory / NAME
     try:
         # O_NONBLOCK: opening a named pipe must not block.
@@ -130,7 +130,7 @@ def _unreadable(path: Path, error: OSError) -> SlurmfileError:
 
 
 def _distrust(status: os.stat_result) -> str:
-    """Return why others may have written an opened file, or "" if only the user or root can write it."""
+    """Return why other users may have written an opened file, or "" if only the user or root can write it."""
     if status.st_uid not in (os.geteuid(), 0):
         return f"belongs to {_user(status.st_uid)}"
     return f"can be changed by every user (mode {stat.S_IMODE(status.st_mode):04o})" if status.st_mode & 0o002 else ""

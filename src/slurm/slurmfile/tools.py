@@ -1,4 +1,4 @@
-"""The `tools` of a Slurmfile: options and environments of external tools, for all, for one, and for one stage."""
+"""The `tools` of a Slurmfile: options and environments for all external tools, for one tool, or for one stage."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ if TYPE_CHECKING:
     from slurm.slurmfile.reader import Location, Reader
 
 FOR_ALL = "default"
-"""The name that stands for every tool."""
+"""The name that means every tool."""
 
 
 class ToolEntry(NamedTuple):
-    """What a file says of a tool, or of a stage. Each value has its location."""
+    """The settings in a file for a tool or a stage. Each value has its location."""
 
     options: Options = NONE
     environment: tuple[Environment, ...] | None = None
-    """None if nothing is written, and until `with_environments` reads it; empty for `null`."""
+    """The environment; None if the file has none, and until `with_environments` reads it; empty for `null`."""
     locations: Mapping[str, Location] = {}
-    """By the names of options, and `environment`."""
+    """The locations of options by their names, and that of `environment`."""
     stages: Mapping[str, ToolEntry] = {}
     where: str = ""
     """`file:line` of the entry."""
 
 
 def read_tools(reader: Reader, location: Location | None) -> dict[str, ToolEntry]:
-    """Read the section, without the environments. Errors go to the reader's problems."""
+    """Read the section `tools`, without the environments. Errors go to the reader's problems."""
     return {name: _entry(reader, entry, stages=name != FOR_ALL) for name, entry in reader.mapping(location).items()}
 
 
 def with_environments(reader: Reader, entries: Mapping[str, ToolEntry]) -> dict[str, ToolEntry]:
-    """Read the environments of the entries: this imports the plug-ins of this machine, which check their arguments."""
+    """Read the environments of the entries. This imports the plugins of this machine, which check their arguments."""
     return {
         name: entry._replace(
             environment=read_environment(reader, at) if (at := entry.locations.get("environment")) else None,

@@ -1,7 +1,7 @@
 """Trust: the Slurmfiles of other users that the user has accepted, each with its content at that time.
 
 `~/.config/slurm-tasks/trusted/<digest of the path>.json` holds the path, the digest of the file, and its text, which
-serves to show later changes.
+is used to show later changes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def is_trusted(path: Path, data: bytes) -> bool:
 
 
 def trusted_text(path: Path) -> bytes | None:
-    """Return the content of a file when the user trusted it, or None if the user never did."""
+    """Return the content that a file had when the user trusted it, or None if the user never trusted it."""
     known = _read(path)
     return None if known is None else base64.b64decode(known["text"])
 
@@ -75,7 +75,7 @@ def _record(path: Path) -> Path:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """Read the record of a path. A record that others could have written is ignored."""
+    """Read the record of a path. A record that other users could have written is ignored."""
     try:
         with open(_record(path), "rb") as file:
             status = os.fstat(file.fileno())

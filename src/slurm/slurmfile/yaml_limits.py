@@ -1,6 +1,6 @@
 """Limits on the size of YAML: count the values that aliases stand for before anything iterates over them.
 
-PyYAML gives one node for all aliases of an anchor, so a file of a few hundred bytes can stand for more values than fit
+PyYAML makes one node for all aliases of an anchor, so a file of a few hundred bytes can contain more values than fit
 into memory. Composing stops at the first value beyond a limit.
 """
 
@@ -12,7 +12,7 @@ MOST_NODES, MOST_LEVELS = 10_000, 50
 
 
 class TooLarge(Exception):
-    """The file exceeds a limit. The message names the limit, `line` the position."""
+    """The file exceeds a limit. The message names the limit; `line` is the position."""
 
     def __init__(self, message: str, line: int) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class _BoundedLoader(yaml.BaseLoader):
 
 
 def compose(text: str, *, most: int = MOST_NODES) -> yaml.Node | None:
-    """Compose the node of a text of at most so many values. None for an empty text. Raises YAMLError, TooLarge."""
+    """Compose the node of a text with at most `most` values. None for an empty text. Raises YAMLError, TooLarge."""
     loader = _BoundedLoader(text, most)
     try:
         return loader.get_single_node()

@@ -1,4 +1,4 @@
-"""Commit: write files that no process may replace, so that one of several processes is the first."""
+"""Commit: write files that no process may replace, so that only one of several processes can be the first."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def commit(transport: Transport, directory: str, files: Mapping[str, bytes]) -> 
 def commit_same(transport: Transport, wanted: Mapping[str, Iterable[str]], text: str) -> Mapping[str, frozenset[str]]:
     """Write one text, which no other process writes, under names in directories, where they do not exist yet.
 
-    Takes one command; returns the names that have this text now, by directory. So it is repeated if the connection
-    breaks meanwhile. A directory that is missing is made. Raises TransportError.
+    Takes one command, which is repeated if the connection breaks. Returns the names that have this text now, by
+    directory. A missing directory is made. Raises TransportError.
     """
     lines = "".join(f"{at}\n{''.join(f' {name}{chr(10)}' for name in names)}" for at, names in wanted.items())
     scripts = program(__name__, "commit_same.sh"), program(__name__, "commit.sh")

@@ -1,4 +1,4 @@
-"""Download: copies files of jobs to this machine, in parts, so that an interrupted download goes on where it was."""
+"""Download: copies files of jobs to this machine, in parts, so that an interrupted download can continue."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from slurm.transports.base import Fetched, Transport
 
 PART_BYTES = 64 << 20
-"""The most bytes of a part, unless it is one file. A part arrives whole, or is sent again after a lost connection."""
+"""The most bytes of a part of several files. A part arrives whole, or is sent again after a lost connection."""
 _HEADER_BYTES = 1024
-"""About what a file takes in an archive besides its content."""
+"""About the bytes that a file takes in an archive besides its content."""
 _TRIES = 3
-"""How often a file is read that changes while it is read."""
+"""How often to read a file that changes while it is read."""
 
 
 class Download(NamedTuple):
@@ -67,7 +67,7 @@ def _parts(wanted: Iterable[Download]) -> Iterator[list[Download]]:
 
 
 def _copy(transport: Transport, part: Sequence[Download], to: str) -> list[Download]:
-    """Copy files whose content here differs. Returns those that have changed meanwhile."""
+    """Copy files whose content on this machine differs. Returns the files that changed while they were copied."""
     sources = {each.file.identity: each.file.path for each in part}  # tar stores a second hard link without content
     expected = digests(transport, list(dict.fromkeys(sources.values())))
     left: dict[str, list[Download]] = {}
@@ -83,7 +83,7 @@ def _copy(transport: Transport, part: Sequence[Download], to: str) -> list[Downl
 
 
 def target(to: str, name: str) -> str:
-    """Return the path of a file here. Raises TransportError if its directory leads out of `to`."""
+    """Return the path of a file on this machine. Raises TransportError if its directory leads out of `to`."""
     check_name(name)
     path = os.path.join(to, name)
     directory, top = os.path.realpath(os.path.dirname(path)), os.path.realpath(to)
@@ -94,7 +94,7 @@ def target(to: str, name: str) -> str:
 
 
 def _digest(path: str) -> str | None:
-    """Return the SHA-256 of a file here; None if there is no such file, or if it is a link."""
+    """Return the SHA-256 of a file on this machine; None if there is no such file, or if it is a link."""
     if os.path.islink(path):
         return None
     sha256 = hashlib.sha256()
@@ -108,7 +108,7 @@ def _digest(path: str) -> str | None:
 
 
 def _write(file: Fetched, path: str, expected: str) -> bool:
-    """Write a file here, unless its digest is not the expected one. Returns whether it is. Raises TransportError."""
+    """Write a file on this machine if it has the expected digest, and return whether it has. Raises TransportError."""
     directory = os.path.dirname(path)
     hidden = os.path.join(directory, f".slurm-{os.urandom(6).hex()}")
     sha256 = hashlib.sha256()

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 _TRIES = 3
-"""How often a message is sent if the connection breaks meanwhile. It is stored once."""
+"""How often to send a message if the connection breaks. It is stored only once."""
 _MOST_BYTES = 1 << 20
 """The most bytes of a record: calls read them while they run."""
 
 
 def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> bytes:
-    """Return the record of a message, which may ask the calls to stop instead of having a value.
+    """Return the record of a message. With `stop`, it asks the calls to stop instead of having a value.
 
-    Raises ConfigurationError for a value that JSON cannot hold, or over 1 MiB.
+    Raises ConfigurationError for a value that JSON cannot represent, or for a record over 1 MiB.
     """
     try:
         json.dumps(value)
@@ -58,9 +58,9 @@ def send(transport: Transport, directory: str, record: bytes) -> int:
 
 
 def append(transport: Transport, directory: str, record: bytes, *, parents: str = "-p") -> int:
-    """Store a record that no other equals in a directory, under the next free number, and return the number.
+    """Store a record that equals no other record in a directory, under the next free number, and return the number.
 
-    One command. Makes the directory, and missing parents of it unless `parents` is empty. Raises TransportError.
+    Takes one command. Makes the directory, and its missing parents unless `parents` is empty. Raises TransportError.
     """
     argv = ["sh", "-c", program(__name__, "send.sh"), "sh", directory]
     word = os.urandom(4).hex()

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def keys_with_id(transport: Transport, root: str, id_: str) -> list[str]:
     """Return the keys of submissions whose files may hold a job id, by one command.
 
-    A file may hold the digits in another place, so look at its records. Files that cannot be read are left out.
+    A file may contain the digits in another place, so the caller must check the records of each submission. Files that
+    cannot be read are left out.
     """
     top = f"{root}/{JOBS}"
     done = transport.run(["sh", "-c", program(__name__, "job_ids.sh"), "sh", top, id_], timeout=300)

@@ -62,11 +62,11 @@ class Records(NamedTuple):
     submitted: Submitted | None
     refused: Refused | None
     summary: Summary | None = None
-    """How its calls have ended, if it is a large map and a client has seen that."""
+    """How its calls have ended, if it is a large map and a client has seen its end."""
 
     @property
     def scheduler(self) -> str | None:
-        """The scheduler that it was submitted to; None before there is an answer."""
+        """The scheduler to which it was submitted; None before there is an answer."""
         answer = self.submitted or self.refused
         return answer.scheduler if answer else None
 
@@ -87,7 +87,7 @@ class JobStore:
         self._shared: dict[str, SharedOutcome | None] = {}  # records of shared outcomes, by path; None: damaged
 
     def task_directory(self, key: str) -> str:
-        """Return the directory of the records of reuse of a task: of the submissions beside `key`."""
+        """Return the directory of a task's records of reuse. The task is that of the submission `key`."""
         self.directory(key)
         return f"{self.root}/{REUSE}/{key.partition('/')[0]}"
 
@@ -110,7 +110,7 @@ class JobStore:
         """Write new submissions in one round trip, with a missing blob if one is given."""
         files = {f"{BLOBS}/{blob.name}": blob.data} if blob else {}
         for each in new:
-            self.directory(each.submission.key)  # which checks it
+            self.directory(each.submission.key)  # checks the key
             files |= {f"{each.directory}/{name}": data for name, data in each.files.items()}
         directories = [f"{each.directory}/{name}" for each in new for name in each.subdirectories]
         self._transport.put(self.root, files, directories=[*directories, *([BLOBS] if blob else [])])
@@ -130,18 +130,18 @@ class JobStore:
     def commit(self, key: str, subdirectory: str, files: Mapping[str, bytes]) -> frozenset[str]:
         """Write files that do not exist yet in a directory of a submission; return the names of those written.
 
-        If several processes write the same name at the same time, exactly one of them gets it in its answer, provided
-        that their files differ: some file systems do not show which of two equal files was linked.
+        If several processes write the same name at the same time, exactly one of them gets this name in its answer, if
+        their files differ: some file systems do not show which of two equal files was linked.
         """
         return commit(self._transport, f"{self.directory(key)}/{subdirectory}", files)
 
     def commit_outcomes(self, wanted: Mapping[str, Iterable[str]], text: str) -> Mapping[str, frozenset[str]]:
-        """Write one outcome under names that do not exist yet; by key, those that have it. See `commit_same`."""
+        """Write one outcome under names that do not exist yet. Returns as `commit_same`, by key."""
         names = {f"{self.directory(key)}/{OUTCOMES}": some for key, some in wanted.items()}
         return dict(zip(wanted, commit_same(self._transport, names, text).values(), strict=True))
 
     def commit_shared(self, key: str, elements: Iterable[int], outcome: Outcome) -> None:
-        """Write one outcome for elements that never began and never will, unless they have a shared one already."""
+        """Write one outcome for elements that will never begin, unless they have a shared outcome already."""
         left = set(elements)
         for number in count():
             record = SharedOutcome.of(left, outcome)
@@ -156,7 +156,7 @@ class JobStore:
         self._transport.run(["rm", "-f", *paths], timeout=60)
 
     def attempts(self, key: str) -> Sequence[str]:
-        """Return the names of the files in `attempts/`, which describe attempts that were not the last."""
+        """Return the names of the files in `attempts/`, which describe attempts before the last one."""
         directory = f"{self.directory(key)}/{ATTEMPTS}"
         return self._transport.list([directory])[directory]
 
@@ -207,7 +207,7 @@ class JobStore:
     def records_and_outcomes(
         self, wanted: Mapping[str, Iterable[int]]
     ) -> tuple[Mapping[str, Records | SlurmError], Mapping[str, Outcomes]]:
-        """As `read_records`, and the outcomes that elements have of their own, all in one round trip."""
+        """Read records as `read_records` does, and the elements' own outcomes, all in one round trip."""
         names = (SUBMISSION, SUBMITTED, REFUSED, SUMMARY)
         records = {key: [f"{self.directory(key)}/{name}" for name in names] for key in wanted}
         outcomes = self._outcome_paths(wanted)
@@ -246,14 +246,14 @@ class JobStore:
         }
 
     def distrust(self, key: str) -> None:
-        """Look past the caches of a submission's file system from now on: its outcomes were listed late."""
+        """Bypass the caches of a submission's file system from now on, because its outcomes were listed late."""
         self._transport.distrust(f"{self.directory(key)}/{OUTCOMES}")
 
     def _shared_path(self, key: str, number: int) -> str:
         return f"{self.directory(key)}/{OUTCOMES}/{shared_name(number)}"
 
     def _shared_outcomes(self, paths: Sequence[str]) -> Mapping[str, SharedOutcome]:
-        """Read records of shared outcomes; each once, because they never change. A damaged one is logged."""
+        """Read records of shared outcomes. Each is read once, because it never changes. A damaged one is logged."""
         if len(self._shared) > _MOST_SHARED:
             self._shared.clear()
         new = [path for path in paths if path not in self._shared]
@@ -267,13 +267,13 @@ class JobStore:
         return {path: record for path in paths if (record := self._shared.get(path))}
 
     def shared_outcomes(self, wanted: Mapping[str, Collection[int]]) -> Mapping[str, Mapping[int, Outcome]]:
-        """Read the shared outcomes of elements that have none of their own, by key. One round trip, mostly."""
+        """Read the shared outcomes of elements without an outcome of their own, by key. Usually one round trip."""
         found: dict[str, dict[int, Outcome]] = {key: {} for key in wanted}
         left = {key: set(elements) for key, elements in wanted.items() if elements}
         for number in count():
             paths = {self._shared_path(key, number): key for key in left}
             records = self._shared_outcomes(list(paths))
-            there = [path for path in paths if path in self._shared]  # a damaged one hides no later one
+            there = [path for path in paths if path in self._shared]  # a damaged record must not hide a later one
             if not there:
                 break
             for path, record in records.items():
@@ -285,7 +285,7 @@ class JobStore:
         return found
 
     def several_outcomes(self, wanted: Mapping[str, Iterable[int]]) -> Mapping[str, Outcomes]:
-        """Read the outcomes of elements of several submissions in one round trip; more for shared ones."""
+        """Read the outcomes of elements of several submissions in one round trip; more for shared outcomes."""
         paths = self._outcome_paths(wanted)
         found = _outcomes(wanted, paths, self._transport.get_each(list(paths), private=True))  # they may hold pickles
         missing = {k: [e for e in wanted[k] if e not in read and e not in bad] for k, (read, bad) in found.items()}
@@ -350,7 +350,7 @@ class JobStore:
         return [found.get(path, b"").decode(errors="replace") for path in paths]
 
     def log_blocks(self, paths: Sequence[str]) -> Iterator[Iterator[bytes]]:
-        """Read different logs in one round trip: of each its blocks of bytes; none if it does not exist."""
+        """Read different logs in one round trip. Yields the blocks of bytes of each; none if it does not exist."""
         left = iter(paths)
         for file in self._transport.fetch(paths):
             for _ in takewhile(lambda path: path != file.path, left):  # noqa: B023 - used up at once
@@ -374,7 +374,7 @@ def _outcomes(
 
 
 def _summary(files: Mapping[str, bytes | SlurmError], path: str, of: Submission) -> Summary | None:
-    """Return a summary, or None if there is none that is valid: the outcomes tell the same."""
+    """Return a summary, or None if there is no valid one: the outcomes contain the same information."""
     try:
         summary = Summary.loads(_read(files[path]), where=path) if path in files else None
     except (ProtocolError, TransportError) as error:

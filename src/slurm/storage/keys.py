@@ -1,4 +1,4 @@
-"""Keys: the names of submissions, which tell the task and the time."""
+"""Keys: the names of submissions, which contain the task and the time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def submitted_at(key: str) -> float | None:
 
 
 def in_whole_seconds(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    """Yield keys that are sorted by time, first at least `size`, then ever more; those of one second together.
+    """Yield parts of keys that are sorted by time: at least `size` keys first, then larger and larger parts.
 
-    Only the records tell the order of submissions of one second.
+    Keys of the same second are in the same part, because only the records contain the order of their submissions.
     """
     while keys:
         last = submitted_at(keys[:size][-1])
@@ -44,7 +44,7 @@ def in_whole_seconds(keys: Sequence[str], size: int) -> Iterator[Sequence[str]]:
 def of_task(keys: Sequence[str], pattern: str, *, whole: bool = False) -> list[str]:
     """Return the keys of the tasks whose names match a pattern such as "train*"; `*`, `?` and `[…]` as in a shell.
 
-    A batch is of each of its functions; with `whole`, all of them match.
+    A batch belongs to each of its functions; with `whole`, all its functions must match.
     """
     several = any(character in pattern for character in "*?[")
     wanted = re.sub(r"[^A-Za-z0-9_.*?\[\]!+-]+", "_", pattern) if several else task_directory_name(pattern)
@@ -57,7 +57,7 @@ def of_task(keys: Sequence[str], pattern: str, *, whole: bool = False) -> list[s
 
 
 def tasks_of(key: str) -> list[str]:
-    """Return the names of the tasks that a key tells: several for a batch."""
+    """Return the names of the tasks in a key: several for a batch."""
     return key.partition("/")[0].split("+")
 
 
@@ -67,7 +67,7 @@ def name_of_batch(tasks: Iterable[str]) -> str:
 
 
 def task_directory_name(task: str) -> str:
-    """Return the name of the directory that holds a task's submissions, or those of a batch."""
+    """Return the name of the directory that holds the submissions of a task or a batch."""
     parts = task.split("+")
     return name_of_batch(parts) if all(parts) else _directory_name(task)
 

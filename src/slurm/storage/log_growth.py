@@ -1,4 +1,4 @@
-"""Log growth: reads what was added to logs since the last time, by one command, or from the files themselves."""
+"""Log growth: reads what was added to logs since the last time, by one command, or directly from the files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 MOST = 1 << 20
-"""The number of bytes that are read of one log at once; the rest is read the next time."""
+"""The most bytes to read of one log at once; the rest is read the next time."""
 
 
 def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]:
-    """Return the bytes of each log from its offset, at most `MOST`; nothing for a log without more. By path.
+    """Return, by path, the bytes of each log from its offset, at most `MOST`; nothing for a log that has not grown.
 
     Raises TransportError.
     """
@@ -28,7 +28,7 @@ def growth(transport: Transport, offsets: Mapping[str, int]) -> dict[str, bytes]
 
 
 def ends(transport: Transport, paths: Sequence[str], most: int) -> dict[str, tuple[int, bytes]]:
-    """Return the last bytes of each log, at most `most`, and the offset at which they begin. By path.
+    """Return, by path, the last bytes of each log, at most `most`, and the offset at which they begin.
 
     Raises TransportError.
     """
@@ -60,7 +60,7 @@ def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[i
 
 
 def _read_here(offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
-    """Do the same for files that this process sees. Each is opened anew, to see what other machines have written."""
+    """Read files that this process sees. Each is opened again, to see what other machines have written."""
     found: dict[str, tuple[int, bytes]] = {}
     for path, offset in offsets.items():
         try:

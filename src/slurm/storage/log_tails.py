@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 _BYTES, _LINES = 4000, 10
-"""Bytes to read from the end of a log, and lines to return of them."""
+"""The number of bytes to read from the end of a log, and the most lines to return."""
 
 
 def tails(transport: Transport, paths: Sequence[str]) -> Mapping[str, str]:
     """Return the last lines of each log, as a terminal would show them; empty for one that cannot be read.
 
-    Where standard error has a log of its own that is not empty, returns the end of that.
+    If standard error has a log of its own that is not empty, returns the end of that log instead.
     """
     if not paths:
         return {}

@@ -35,12 +35,12 @@ class NewSubmission(NamedTuple):
 
     @property
     def directory(self) -> str:
-        """The directory, below the root."""
+        """The directory, relative to the root."""
         return f"{JOBS}/{self.submission.key}"
 
     @property
     def subdirectories(self) -> tuple[str, ...]:
-        """The directories to make in it; "" is itself."""
+        """The directories to make in the job directory; "" is the job directory itself."""
         attempts = self.submission.continues or is_elastic(self.submission.pool)
         return ("", LOGS, OUTCOMES, RESULTS, *((ATTEMPTS,) if attempts else ()))
 

@@ -1,4 +1,4 @@
-"""OutcomeSources: where the ends and outcomes of each submission are read from. By default, from its job directory."""
+"""OutcomeSources: the source from which to read how each submission ended. The default is its job directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OutcomeSource(Protocol):
     """Reads how elements of submissions have ended. `JobStore` reads it from `outcomes/` and `results/`."""
 
     def done(self, keys: Sequence[str]) -> Mapping[str, frozenset[int] | TransportError]:
-        """List the elements of each submission that have an outcome, or an error. May leave out those listed before."""
+        """List the elements of each submission that have an outcome, or an error. May omit elements listed before."""
 
     def outcomes(self, key: str, indices: Iterable[int], *, chunk: int) -> Mapping[int, Outcome]:
         """Read the outcomes of the calls that have one."""
@@ -31,7 +31,7 @@ class OutcomeSource(Protocol):
 
 
 class OutcomeSources:
-    """An `OutcomeSource` of all submissions of a place: of the job directories, but for those that have their own."""
+    """An `OutcomeSource` for all submissions of a place. It reads the job directory if no source was added."""
 
     def __init__(self, store: OutcomeSource) -> None:
         self._store = store
@@ -71,7 +71,7 @@ class OutcomeSources:
         return self._own.get(key) or self._store
 
     def _by_source(self, keys: Iterable[str]) -> Iterable[tuple[OutcomeSource, list[str]]]:
-        """The sources of submissions, each with its keys, so that it reads them together."""
+        """The sources of submissions, each with its keys, so that each source reads its submissions together."""
         found: dict[int, tuple[OutcomeSource, list[str]]] = {}
         for key in keys:
             source = self._of(key)

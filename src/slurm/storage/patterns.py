@@ -36,7 +36,7 @@ class Pattern:
         self._parts = [part for at, part in enumerate(parts) if part != _ANY or parts[at - 1 : at] != [_ANY]]
         literal = next((at for at, part in enumerate(parts) if re.search(r"[*?[]", part)), len(parts))
         self.literal = literal == len(parts)
-        """Whether it is the name of a single file."""
+        """Whether the pattern is the name of a single file."""
         self._prefix = "".join(f"{part}/" for part in parts[:literal])
 
     def matches(self, name: str) -> bool:
@@ -44,7 +44,7 @@ class Pattern:
         return _match(self._parts, name.split("/"))
 
     def no_match(self, names: Iterable[str]) -> str:
-        """Return a message for a directory that has only files of other names, with what to write instead."""
+        """Return a message for a directory without a matching file, which says what pattern to write instead."""
         there = list(dict.fromkeys(names))
         message = f"no file that matches {self.text!r}; it has"
         deeper = Pattern(f"**/{self.text}")
@@ -56,7 +56,7 @@ class Pattern:
         return f"{message} {', '.join(there[:_NAMED])}{', …' if len(there) > _NAMED else ''}"
 
     def begins_with(self, directory: str) -> bool:
-        """Whether its first names, before any `*`, are those of a directory."""
+        """Whether the first names of the pattern, before any `*`, are those of `directory`."""
         return self._prefix.startswith(f"{directory}/")
 
 

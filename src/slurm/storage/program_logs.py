@@ -1,4 +1,4 @@
-"""Program logs: what the programs of commands have printed, which they write to files beside their products."""
+"""Program logs: the output of the programs of commands, which goes to files beside the products of the programs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ if TYPE_CHECKING:
     from slurm.storage.job_store import JobStore
 
 MARK = b": the program writes to "
-"""A log that names files that programs write to contains this."""
+"""This text is in each log that names files to which programs write."""
 _LINE = re.compile(rf"(?m)^{WORK}/(\d+)/(attempt-[\w-]+){MARK.decode()}(stdout\.log)?(?: and )?(stderr\.log)?$")
 
 
 def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequence[str]) -> list[str]:
-    """Return the logs of calls with what their programs have printed: standard output, then standard error; of separate
-    logs, that which belongs to the log.
+    """Return the logs of calls, with what their programs have printed: standard output, then standard error.
 
-    The log of an element names the directory of each program that it has started; the last one of a call counts. Takes
-    a round trip if there is one.
+    If the two have separate logs, only the stream of the log is added. The log of an element names the directory of
+    each program that it has started; the last one of a call counts. Takes a round trip if any program was started.
     """
     found = [output_paths(index, text) for index, text in zip(indices, texts, strict=True)]
     flat = [f"{store.directory(key)}/{path}" for paths in found for path in paths]
@@ -31,7 +30,7 @@ def with_programs(store: JobStore, key: str, indices: Sequence[int], texts: Sequ
 
 
 def output_paths(index: int, text: str) -> list[str]:
-    """Return the files, relative to the submission's directory, that a call's program writes to, as the log says."""
+    """Return the files that a call's program writes to, according to the log, relative to the job directory."""
     last = None
     for line in _LINE.finditer(text):
         last = line if int(line[1]) == index else last

@@ -1,4 +1,4 @@
-"""Put: an object, file or directory that was sent once, as an argument of any number of calls."""
+"""Put: an object, file or directory that is sent once, and can be an argument of any number of calls."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from slurm.storage.uploads import Uploads
 
 _DIFFER = (pickle.EMPTY_SET, pickle.FROZENSET, b"cloudpickle")
-"""What the pickles hold that differ between processes: sets, whose order differs, and code, which names its file."""
+"""Marks of pickles that differ between processes: sets have another order, and code contains the name of its file."""
 
 
 class Put(Placeholder):
-    """Stands for an object, file or directory on a cluster, where it was sent by `cluster.put`.
+    """Represents an object, file or directory that `cluster.put` has sent to a cluster.
 
-    In a task it is the object, which is loaded once in each process, or the path of the file or directory, which is
-    read-only. The data of NumPy arrays is not loaded but mapped into memory, and read-only, too.
+    A task receives the object, which is loaded once in each process, or the path of the file or directory, which is
+    read-only. The data of NumPy arrays is not loaded but mapped into memory; it is also read-only.
     """
 
     __slots__ = ("_home", "_value", "_what", "bytes", "sha256")
@@ -43,7 +43,7 @@ class Put(Placeholder):
     def identity(self) -> str:
         """The same for equal values: the digest of the value if its pickles differ between processes, else the blob's.
 
-        The calls of a task that reuses results count it by this.
+        The digests of calls of a task that reuses results contain this identity.
         """
         if callable(self._value):
             self._value = self._value()
@@ -51,7 +51,7 @@ class Put(Placeholder):
 
     @property
     def reference(self) -> Reference:
-        """The reference that the node replaces by the object or the path."""
+        """The reference that the node replaces with the object or the path."""
         return Reference("put", f"{self._what}/{self.sha256}", (0, 0, 1), self.bytes, self._home)
 
     def __repr__(self) -> str:
@@ -77,7 +77,7 @@ def _with_arrays(value: io.BytesIO, arrays: Sequence[PickleBuffer]) -> bytes:
 def _identity(
     value: Any, pickled: bytes, digest: Callable[[Any], str | None], *, copied: bool
 ) -> Callable[[], str | None] | str | None:
-    """The digest of a value whose pickles differ between processes, or what computes it from a pickle that is whole."""
+    """The digest of a value whose pickles differ between processes, or a function that computes it from the pickle."""
     if not any(mark in pickled for mark in _DIFFER):
         return None
     return (lambda: digest(pickle.loads(pickled))) if copied else digest(value)  # noqa: S301 - it is of this process
@@ -86,9 +86,10 @@ def _identity(
 def put(
     value: Any, uploads: Uploads, *, home: str, reducers: Reducers, digest: Callable[[Any], str | None] = lambda _: None
 ) -> Put:
-    """Add a value to uploads: a `Path` is that of a file or directory, anything else an object. Raises NotPicklable.
+    """Add a value to uploads: a `Path` names a file or directory, anything else is an object.
 
-    `digest` is asked for the digest of an object whose pickles differ between processes.
+    Raises NotPicklable; TypeError for a str or bytes; SubmissionError for a directory without files.
+    `digest` returns the digest of an object whose pickles differ between processes.
     """
     if isinstance(value, (str, bytes)):
         what = f"Path({value!r})" if isinstance(value, str) else "Path(…)"

@@ -35,7 +35,7 @@ class FetchedResults(NamedTuple):
         return element and element.of_call(index % self.chunk)
 
     def load(self, file: Fetched, outcome: Outcome, indices: Iterable[int], signals: SignalWatch) -> None:
-        """Unpickle the results of some calls of an element from its file, if its size and SHA-256 are as recorded."""
+        """Unpickle results of an element's calls from its file, if the size and SHA-256 of the file are as recorded."""
         record, sha256 = outcome.result, hashlib.sha256()
         for block in file.blocks():
             sha256.update(block)
@@ -65,8 +65,8 @@ class FetchedResults(NamedTuple):
 def read_results(transport: Transport, directory: str, indices: Iterable[int], *, chunk: int) -> FetchedResults:
     """Read the outcomes and results of calls of the submission in `directory`.
 
-    An error concerns only the calls of its file. A file that cannot be read is tried twice more. Takes one round trip,
-    two if an attempt wrote its result under another name because a file was there.
+    An error affects only the calls of its file. A file that cannot be read is tried twice more. Takes one round trip;
+    two if an attempt wrote its result under another name because the file existed already.
     """
     reader = _Reader(directory, indices, chunk)
     with SignalWatch() as signals:
@@ -132,7 +132,7 @@ class _Reader:
             self.expected[f"{self._results}/{outcome.result.file}"] = element
 
     def _last(self, element: int) -> int:
-        """The position in an element of the last requested call."""
+        """The position, within an element, of the last requested call."""
         return max(index % self._found.chunk for index in self._wanted[element])
 
     def finish(self) -> FetchedResults:

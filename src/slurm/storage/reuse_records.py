@@ -1,4 +1,4 @@
-"""ReuseRecords: the files in `<root>/reuse/<task>/`, which say by digests what each submission computes."""
+"""ReuseRecords: the files in `<root>/reuse/<task>/`. They list digests of the calls that each submission computes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
 _AHEAD = 64
-"""How many numbers after the last known record are asked for."""
+"""How many numbers after the last known record are requested."""
 
 
 class ReuseRecord(Document):
@@ -55,7 +55,7 @@ class Entry(NamedTuple):
 
 
 class _Task:
-    """What this process knows of the records of one task."""
+    """What this process knows about the records of one task."""
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
@@ -78,10 +78,10 @@ class ReuseRecords:
             known.lock = threading.Lock()
 
     def refresh(self, key: str) -> int:
-        """Read the new records of the task that `key` is of, by one command; by three if they are many.
+        """Read the new records of the task of `key`, by one command; by three if there are many.
 
-        Numbers have no gaps, so the next ones are asked for without a listing. Returns the number of the next record.
-        A batch has a record with each of its tasks; then it is the number of the last one.
+        Numbers have no gaps, so the next ones are requested without a listing. Returns the number of the next record. A
+        batch has a record for each of its tasks; then the number is that of the last task.
         """
         return [self._refresh(directory) for directory in self._directories(key)][-1]
 
@@ -96,14 +96,14 @@ class ReuseRecords:
             self._read(directory, known, range(after, after + _AHEAD))
             last = max(known.seen, default=0)
             if last == after + _AHEAD - 1 or not known.seen.issuperset(range(after, last)):
-                # There are more, or one was written after it was asked for, and the next before that was asked for.
+                # There are more records, or a record was written after it was requested, but the next one before that.
                 names = self._transport.list([directory])[directory]
                 there = {int(name) for name in names if name.isascii() and name.isdecimal()}
                 self._read(directory, known, sorted(there - known.seen))
             return max(known.seen, default=0) + 1
 
     def _read(self, directory: str, known: _Task, numbers: Sequence[int]) -> None:
-        """Read the records of those numbers that exist. Raises TransportError if no number can be looked for."""
+        """Read the records of those numbers that exist. Raises TransportError if none of the numbers can be read."""
         paths = {f"{directory}/{number}": number for number in numbers}
         found = self._transport.get_each(list(paths), private=True)
         errors = [data for data in found.values() if isinstance(data, TransportError)]
@@ -116,7 +116,7 @@ class ReuseRecords:
                 self._add(known, entry)
 
     def find(self, key: str, digests: Sequence[bytes]) -> list[tuple[str, int] | None]:
-        """Return, for each digest, the last submission of such a call, by key, and the call's index in it, or None."""
+        """Return, for each digest, the key of the last submission of such a call and the call's index, or None."""
         latest = self._tasks[self._store.task_directory(key)].latest
         return [found[1:] if (found := latest.get(digest)) else None for digest in digests]
 
@@ -126,19 +126,19 @@ class ReuseRecords:
         return next((each.entries[key] for each in known if each and key in each.entries), None)
 
     def entries(self, key: str) -> list[Entry]:
-        """Return the records of the task that `key` is of, in order, as far as they were read; in a batch the first."""
+        """Return the records of the task of `key` that were read, in order; for a batch those of its first task."""
         known = self._tasks.get(self._directories(key)[0])
         return sorted(known.entries.values()) if known else []
 
     def newest(self, key: str) -> set[str]:
-        """Return the keys of the submissions that `find` can return for the tasks that `key` is of."""
+        """Return the keys of the submissions that `find` can return for the tasks of `key`."""
         several = [known for directory in self._directories(key) if (known := self._tasks.get(directory))]
         return {submission for known in several for _, submission, _ in known.latest.values()}
 
     def claim(self, task: str, number: int, record: ReuseRecord, digests: Sequence[bytes]) -> bool:
         """Write a record. `number` is what `refresh` returned for `task`, a key of the task, before the caller decided.
 
-        Returns False if there is a record of this number: it may be of the same calls.
+        Returns False if there is a record with this number, which may contain the same calls.
         """
         directory = self._store.task_directory(task)
         known = self._tasks[directory]
@@ -150,7 +150,7 @@ class ReuseRecords:
         return str(number) in written
 
     def seconds_known(self, key: str) -> float:
-        """How long ago this process read the record of a submission first."""
+        """Return how many seconds ago this process first read the record of a submission."""
         return time.monotonic() - self._first_seen.get(key, time.monotonic())
 
     def _add(self, known: _Task, entry: Entry) -> None:

@@ -81,7 +81,7 @@ _CLIENT_ONLY = (
     *("clusters/joblib_backend.py", "jobs/replay.py", "jobs/selection.py", "transports/stream.py"),
     *("notifications/pool_subscriptions.py", "tracking/elastic_pools."),
 )
-"""Prefixes of the files that nodes do not use. A workflow uses all others."""
+"""Prefixes of the files that nodes do not use. A workflow may use all other files."""
 _USED = (
     *("procedures/__init__.py", "sweeps/__init__.py", "compat/submitit/__init__.py", "compat/submitit/call.py"),
     *("compat/submitit/core/", "compat/submitit/helpers.py", "compat/submitit/job_environment.py"),
@@ -131,7 +131,7 @@ _writing: ContextVar[bool] = ContextVar("slurm-writing", default=True)
 
 @contextlib.contextmanager
 def without_writing() -> Iterator[None]:
-    """Keep `bundle` from writing its cache meanwhile, in this thread."""
+    """Within this context, keep `bundle` from writing its cache in this thread."""
     token = _writing.set(False)
     try:
         yield
@@ -142,7 +142,7 @@ def without_writing() -> Iterator[None]:
 def bundle() -> RunnerZip:
     """Return the zip for this process's Python. Builds it once for each state of the sources and caches it.
 
-    A process that itself runs from such a zip, on a node, returns that one. A cached file that other users could have
+    A process on a node that itself runs from such a zip returns that zip. A cached file that other users could have
     written is ignored.
     """
     found, digest = made()
@@ -161,7 +161,7 @@ _cached = {""}
 
 @lru_cache(maxsize=1)
 def made() -> tuple[RunnerZip, str]:
-    """Return the zip and the digest of its sources."""
+    """Build the zip, and return it with the digest of its sources."""
     archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive is not None:
         return RunnerZip(Path(archive).name, Path(archive).read_bytes()), ""
@@ -178,7 +178,7 @@ def made() -> tuple[RunnerZip, str]:
 
 
 def _named(data: bytes) -> RunnerZip:
-    """Name the zip by its SHA-256, so that a client can check that the blob on the cluster is the one it would send."""
+    """Name the zip by its SHA-256, so that a client can check that the blob on the cluster equals its own zip."""
     return RunnerZip(f"{hashlib.sha256(data).hexdigest()}-runner.zip", data)
 
 
@@ -195,7 +195,7 @@ def _sources() -> Iterator[tuple[str, bytes]]:
 def _build(sources: dict[str, bytes]) -> bytes:
     """Build the zip. It holds each module compiled for the client's minor version, and as source for any other.
 
-    Neither has docstrings, which nobody reads on a node. Modules that few tasks need are packed.
+    Both are without docstrings, which nobody reads on a node. Modules that few tasks need are packed.
     """
     texts = {
         name: without_comments(source, ast.parse(source)) if name.endswith(".py") else source
@@ -220,8 +220,8 @@ def _build(sources: dict[str, bytes]) -> bytes:
 def _compiled(texts: Mapping[str, bytes]) -> Mapping[str, bytes]:
     """Compile modules without the columns that tracebacks underline: with them, the zip is a fifth larger.
 
-    Only a new interpreter can leave them out. If none can be started (Python is embedded), this one compiles. The seed
-    of hashes is fixed, because Python 3.10 writes constant sets in the order of their hashes.
+    Only a new interpreter can leave the columns out. If none can be started (Python is embedded), this interpreter
+    compiles. The seed of hashes is fixed, because Python 3.10 writes constant sets in the order of their hashes.
     """
     argv = [sys.executable, "-X", "no_debug_ranges", "-s", "-S", "-c", _COMPILE]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
@@ -239,7 +239,7 @@ def _compiled(texts: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def without_comments(source: bytes, tree: ast.Module) -> bytes:
-    """The source of a module without docstrings, comments and imports for type checkers; tracebacks name its lines."""
+    """Return a module's source without docstrings, comments and imports for type checkers. It keeps line numbers."""
     lines = source.splitlines(keepends=True)
     for node in _docstrings(tree.body):
         first, last = node.lineno - 1, (node.end_lineno or 0) - 1

@@ -45,12 +45,12 @@ _digests: dict[str, tuple[_Known, str]] = {}
 
 
 def size_of(content: Content) -> int:
-    """The bytes of a file that is to be sent."""
+    """Return the number of bytes of a file to send."""
     return len(content) if isinstance(content, bytes) else os.path.getsize(content)
 
 
 class BlobStore:
-    """The blobs under one root. Remembers which are there."""
+    """The blobs under one root. Remembers which blobs exist."""
 
     def __init__(self, transport: Transport, root: Callable[[], str]) -> None:
         self._transport, self._root = transport, root
@@ -63,7 +63,7 @@ class BlobStore:
         return f"{self._root()}/{BLOBS}"
 
     def has(self, name: str) -> bool:
-        """Whether a blob is there, and cleanup has not marked it as unused. Takes one command each half an hour."""
+        """Whether a blob exists, and cleanup has not marked it as unused. Takes one command every half hour."""
         if self._listed is None or time.monotonic() - self._listed > _LISTING_SECONDS:
             self._list()
         return name in self._there and f"{name}{_UNUSED}" not in self._there
@@ -73,11 +73,11 @@ class BlobStore:
         self._there = set(self._transport.list([self.directory])[self.directory])
 
     def missing(self, uploads: Uploads) -> dict[str, Content]:
-        """Return those of the files that are not there."""
+        """Return the files that do not exist on the cluster."""
         return {name: content for name, content in uploads.contents.items() if not self.has(name)}
 
     def send(self, *several: Uploads) -> None:
-        """Send the files that are not there. Raises SubmissionError if what was put earlier is no longer there."""
+        """Send the files that do not exist there. Raises SubmissionError if something put earlier no longer exists."""
         for name in sorted({name for uploads in several for name in uploads.put_earlier}):
             if not self.has(name) and name not in self._there:
                 self._list()  # another process may have sent it
@@ -89,7 +89,7 @@ class BlobStore:
 
 
 class Uploads:
-    """The files that one submission needs. `contents` are those of this machine, by the names of their blobs."""
+    """The files that one submission needs. `contents` are the files of this machine, by the names of their blobs."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -114,7 +114,7 @@ class Uploads:
         return tuple(found.values())
 
     def without_puts(self, references: Iterable[frozenset[Reference]]) -> list[frozenset[Reference]]:
-        """Return the references to jobs in calls; those to what was put are added to `names`."""
+        """Return the references to jobs in calls; add references to puts to `names`."""
         kept = []
         for of_call in references:
             puts = {reference for reference in of_call if reference.kind == "put"}
@@ -152,7 +152,7 @@ class Uploads:
 
 
 def _hashed(name: str, descriptor: int, status: os.stat_result) -> tuple[bytes | None, str]:
-    """Return the bytes of a small file, None for a large one; and the SHA-256. An unchanged large one is not read."""
+    """Return the bytes of a file (None for a large one) and its SHA-256. An unchanged large file is not read again."""
     path, known = os.path.realpath(name), _Known(status.st_size, status.st_mtime_ns, status.st_ino)
     if status.st_size <= _IN_MEMORY:
         with open(descriptor, "rb", closefd=False) as file:

@@ -1,4 +1,4 @@
-"""Work files: lists the files that calls have left in their directories, and computes their digests there."""
+"""Work files: lists the files that calls have left in their directories, and computes their digests on the cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _TRIES = 3
 """How often a command is started if the connection breaks meanwhile. Both commands only read."""
 _GONE = ("No such file or directory", "slurm-tasks-caches yes", "slurm-tasks-caches no")
-"""Ends of messages that are no errors: a file was removed while it was listed; what fresh.sh has found out."""
+"""Ends of messages that are not errors: a file was removed while it was listed; the answer of fresh.sh."""
 _ESCAPES = {rb"\n": b"\n", rb"\r": b"\r", rb"\\": b"\\"}
 
 
@@ -25,7 +25,7 @@ class WorkFile(NamedTuple):
     """A file that a call has left in its output directory."""
 
     name: str
-    """Its path below that directory."""
+    """Its path relative to that directory."""
     size: int
     """In bytes."""
     path: str
@@ -107,7 +107,7 @@ def check_name(name: str) -> None:
 
 
 def digests(transport: Transport, paths: Sequence[str]) -> dict[str, str]:
-    """Compute the SHA-256 of files there, by path, with one command. Raises TransportError if one cannot be read."""
+    """Compute the SHA-256 of files there, by path, with one command. Raises TransportError for an unreadable file."""
     if not paths:
         return {}
     done = _run(transport, ["sh", "-c", program(__name__, "digests.sh")], paths)
@@ -128,7 +128,7 @@ def _digest_lines(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _run(transport: Transport, argv: Sequence[str], paths: Sequence[str]) -> Completed:
-    """Run a command that reads paths, again if the connection broke."""
+    """Run a command that reads paths; run it again if the connection breaks."""
     names = b"".join(os.fsencode(path) + b"\0" for path in paths)
     for left in reversed(range(_TRIES)):
         try:

@@ -1,4 +1,4 @@
-"""Client: the process that submits, as the record of a submission names it."""
+"""Client: describe the process that submits, for the record of a submission."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def versions() -> dict[str, str]:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in a container nobody may know the name of who runs it
+    except (KeyError, OSError):  # in a container, the user may have no name
         return str(os.getuid())

@@ -49,7 +49,7 @@ def _edge(key: str, needs: Sequence[set[int]], upstream: SubmissionState, chunk:
     every = set().union(*needs)
     alike = all(need == every for need in needs)
     indices = None if len(every) == count else tuple(sorted(every))
-    # If the calls need different elements, all wait for all of them. The runner checks the outcomes that a call needs.
+    # If calls need different elements, all calls wait for all elements. The runner checks the outcomes that each needs.
     return Edge(key=key, indices=indices, on="success" if alike and (indices is None or len(every) == 1) else "any")
 
 
@@ -83,14 +83,14 @@ def _indices(edge: Edge, watched: SubmissionState) -> Sequence[int]:
 
 
 def of_some(edge: Edge, indices: Sequence[int]) -> Edge:
-    """The edge for a new submission of some elements of this one."""
+    """The edge for a new submission that contains only some elements of the one that has this edge."""
     if not edge.elementwise:
         return edge
     return Edge(key=edge.key, indices=tuple(indices), on="success" if len(indices) == 1 else "any")
 
 
 def queued(edges: Iterable[Edge], known: Known) -> bool:
-    """Whether all upstream elements were queued. The scheduler cannot wait for an element that was not."""
+    """Whether all upstream elements were queued. The scheduler cannot wait for an element that was not queued."""
     upstreams = [known(edge.key) for edge in edges]
     return all(upstream.element_finished(element) for upstream in upstreams for element in upstream.unqueued)
 
@@ -115,7 +115,7 @@ def of_block(edges: Iterable[Edge], block: Block, known: Known) -> tuple[Depende
 
 
 def on_links(edges: Iterable[Edge], links: Mapping[str, str]) -> list[Dependency]:
-    """The dependencies on single calls that the same command queues; `links` are placeholders for ids, by key."""
+    """The dependencies on single calls that the same command queues. `links` are placeholders for ids, by key."""
     return [Dependency(_KINDS[edge.on], (links[edge.key],)) for edge in edges if edge.key in links]
 
 
@@ -144,8 +144,8 @@ def failed_upstreams(
 ) -> Mapping[int, str]:
     """For elements that never ran, the upstream that failed and its error, as text for an exception.
 
-    Elements that wait for calls that may still succeed, according to `unless`, are left out. If all upstreams
-    have ended as wanted, an external job has not.
+    Elements that wait for calls that may still succeed, according to `unless`, are left out. If all upstreams have
+    ended as requested, an external job has failed.
     """
     submission = store.records(key).submission
     calls = {e: range(e * submission.chunk, min((e + 1) * submission.chunk, submission.count)) for e in elements}

@@ -36,7 +36,7 @@ class Verdict(enum.Enum):
 
 
 class Answer(NamedTuple):
-    """The verdict about an external job, the name of the state that it ended in, and why the accounting is silent."""
+    """The verdict about an external job, the state in which it ended, and why the accounting gave no answer."""
 
     job: ExternalJob
     verdict: Verdict
@@ -50,9 +50,9 @@ def declared(upstreams: Iterable[tuple[object, str]]) -> tuple[ExternalJob, ...]
 
 
 def dependencies(queue: JobQueue, submission: Submission) -> tuple[Dependency, ...]:
-    """The dependencies of a new submission on external jobs. Those that have ended as wanted need none.
+    """The dependencies of a new submission on external jobs. Jobs that have ended as requested need none.
 
-    Raises SubmissionError for a job that has ended otherwise, and for one that the scheduler does not know.
+    Raises SubmissionError for a job that has ended in another way, and for a job that the scheduler does not know.
     """
     if not submission.after:
         return ()
@@ -77,18 +77,18 @@ def dependencies(queue: JobQueue, submission: Submission) -> tuple[Dependency, .
 
 
 def planned(queue: JobQueue, submission: Submission) -> tuple[Dependency, ...]:
-    """The dependencies of a submission if all its external jobs are alive. Asks nobody."""
+    """The dependencies of a submission if all its external jobs are alive. Does not query the scheduler."""
     return tuple(_dependency(queue, job) for job in submission.after or () if _parsed(queue.scheduler, job))
 
 
 def later_dependencies(
     queue: JobQueue, submission: Submission, *, begun: bool | None
 ) -> tuple[tuple[Dependency, ...], str | None] | None:
-    """The dependencies of a block that is queued some time after the submission, and why it can never run, if so.
+    """The dependencies of a block that is queued after the rest of its submission, and a reason if it can never run.
 
-    `begun` is whether elements of the submission have begun: then all external jobs have ended as wanted. It is None if
-    elements are queued that may still begin. Then the answer is None, not known yet, if the scheduler has forgotten a
-    job since.
+    `begun` is whether elements of the submission have begun: then all external jobs have ended as requested. It is None
+    if queued elements may still begin. Then the function returns None (not known yet) if the scheduler has forgotten an
+    external job meanwhile.
     """
     if begun or not submission.after:
         return (), None
@@ -96,20 +96,20 @@ def later_dependencies(
     for job, verdict, state, _ in ask(queue.client, submission.after):
         if verdict is Verdict.NEVER:
             return (), _never(job, state)
-        if verdict is Verdict.FORGOTTEN and job.on != "any":  # it was there at the submission, so it has ended
+        if verdict is Verdict.FORGOTTEN and job.on != "any":  # the scheduler knew it at the submission, so it has ended
             return None if begun is None else ((), failure(submission.after))
         waited += [_dependency(queue, job)] if verdict is Verdict.WAIT else []
     return tuple(waited), None
 
 
 def failure(jobs: Iterable[ExternalJob]) -> str:
-    """Why a job did not run that waited for external jobs and for nothing else that failed."""
+    """The reason why a job did not run, if all its other upstreams succeeded: the external jobs."""
     wanted = ", ".join(f"{job.id} ({job.on})" for job in jobs)
     return f"it waited for jobs {wanted}, which did not end so, or are forgotten"
 
 
 def ask(client: SchedulerClient, jobs: Sequence[ExternalJob]) -> list[Answer]:
-    """Ask the scheduler about external jobs, and the accounting about those that it has forgotten.
+    """Ask the scheduler about external jobs, and the accounting about jobs that the scheduler has forgotten.
 
     Raises SubmissionError for a malformed id, SchedulerError if there is no answer.
     """
@@ -131,7 +131,7 @@ def ask(client: SchedulerClient, jobs: Sequence[ExternalJob]) -> list[Answer]:
 
 
 def _unless_silent(answer: Answer, trouble: str, *, whole: bool) -> Answer:
-    """The answer, or that there is none: a forgotten task of an array may have failed, and the accounting is silent."""
+    """The answer, or FORGOTTEN if a forgotten task of an array may have failed and the accounting does not answer."""
     certain = answer.job.on == "any" or answer.state not in ("", JobState.COMPLETED.value) or not whole
     if not trouble or (certain and answer.verdict is not Verdict.FORGOTTEN):
         return answer
@@ -139,7 +139,7 @@ def _unless_silent(answer: Answer, trouble: str, *, whole: bool) -> Answer:
 
 
 def _parsed(scheduler: Scheduler, job: ExternalJob) -> tuple[str, int | None]:
-    """The id of a whole job, and the number of the array task if the user named one."""
+    """The id of a whole job, and the number of the array task if the user named one. Raises SubmissionError."""
     if re.fullmatch(scheduler.id_form, job.id):
         return job.id, None
     for task in re.finditer(r"_(\d{1,9})", job.id):
@@ -156,7 +156,7 @@ def _example(scheduler: Scheduler) -> str:
 
 
 def _states(reports: Iterable[Report], id_: str, task: int | None) -> dict[int | None, JobState]:
-    """The last reported state of each array task of a job, or of the one that is meant; None for a job without."""
+    """The last reported state of each array task of a job, or only of `task`. A job without tasks has the key None."""
     found: dict[int | None, JobState] = {}
     for report in reports:
         if report.id == id_:
@@ -171,7 +171,7 @@ def _incomplete(states: Mapping[int | None, JobState]) -> bool:
 
 
 def _answer(job: ExternalJob, states: Mapping[int | None, JobState]) -> Answer:
-    """What the states of a job mean, as sbatch(1) has it for `--dependency`."""
+    """What the states of a job mean, as sbatch(1) describes it for `--dependency`."""
     if not states:
         return Answer(job, Verdict.FORGOTTEN)
     alive = any(not state.final for state in states.values())

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 class GrowingState(SubmissionState):
-    """A submission whose number of elements grows: it counts those that were queued so far."""
+    """A submission whose number of elements grows: it counts the elements that were queued so far."""
 
-    may_grow = True  # until its files say otherwise
+    may_grow = True  # until the pool's files say otherwise
     _end_callbacks: tuple[Callable[[], object], ...] = ()
 
     def learn_records(self, submitted: Submitted | None, refused: Refused | None = None) -> None:
-        """Record the scheduler's ids, also those of elements that were added."""
+        """Record the scheduler's ids, also the ids of elements that were added."""
         super().learn_records(submitted, refused)
         if submitted is not None:
             self.queued(submitted.blocks)
@@ -48,7 +48,7 @@ class GrowingState(SubmissionState):
 
     @property
     def wanted(self) -> bool:
-        """Whether anything waits for its changes."""
+        """Whether anything waits for changes of the pool."""
         return super().wanted or bool(self._end_callbacks)
 
     @property
@@ -58,7 +58,7 @@ class GrowingState(SubmissionState):
 
     @property
     def wants_growth(self) -> bool:
-        """Whether anything waits for elements that are added, and not only for the end of one."""
+        """Whether anything waits for added elements, and not only for the end of an element."""
         return bool(self._waiters or self._end_callbacks or self.listener)
 
     def add_end_callback(self, callback: Callable[[], object]) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class JobQueue:
-    """The scheduler of one place. Connects when something is first needed from there.
+    """The scheduler of one place. Connects when information from the place is first needed.
 
     `name` is the scheduler's name in URLs. `scheduler` and `connect` make the scheduler and its client; `limits` gives
     the output of the scheduler's limits command, which the probe of the place runs.
@@ -65,7 +65,7 @@ class JobQueue:
 
     @property
     def origin(self) -> Origin | None:
-        """The identity of this scheduler, as it last reported it; None if it did not."""
+        """The identity that this scheduler last reported; None if it reported none."""
         if self._client and self._client.here:
             return self._client.here
         done = self._read_limits()
@@ -73,7 +73,7 @@ class JobQueue:
 
     @property
     def here(self) -> Here:
-        """The kind and the identity of this scheduler, to compare ids of submissions with."""
+        """The kind and the identity of this scheduler, to decide whether the ids of a submission belong to it."""
         return Here(self.scheduler.name, self.origin)
 
     @property
@@ -100,7 +100,7 @@ class JobQueue:
         elements = submission.elements
         size = self.max_array_size if elements > 1 else 1
         origin = self.origin
-        # A federation moves only jobs that are no arrays.
+        # A federation moves only jobs that are not arrays.
         movable = elements == 1 and origin is not None and origin.federation is not None
         array = None if size and self.has_arrays and not movable else False
         size = max(1, size)

@@ -1,4 +1,4 @@
-"""Origins: check whether an id belongs to the scheduler of this process. For another one, it means another job."""
+"""Origins: check whether an id belongs to the scheduler of this process. At another scheduler, it is another job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Here(NamedTuple):
-    """The scheduler that the commands of this process reach: its kind, and its identity if known."""
+    """The scheduler that this process's commands reach: its kind, and its identity if known."""
 
     scheduler: str
     origin: Origin | None
@@ -23,7 +23,7 @@ class Here(NamedTuple):
 
 
 def elsewhere(scheduler: str, block: Block, here: Here) -> Report | None:
-    """The report of a block that the scheduler here does not have; None if it has the block.
+    """The report of a block that the scheduler `here` does not have; None if it has the block.
 
     The state is unknown if another scheduler queued it, and lost if the machine was restarted since. A record without
     an origin counts as queued here.
@@ -34,7 +34,7 @@ def elsewhere(scheduler: str, block: Block, here: Here) -> Report | None:
             return None
         if ids.is_federated(scheduler, block.id) and ids.cluster(scheduler, block) in (here.origin.federation or ()):
             return None
-        # A restart may empty /tmp, so that the local scheduler there gets another name; the host name stays.
+        # A restart may empty /tmp, so that the local scheduler gets another name; the host name stays.
         same = origin.cluster == here.origin.cluster or (origin.host and origin.host == here.origin.host)
         if same and origin.boot and here.origin.boot and origin.boot != here.origin.boot:
             return Report("", None, JobState.LOST, "LOST", "", "the machine was restarted")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class SubmissionRegistry:
-    """The states of the submissions under one root. One that is new to this process is read from its records.
+    """The states of the submissions under one root. A state that is new to this process is read from its records.
 
     A state lives as long as a handle or the tracker uses it, so that a long-running program does not grow.
     """
@@ -30,7 +30,7 @@ class SubmissionRegistry:
         self._lock = threading.Lock()
 
     def after_fork(self) -> None:
-        """Replace the lock, and forget who waits: those threads, and the hooks, belong to the parent."""
+        """Replace the lock, and forget waiting threads and hooks, which belong to the parent."""
         self._lock = threading.Lock()
         for state in self._states.values():
             state.after_fork()
@@ -41,7 +41,7 @@ class SubmissionRegistry:
         return known or self.add(*self._store.records(key))
 
     def get_several(self, keys: Sequence[str]) -> list[SubmissionState]:
-        """The states of those submissions that have records, which are read together."""
+        """The states of the submissions that have records. All records are read together."""
         return [self.add(*records) for records in self._store.several_records(keys)]
 
     def upstream(self, of: SubmissionState, key: str) -> SubmissionState:

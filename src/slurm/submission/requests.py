@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _IN_ONE_PROCESS = ("once", "mpi")
 """Values of `launch` for calls that run in one process of several tasks."""
 _MOST_JOBS = 100
-"""The most elements of a submission where each is a job of its own: every job is one sbatch."""
+"""The most elements of a submission if each element is a separate job, because every job needs one sbatch."""
 _RETRY_BLOCK = Block(first=0, count=1, name="caretaker")
 _RETRY_OPTIONS = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 
@@ -36,7 +36,7 @@ _RETRY_OPTIONS = {"time": "15", "mem": "512M", "cpus_per_task": "1"}
 class Requests:
     """Builds scripts and requests for one place.
 
-    `list_outcomes` lists the outcomes of submissions now; `outside` gives the dependencies on external jobs.
+    `list_outcomes` lists the outcomes of submissions now; `outside` returns the dependencies on external jobs.
     """
 
     def __init__(
@@ -94,10 +94,10 @@ class Requests:
     def retry_job(self, submission: Submission, options: Options, *, until_queued: bool = False) -> Request:
         """The job that resubmits failed elements of a block when no client does. It is cancelled if none fail.
 
-        With `until_queued`, while elements wait for room in the queue, it runs in any case.
+        With `until_queued`, which is used while elements wait for room in the queue, it runs in any case.
         """
         directory = self.store.directory(submission.key)
-        kept = {name: options.get(name) for name in PLACEMENT if name != "clusters"}  # it follows its block
+        kept = {name: options.get(name) for name in PLACEMENT if name != "clusters"}  # it runs where its block does
         return Request(
             script=f"{directory}/{CARETAKER}",
             comment=tag(submission.key, _RETRY_BLOCK),
@@ -125,7 +125,7 @@ class Requests:
     ) -> Sequence[Request]:
         """A request for each block. Raises SubmissionError for a large map where there are no arrays.
 
-        `links` are placeholders for the ids of upstreams, by their keys, that the same command queues.
+        `links` are placeholders for the ids of upstreams that the same command queues, by their keys.
         """
         if submission.elements > _MOST_JOBS and not self.queue.max_array_size:
             raise SubmissionError(
@@ -157,7 +157,7 @@ class Requests:
         return _on_one_cluster(submission.key, requests) if in_turn else requests
 
     def _cluster(self, key: str, options: Options, after: Iterable[Dependency]) -> str:
-        """The cluster for a job that waits for others, if its options leave a choice; "" if any will do.
+        """The cluster for a job that waits for others, if its options allow several clusters; "" if any can be used.
 
         Slurm has no dependencies between clusters: the job would wait for a job with the same number on its own
         cluster. Raises SubmissionError if no cluster fits.
@@ -211,7 +211,7 @@ def chunk_size(options: Options) -> int:
 
 
 def launch_words(scheduler: type[Scheduler], options: Options) -> tuple[str, ...] | None:
-    """The words that start a program of MPI; None for other calls."""
+    """The words that start an MPI program; None for other calls."""
     if options.get("launch") != "mpi":
         return None
     words = scheduler.launch(ntasks(options.get), str(options.get("mpi") or ""))
@@ -219,18 +219,18 @@ def launch_words(scheduler: type[Scheduler], options: Options) -> tuple[str, ...
 
 
 def srun_words(scheduler: type[Scheduler] | Scheduler, options: Options) -> Sequence[str]:
-    """The words of the option `srun` for the launcher of a scheduler; none where no launcher starts processes."""
+    """The words of the option `srun` for the launcher of a scheduler; none if the scheduler has no launcher."""
     words = options.get("srun")
     return shlex.split(words) if scheduler.launcher and isinstance(words, str) else ()
 
 
 def several_ranks(options: Options) -> bool:
-    """Whether a call runs in several processes, or may: only the scheduler knows the number."""
+    """Whether a call runs, or may run, in several processes: only the scheduler knows their number."""
     return options.get("launch") not in _IN_ONE_PROCESS and _asks_for_ranks(options)
 
 
 def check_launch(name: str, options: Options) -> None:
-    """Raise OptionError for options that need several processes, where a call runs once in several tasks."""
+    """Raise OptionError for options that need several processes, if a call runs in one process of several tasks."""
     launch = options.get("launch")
     if launch in _IN_ONE_PROCESS and _asks_for_ranks(options):
         for option in ("gather", "workers"):

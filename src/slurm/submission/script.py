@@ -1,4 +1,4 @@
-"""script.sh: a stand-alone batch script for all elements of a submission. Pure text in, text out."""
+"""script.sh: a stand-alone batch script for all elements of a submission. This module does no I/O."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Lines(NamedTuple):
 
     @classmethod
     def of(cls, options: Options) -> Lines:
-        """Those of the options `setup` and `teardown`."""
+        """Return the lines of the options `setup` and `teardown`."""
         return cls(*(str(options.get(name) or "").splitlines() for name in cls._fields))
 
 
@@ -53,9 +53,7 @@ NO_LINES = Lines()
 
 
 class Ranks(NamedTuple):
-    """For a task that runs once per rank: the scheduler's command that starts all ranks, and whether to keep all
-    results.
-    """
+    """The scheduler's command that starts all ranks of a task, and whether to keep the results of all ranks."""
 
     launcher: Sequence[str]
     gather: bool
@@ -85,8 +83,8 @@ def render(  # noqa: PLR0913 - each by its name
     `runner` is the path of the runner's zip, `chdir` the working directory (None: that of the submission), `cpus` the
     option cpus_per_task, `calls` the number of calls and of workers of an element (0: no workers). `retry` is set if
     elements may be resubmitted, `hooked` if there are hooks, `measured` if there are metrics, `ranks` if there are
-    several, `separate_stderr` if standard error has a log of its own. `lines` are those of the task. The script's
-    arguments, its first element and the earlier attempts, default to 0: a person can sbatch it.
+    several ranks, `separate_stderr` if standard error has a log of its own. `lines` are the lines of the task. The
+    script's arguments, its first element and the number of earlier attempts, default to 0: a person can sbatch it.
     """
     environment = environment.replace(setup=(*environment.setup, *lines.setup))
     job, environment = f"{root}/{JOBS}/{key}", _checked(environment, root)
@@ -191,7 +189,7 @@ _BOOT = (f"slurmtasks_boot={shlex.quote(BOOT)}", "")
 
 
 def _logs(*, ranks: bool, stderr: bool) -> Iterable[str]:
-    """Lines that name the element's log without its end: those of other ranks than 0 and of errors are beside it."""
+    """Lines that name the element's log without its suffix: the logs of errors and of ranks above 0 are beside it."""
     if ranks or stderr:
         yield from ("log=${1:-0}+${SLURM_ARRAY_TASK_ID:-0}", f'log="$job/{LOGS}/${{log#0+}}"')
     if stderr:
@@ -211,7 +209,7 @@ def _one_rank(key: str) -> str:
 def _ready(environment: ResolvedEnvironment, chdir: str | None, env: Mapping[str, str | None]) -> Sequence[str]:
     """The steps before the call: change the directory, and set variables.
 
-    Slurm runs a job without its working directory in /tmp: a failing cd prevents that.
+    If the working directory is missing, Slurm runs the job in /tmp: a failing cd prevents that.
     """
     steps = [] if chdir and chdir.startswith("/") else ['"${SLURM_SUBMIT_DIR:-.}"']
     steps += [shlex.quote(chdir if chdir.startswith("/") else f"./{chdir}")] if chdir else []  # `./`: no CDPATH
@@ -252,8 +250,8 @@ def _called(
     chdir: str | None,
     env: Mapping[str, str | None],
 ) -> Sequence[str]:
-    """The steps and the call. If a signal can stop the call, it runs in the background: bash handles signals only
-    between commands. Variables are set in a subshell, so that the lines that follow keep their PATH.
+    """The steps and the call. If a signal can stop the call, the call runs in the background: bash handles signals
+    only between commands. Variables are set in a subshell, so that the lines that follow keep their PATH.
 
     The signal is passed on several times, because the first may arrive before the task has a handler; until then,
     `trap ''` ignores it.
@@ -281,7 +279,7 @@ def _called(
 
 
 def _ranks(ranks: Ranks, environment: ResolvedEnvironment, start: str) -> str:
-    """The command that starts the ranks. Without a launcher, the runner starts as many as the scheduler says."""
+    """The command that starts the ranks. Without a launcher, the runner starts as many as the scheduler reports."""
     here = "0" if ranks.launcher else '"${SLURM_NTASKS:-1}"'
     launcher = ["env", f"{STEP}={shlex.join(ranks.launcher)}"] if environment.is_step else ranks.launcher
     words = "".join(f"{shlex.quote(word)} " for word in launcher)
@@ -299,7 +297,7 @@ def _gather(ranks: Ranks) -> str:
 
 
 def _teardown(lines: Lines) -> Iterable[str]:
-    """Have the lines of the teardown run whenever the script ends from here on."""
+    """Lines that make the teardown run when the script ends after this point, for any reason."""
     if lines.teardown:
         yield f"teardown=({shlex.join(lines.teardown)})"
         yield program(__name__, "tear_down.sh")
@@ -307,12 +305,12 @@ def _teardown(lines: Lines) -> Iterable[str]:
 
 
 def _variables(cpus: str | None, workers: int, *, steady: bool, launcher: str | None) -> Iterable[str]:
-    """What is exported to the call and its children."""
+    """Lines that export variables to the call and its child processes."""
     if launcher:
         yield f"export {LAUNCHER}={shlex.quote(launcher)}"
     yield "export PYTHONUNBUFFERED=1"
     if steady:  # sets of texts have the same order in all attempts of a workflow, so its calls have the same pickles
         yield 'export PYTHONHASHSEED="${PYTHONHASHSEED:-0}"'
-    if cpus:  # since 22.05, srun does not inherit it from the job; and libraries start a thread for each CPU they see
+    if cpus:  # since 22.05, srun does not inherit it from the job; libraries start a thread for each CPU they see
         yield f"export SRUN_CPUS_PER_TASK={cpus}"
         yield f'export OMP_NUM_THREADS="${{OMP_NUM_THREADS:-{max(1, int(cpus) // max(1, workers))}}}"'

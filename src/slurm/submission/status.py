@@ -1,4 +1,4 @@
-"""JobStatus and FinalStatus: the state of a job, and of an element that ended without an outcome; their Listener."""
+"""JobStatus and FinalStatus: the state of a job, and of an element that ended without an outcome; and Listener."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class JobStatus(NamedTuple):
     outcome: Outcome | None
     problem: str | None = None
     explanation: str | None = None
-    """The scheduler's reason in words, while the job waits; None for a reason that is not known."""
+    """The scheduler's reason in words, while the job waits; None for a reason that this library does not know."""
 
 
 class Settled(NamedTuple):
-    """How many elements have just ended, and the callbacks to call for that."""
+    """How many elements have just ended, and the callbacks to call for this."""
 
     elements: int
     callbacks: Sequence[Callable[[], object]]
@@ -45,16 +45,16 @@ class Server(Protocol):
     """Follows a submission whose calls are made by a pool, in place of the tracker and the scheduler."""
 
     def follow(self) -> None:
-        """See to it that ends are announced while calls are unfinished."""
+        """Announce the ends of calls, as long as any call is unfinished."""
 
     def query(self) -> None:
         """Report the states of unfinished calls to the submission."""
 
     def cancel(self, indices: Collection[int]) -> None:
-        """End calls that have not ended, now or soon. Raises PoolError."""
+        """End unfinished calls, now or soon. Raises PoolError."""
 
     def output(self, index: int, begin: int = 0) -> bytes:
-        """Read what a call has printed so far, from a byte on. Raises TransportError."""
+        """Read what a call has printed so far, from byte `begin` on. Raises TransportError."""
 
 
 class Listener(Protocol):

@@ -34,7 +34,7 @@ class SubmissionState:
     number of a call. `created` is in seconds since the epoch, by the client's clock. Any thread may call the methods.
     """
 
-    may_grow = False  # or elements may be added, as far as is known here: to an elastic pool that is open
+    may_grow = False  # True if elements may be added, as far as is known here: to an elastic pool that is open
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,
@@ -61,8 +61,8 @@ class SubmissionState:
         """How its calls ended, if a client has counted them."""
         self.listener: Listener | None = None
         """Receives the changes, if there are callbacks on this client."""
-        self.server: Server | None = None  # of calls that a pool makes
-        self.opener: Callable[..., object] | None = None  # which a pickled handle names in place of `open_job`
+        self.server: Server | None = None  # if a pool makes the calls
+        self.opener: Callable[..., object] | None = None  # a pickled handle names it in place of `open_job`
         self.queued_here: tuple[str, ...] = ()
         """The commands that have queued it, if this process ran them."""
         self._submitted = submitted
@@ -82,7 +82,7 @@ class SubmissionState:
         self._lock = threading.Lock()
         self._waiters, self.listener = 0, None
 
-    # Its jobs.
+    # The jobs of the submission.
 
     @property
     def submitted(self) -> Submitted | None:
@@ -91,11 +91,11 @@ class SubmissionState:
 
     @property
     def refused(self) -> Refused | None:
-        """The scheduler's refusal, if it was not queued for that."""
+        """The scheduler's refusal, if the submission was refused and therefore not queued."""
         return self._refused
 
     def learn_records(self, submitted: Submitted | None, refused: Refused | None = None) -> None:
-        """Take over the scheduler's ids, or its refusal, where none are known yet."""
+        """Store the scheduler's ids, or its refusal, if none are known yet."""
         with self._lock:
             self._submitted = self._submitted or submitted
             self._refused = None if self._submitted else refused
@@ -115,7 +115,7 @@ class SubmissionState:
         return index // self.chunk
 
     def name(self, index: int) -> str:
-        """The name that brings back call `index`: the key, with [index] in a map."""
+        """The name with which call `index` is opened again: the key, with [index] in a map."""
         return call_name(self.key, index, mapped=self.mapped)
 
     def job_id(self, index: int) -> str | None:
@@ -154,7 +154,7 @@ class SubmissionState:
         return bool(self._moved)
 
     def in_block(self, block: Block, elements: Iterable[int]) -> Iterable[int]:
-        """Filter the elements of a block: those that have not moved to another job."""
+        """Return those of the elements of a block that have not moved to another job."""
         return [e for e in elements if self._moved.get(e, block) == block] if self._moved else elements
 
     def elsewhere(self, here: Here, block: Block | None = None) -> Report | None:
@@ -185,14 +185,14 @@ class SubmissionState:
             self._reports.pop(element, None)
             self._missing_since.pop(element, None)
 
-    # Its progress.
+    # The progress of the submission.
 
     def element_finished(self, element: int) -> bool:
         """Whether an element has ended, as far as is known here."""
         return element in self._done or element in self._final
 
     def finished(self, index: int) -> bool:
-        """Whether call `index` has ended, as far as is known here: its element has."""
+        """Whether call `index` has ended, as far as is known here, because its element has ended."""
         return self.element_finished(index // self.chunk)
 
     def has_outcome(self, index: int) -> bool:
@@ -200,11 +200,11 @@ class SubmissionState:
         return index // self.chunk in self._done
 
     def with_outcomes(self, elements: Iterable[int]) -> list[int]:
-        """Filter elements: those that have outcomes."""
+        """Return those of the elements that have outcomes."""
         return [element for element in elements if element in self._done]
 
     def final_status(self, index: int) -> FinalStatus | None:
-        """How call `index` ended without an outcome, if it has."""
+        """How call `index` ended without an outcome; None if it has not ended in this way."""
         return self._final.get(index // self.chunk)
 
     def report(self, index: int) -> Report | None:
@@ -212,7 +212,7 @@ class SubmissionState:
         return self._reports.get(index // self.chunk)
 
     def status(self, index: int, outcome: Outcome | None, problem: SlurmError | None = None) -> JobStatus:
-        """The status of call `index`: by its element's outcome, or the `problem` with that, or what is known here."""
+        """The status of call `index`: by its element's outcome, the `problem` with it, or what is known here."""
         if outcome is not None:
             try:
                 outcome = outcome.of_call(index % self.chunk)
@@ -232,7 +232,7 @@ class SubmissionState:
         return JobStatus(state, reason or None, node or None, None, explanation=words or None)
 
     def learn_outcomes(self, outcomes: Mapping[int, Outcome]) -> None:
-        """Keep the states of elements of one call. Those of chunks are not kept: a million calls would fill memory."""
+        """Keep the states of elements of one call. States of chunks are not kept: a million calls would fill memory."""
         if self.chunk == 1:
             with self._lock:
                 self._states.update((index, JobState.of(outcome)) for index, outcome in outcomes.items())
@@ -269,11 +269,11 @@ class SubmissionState:
         """Whether any element has no outcome."""
         return len(self._done) < self.elements
 
-    # Threads that wait for it.
+    # Threads that wait for the submission.
 
     @property
     def wanted(self) -> bool:
-        """Whether anything waits for its changes."""
+        """Whether anything waits for changes of the submission."""
         return bool(self._waiters or self._callbacks or self.unqueued or self.listener)
 
     @contextmanager
@@ -351,7 +351,7 @@ class SubmissionState:
 
     @property
     def missing(self) -> frozenset[int]:
-        """The elements that should have an outcome, according to the scheduler's reports, and have none."""
+        """The elements that should have an outcome, according to the scheduler's reports, but have none."""
         with self._lock:
             return frozenset(self._missing_since)
 
@@ -361,7 +361,7 @@ class SubmissionState:
             self._missing_since = dict.fromkeys(self._missing_since, now)
 
     def overdue(self, now: float, timings: Timings) -> tuple[dict[int, FinalStatus], dict[int, FinalStatus]]:
-        """How elements ended whose outcomes are missing: those past their grace period, and those within it."""
+        """How elements with missing outcomes ended: those whose grace period is over, and those still within it."""
         overdue: dict[int, FinalStatus] = {}
         within: dict[int, FinalStatus] = {}
         with self._lock:
@@ -378,7 +378,7 @@ class SubmissionState:
         return overdue, within
 
     def seconds_in_accounting(self, element: int, *, alone: bool) -> float:
-        """How long only the accounting has reported an element as alive; 0 from now on if not `alone`."""
+        """How many seconds only the accounting has reported an element as alive; starts again from 0 if not `alone`."""
         with self._lock:
             if not alone:
                 self._accounted_since.pop(element, None)
@@ -386,7 +386,7 @@ class SubmissionState:
             return time.monotonic() - self._accounted_since.setdefault(element, time.monotonic())
 
     def seconds_claimed(self, group: str) -> float:
-        """How long this process has seen the claim of a group, which has no job yet."""
+        """How many seconds this process has seen the claim of a group, which has no job yet."""
         with self._lock:
             return time.monotonic() - self._claimed_since.setdefault(group, time.monotonic())
 

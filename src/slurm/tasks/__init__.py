@@ -1,4 +1,4 @@
-"""Tasks: what a decorator makes of a function, and the settings that it carries."""
+"""Tasks: the objects that a decorator makes of functions, and the settings that they carry."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
-    """The classes that pickles of earlier versions look for here."""
+    """Return classes that pickles of earlier versions look for in this module."""
     if name in ("Task", "Workflow"):
         from slurm.tasks import task  # noqa: PLC0415 - a node that needs none loads none
 

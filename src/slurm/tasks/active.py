@@ -1,4 +1,4 @@
-"""Active: the cluster that calls of tasks go to."""
+"""Active: the cluster to which calls of tasks go."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
     class Submitter(Protocol):
-        """What a task needs of a cluster."""
+        """The methods of a cluster that a task needs."""
 
         def submit(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> JobArray[R]:
-            """Submit calls of a task as one submission: the calls of a map, or one call that is none."""
+            """Submit calls of a task as one submission: the calls of a map, or one single call if not `mapped`."""
 
         def plan_calls(self, of: Task[P, R, Any], calls: Iterable[Arguments], *, mapped: bool) -> Plan[Any]:
-            """Plan such a submission. Submits nothing."""
+            """Plan a submission as `submit` would make it. Submits nothing."""
 
 
 active: ContextVar[tuple[Submitter, ...]] = ContextVar("slurm-active", default=())
-"""The clusters of the `with`s around this code, the innermost last."""
+"""The clusters of the `with` statements around this code, the innermost last."""
 
 batches: ContextVar[tuple[Batch, ...]] = ContextVar("slurm-batches", default=())
 """The blocks of `cluster.batch()` around this code, the innermost last."""
@@ -40,23 +40,23 @@ _default: list[Submitter] = []
 
 
 def activate(submitter: Submitter) -> None:
-    """Make a cluster the one that tasks go to wherever no `with` says otherwise, in all threads of the process."""
+    """Make a cluster the default for calls outside of a `with`, in all threads of the process."""
     _default[:] = [submitter]
 
 
 def current() -> Submitter | None:
-    """The cluster that a call here goes to: that of the innermost `with`, else the activated one; None without both."""
+    """The cluster to which a call goes here: that of the innermost `with`, else the activated one, else None."""
     return next(reversed((*_default, *active.get())), None)
 
 
 def no_active_cluster(what: str) -> NoActiveCluster:
-    """The error for a call, or a question, that finds no cluster."""
+    """Return the error for a call, or a question, if no cluster is active."""
     from slurm.errors import NoActiveCluster  # noqa: PLC0415 - carries concurrent.futures
 
     return NoActiveCluster(f"no cluster is active, so {what}")
 
 
 def deactivate(submitter: Submitter) -> None:
-    """Undo `activate`, if it was the last to be activated."""
+    """Undo `activate`, if this cluster is the activated one."""
     if _default == [submitter]:
         _default.clear()

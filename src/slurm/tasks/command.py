@@ -1,6 +1,6 @@
 """command: make a task of an external program, from a template or from a function that returns the words.
 
-A node imports this module with the user's own, so it imports little itself.
+A node imports this module with the user's modules, so this module imports little itself.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class CommandTask(Task[..., "Finished"]):
         return calls  # a program takes dotted names
 
     def to_send(self, uploads: Uploads) -> Command:
-        """The program, with the files that it needs among the uploads. Raises SubmissionError."""
+        """The program as it is sent. Adds the files that it needs to the uploads. Raises SubmissionError."""
         command = self.unwrapped.replace(mpi=self.terms.options.get("launch") == "mpi")
         needs = {**command.needs, **{path: path for path in _files_of_template(command)}}
         if not needs:
@@ -77,12 +77,12 @@ class CommandTask(Task[..., "Finished"]):
 
 
 def with_files(uploads: Uploads, task: CommandTask) -> tuple[Any, ...]:
-    """How a command pickles among what is sent: with its files among the uploads."""
+    """How a command is pickled among arguments: its files are added to the uploads."""
     return CommandTask, (task.to_send(uploads), task.terms.on_a_node())
 
 
 def _files_of_template(command: Command) -> Sequence[str]:
-    """The words of a template that are relative paths of files here, unless they are products or were sent before."""
+    """The words of a template that are relative paths of local files, except products and files sent before."""
     first, *others = command.template.fixed or ("",)
     if command.template.words and command.template.words[0] != first:
         first, others = "", [first, *others]
@@ -91,7 +91,7 @@ def _files_of_template(command: Command) -> Sequence[str]:
 
 
 def _relative(word: str) -> str:
-    """Return a path below the working directory in its shortest form; "" for another word."""
+    """Return a path below the working directory in its shortest form; "" for any other word."""
     import os.path  # noqa: PLC0415 - nodes import this module
 
     path = os.path.normpath(word) if word and "\0" not in word else ""
@@ -160,18 +160,19 @@ def command(
 ) -> Any:
     """Make a task of an external program: `command("train lr={lr}", files=["conf/"], products=["model.pt"])`.
 
-    The template is split into words as a shell does it, and then values are put in place of its fields: each value
-    stays one word. Each field is a parameter of the task. As a decorator, `@command(…)`, it takes a function that runs
-    on the node and returns the words.
+    The template is split into words as a shell does it, and then its fields are replaced by values: each value stays
+    one word. Each field is a parameter of the task. As a decorator, `@command(…)`, it takes a function that runs on the
+    node and returns the words.
 
-    The program runs in a new directory that holds only `files`: files and directories of this machine, by paths
-    relative to the working directory, read-only; a dict has other paths, by the names there. They are sent with a
-    call, each once. A word of a template that is such a path of a file is one of them. The program succeeds if its
-    exit status is 0, it has written its `products` (patterns of files, relative to that directory), and `check` accepts
-    each product: a command with the field {product}, or a function. Otherwise the job ends as CommandFailed;
-    `diagnose(log, exit_status)` may return a Diagnosis, the name of the failure and what to do. With `shell`, the
-    template is a program for bash, which stops at the first command that fails. `stdin` is the program's standard
-    input. `options` are those of `@task`. `stdin`, and the values of the option `env` of a template, may have fields.
+    The program runs in a new directory that contains only `files`: files and directories of this machine, by paths
+    relative to the working directory, read-only; a dict maps names in the new directory to other paths. They are sent
+    with a call, each only once. If a word of a template is such a path of a file, this file is sent, too. The program
+    succeeds if its exit status is 0, it has written its `products` (patterns of files, relative to that directory), and
+    `check` accepts each product: a command with the field {product}, or a function. Otherwise the job ends as
+    CommandFailed; `diagnose(log, exit_status)` may return a Diagnosis, the name of the failure and what to do. With
+    `shell`, the template is a program for bash, which stops at the first command that fails. `stdin` is the program's
+    standard input. `options` are the options of `@task`. `stdin`, and the values of the option `env` of a template, may
+    have fields.
 
     Raises OptionError as `@task` does, ValueError for an invalid template, and TypeError.
     """
@@ -208,7 +209,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 
 
 def _of_template(text: str, fields: Mapping[str, Any], terms: Settings, *, shell: bool) -> CommandTask:
-    """A task of a template. Variables whose values have fields get them on the node, others are options."""
+    """Make a task from a template. Variables with fields in their values are set on the node, others are options."""
     try:
         template = Template.parse(text, shell=shell)
         env = {name: value for name, value in terms.options.env.items() if value is not None and fields_of(value)}
@@ -230,7 +231,7 @@ def _of_function(function: Any, fields: Mapping[str, Any]) -> Command:
 
 
 def _paths(files: Any) -> dict[str, str]:
-    """Return the paths of files, by their names there in the shortest form. Raises ValueError."""
+    """Return the paths of files, by the shortest form of their names on the node. Raises ValueError."""
     import os  # noqa: PLC0415 - as above
 
     one = isinstance(files, (str, os.PathLike))
@@ -262,7 +263,7 @@ def _check(check: Any) -> Any:
 
 
 def _patterns(products: Any) -> tuple[str, ...]:
-    """Return the patterns of products. Raises ValueError for one that could match files outside of the directory."""
+    """Return the patterns of products. Raises ValueError for a pattern that could match files outside the directory."""
     patterns = (products,) if isinstance(products, str) else tuple(products)
     for pattern in patterns:
         if not isinstance(pattern, str):

@@ -1,4 +1,4 @@
-"""Which parameter of a function is given the context: the one whose annotation says so, whatever its name."""
+"""Which parameter of a function receives the context: its annotation decides, and not its name."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_
 
 
 def context_parameter(function: Callable[..., Any], *, workflow: bool = False) -> tuple[str, int | None] | None:
-    """The parameter annotated with a context, or with one `| None`: its name, and its place if it can be given by that.
+    """The parameter annotated with a context, or a context `| None`: its name, and its position if it is positional.
 
-    Raises TypeError for two of them, and for a WorkflowContext where the function isn't that of a workflow.
+    Raises TypeError if there are two, or if a function that is not a workflow has a WorkflowContext.
     """
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some of the builtins have none
+    except ValueError:  # some builtins have no signature
         return None
     namespace = getattr(inspect.unwrap(function), "__globals__", {})
     found = [parameter.name for parameter in parameters if _is_context(parameter.annotation, namespace, _CONTEXTS)]
@@ -52,6 +52,6 @@ def _is_context_text(annotation: str, namespace: dict[str, Any], contexts: tuple
         return False
     try:
         found = eval(annotation, namespace)  # noqa: S307 - the program's own, as `inspect` does
-    except NameError:  # imported for type checkers only: the text is all there is
+    except NameError:  # imported for type checkers only: then only the text of the annotation is available
         return annotation.replace(" ", "").removesuffix("|None").rpartition(".")[2] in names
     return _is_context(found, namespace, contexts)

@@ -1,6 +1,6 @@
-"""The decorators: what makes a function a task, or a workflow.
+"""The decorators that make a function a task or a workflow.
 
-A node imports this module with the user's own, so it imports little itself.
+A node imports this module with the user's modules, so this module imports little itself.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     R = TypeVar("R")
     C = TypeVar("C", covariant=True)
 
-    # The name of the parameter tells a context from a parameter that takes any object: type checkers compare names.
+    # Type checkers compare names: the name of the parameter distinguishes a context from a parameter for any object.
 
     class TakesJobContext(Protocol[P, C]):
         """A function whose first parameter is `ctx: JobContext`, which calls of the task leave out."""
@@ -81,9 +81,9 @@ if TYPE_CHECKING:
 def task(function: Any = None, /, **options: Any) -> Any:
     """Make a function a task: `@task`, or `@task(time="1:00:00", mem="4G")` with options by sbatch's long names.
 
-    `environment` is what the task runs in, rather than in its cluster's: one, or a list of some to be combined.
-    `callbacks` are told of all its calls, as those of its cluster are. Raises OptionError for an option that sbatch
-    doesn't have or wouldn't take, and TypeError for a method, a generator or a coroutine.
+    `environment` is the environment of the task in place of its cluster's: one environment, or a list to be combined.
+    `callbacks` receive the events of all its calls, as the callbacks of its cluster do. Raises OptionError for an
+    option that sbatch does not have or would reject, and TypeError for a method, a generator or a coroutine.
     """
     return _decorator(Task, "task", function, options)
 
@@ -100,10 +100,10 @@ if TYPE_CHECKING:
 
 @ends_at_the_caller
 def workflow(function: Any = None, /, **options: Any) -> Any:
-    """Make a function a workflow: a task that may call tasks itself, where it runs; `@workflow`, or with options.
+    """Make a function a workflow, a task that may call tasks while it runs: `@workflow`, or with options.
 
-    Its tasks go to the cluster that it runs on, as jobs of their own. Should it run again, because it was requeued or
-    lost its node, calls find what they have submitted before. Raises as `task` does.
+    Its tasks run on the same cluster, as separate jobs. If the workflow runs again, because it was requeued or its node
+    failed, its calls find the jobs that they have submitted before. Raises as `task` does.
     """
     return _decorator(Workflow, "workflow", function, options)
 

@@ -1,6 +1,6 @@
-"""Settings: how a task is run. A cluster has some for all tasks, a task its own, and a changed copy others over these.
+"""Settings: how a task is run. A task's own settings override its cluster's; those of a changed copy override both.
 
-A node imports this module with the user's own, so it imports little itself.
+A node imports this module with the user's modules, so this module imports little itself.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def is_keyword(name: str) -> bool:
-    """Whether `@task` and `with_options` take, or refuse by name, a keyword argument of this name."""
+    """Whether `@task` and `with_options` accept a keyword argument of this name, or refuse it with advice."""
     return any(name in names for names in (SBATCH, OURS, MAPPINGS, TAKEN, ("environment", "callbacks")))
 
 
 class Settings(Record):
-    """Options, what to run in, and who is told."""
+    """Options, environments and callbacks."""
 
     options: Options = NONE
     environment: tuple[Environment, ...] | None = None
-    """None if nothing was said; empty for the environment of the cluster, or else the Python that is there."""
+    """None if none was given; empty for the environment of the cluster, or else the Python that is there."""
     callbacks: tuple[Callback, ...] = ()
 
     @classmethod
     def parse(cls, keywords: Mapping[str, Any]) -> Settings:
-        """What `@task` and `with_options` take. Raises OptionError, ConfigurationError, TypeError."""
+        """Check keyword arguments of `@task` and `with_options`. Raises OptionError, ConfigurationError, TypeError."""
         given = dict(keywords)
         environment, callbacks = None, checked(given.pop("callbacks", ()))
         if "environment" in given:
@@ -42,7 +42,7 @@ class Settings(Record):
         return cls(options=Options.parse(given), environment=environment, callbacks=callbacks)
 
     def merged(self, other: Settings) -> Settings:
-        """These, and others over them; callbacks add up."""
+        """Return these settings, overridden by others. Callbacks are added."""
         return Settings(
             options=self.options.merged(other.options),
             environment=other.environment or (self.environment if other.environment is None else ()),
@@ -50,5 +50,5 @@ class Settings(Record):
         )
 
     def on_a_node(self) -> Settings:
-        """Without callbacks that only a client calls: as they travel with a task."""
+        """Return the settings that are sent with a task: without callbacks that only a client calls."""
         return self.replace(callbacks=tuple(callback for callback in self.callbacks if overrides(callback, NODE_HOOKS)))

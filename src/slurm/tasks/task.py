@@ -1,6 +1,6 @@
 """Task: a function that runs on a cluster when it is called.
 
-A node imports this module with the user's own, so it imports little itself.
+A node imports this module with the user's modules, so this module imports little itself.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
-    F = TypeVar("F", default=R)  # what the function returns, which with `gather` is one item of the result
+    F = TypeVar("F", default=R)  # what the function returns; with `gather`, this is one item of the result
     On = Literal["success", "failure", "any"]
 
 else:
     P = R = F = None
 
     class Generic:
-        """`typing.Generic` without `typing`: `Task[..., int]` may be written, and means nothing."""
+        """`typing.Generic` without `typing`: `Task[..., int]` may be written, but has no effect."""
 
         def __class_getitem__(cls, parameters: object) -> object:
             return cls if cls is Generic else GenericAlias(cls, parameters)
@@ -49,7 +49,7 @@ _ON = ("success", "failure", "any")
 
 
 def _upstreams(job: Any) -> Sequence[Placeholder | str]:
-    """A job, or the id of one, as text. Raises TypeError, or ValueError for the key of a job."""
+    """Return a job, or the id of a job as text. Raises TypeError, and ValueError for the key of a job."""
     if _is_placeholder(job):
         several: Sequence[Placeholder] = job.several
         return several or (job,)
@@ -117,7 +117,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
     @property
     def options(self) -> Options:
-        """Its own options."""
+        """The task's own options."""
         return self.terms.options
 
     @property
@@ -140,7 +140,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
     @ends_at_the_caller
     def __call__(self, /, *args: Any, **kwargs: Any) -> Job[R]:
-        """Submit one call. A wrong argument is a TypeError here and now; NoActiveCluster if there is nowhere to go."""
+        """Submit one call. Raises TypeError for a wrong argument, and NoActiveCluster if no cluster is active."""
         return self._submit([self._bound(args, kwargs)], mapped=False)[0]
 
     @ends_at_the_caller
@@ -153,14 +153,14 @@ class Task(KnownAttributes, Generic[P, R, F]):
         strict: bool = False,
         **constants: Any,
     ) -> JobArray[R]:
-        """Submit a call for each item, as one array, if there is any; several iterables are zipped, as by the builtin.
+        """Submit a call for each item, as one array, if there are items. Several iterables are zipped, as by `map`.
 
-        `constants` are keyword arguments that every call gets; a large one is sent once for all. `strict` makes
-        iterables of different lengths a ValueError, before anything is submitted.
+        `constants` are keyword arguments for every call; a large one is sent only once. With `strict`, raises
+        ValueError for iterables of different lengths, before anything is submitted.
 
-        `max_concurrent` limits how many elements of the array run at once. `chunk_size` calls go into one element: for
-        many short calls. They run one after the other, or in `workers` processes side by side; without `chunk_size` an
-        element is of `workers` calls. With "auto", 20 calls run first, and tell how many take 5 minutes.
+        `max_concurrent` limits how many elements of the array run at once. For many short calls, one element makes
+        `chunk_size` calls, one after the other, or in `workers` processes side by side; without `chunk_size`, it makes
+        `workers` calls. With "auto", 20 calls run first, to learn how many take 5 minutes.
         """
         if not iterables:
             message = f"{self.name}.map(…) needs at least one iterable; keyword arguments are the same in every call"
@@ -189,7 +189,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
     ) -> JobArray[R]:
         """Submit a call for each item, as one array: tuples are positional, mappings are keyword arguments.
 
-        `constants` are keyword arguments that every call gets besides.
+        `constants` are additional keyword arguments for every call.
         """
         self._check_iterable("starmap({})", calls)
         if constants:
@@ -210,7 +210,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
         return self.starmap(grid(**axes))
 
     def _check_constants(self, constants: Mapping[str, Any]) -> None:
-        """Raise TypeError for an option, which is no argument of the function."""
+        """Raise TypeError for an option, which is not an argument of the function."""
         parameters = self.signature.parameters
         if any(parameter.kind.name == "VAR_KEYWORD" for parameter in parameters.values()):
             return
@@ -246,19 +246,19 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
     @ends_at_the_caller
     def with_options(self, **options: Any) -> Task[P, Any, F]:
-        """A copy with other options or another `environment`, None unsets one; and with `callbacks` besides its own.
+        """A copy with other options or another `environment` (None unsets one), and with additional `callbacks`.
 
-        Raises what `@task` does.
+        Raises as `@task` does.
         """
         return self._copy(terms=self.terms.merged(Settings.parse(options)))
 
     @ends_at_the_caller
     def after(self, *jobs: Placeholder | str | int, on: On = "success") -> Task[P, R, F]:
-        """A copy whose calls wait for jobs or arrays to end: `on` "success", "failure" or "any" of these.
+        """A copy whose calls wait for the end of jobs or arrays: `on` "success", "failure" or "any" of these.
 
         A job that another program has submitted is named by the scheduler's id: "123", or "123_4" for one task of an
-        array. The scheduler is asked for it at each call: SubmissionError if it is unknown, or has ended otherwise.
-        Jobs among the arguments are waited for in any case.
+        array. Each call asks the scheduler for this job, and raises SubmissionError if it is unknown, or has ended in
+        another way. Calls wait for jobs among their arguments in any case.
         """
         if on not in _ON:
             message = f'on={on!r}: one of "success", "failure", "any"'
@@ -266,7 +266,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
         return self._copy(upstreams=(*self.upstreams, *((part, on) for job in jobs for part in _upstreams(job))))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
-        """A copy that goes to this cluster, whichever is active."""
+        """A copy whose calls go to this cluster, regardless of the active one."""
         return self._copy(submitter=cluster)
 
     def _copy(self, **changes: Any) -> Task[P, R, F]:
@@ -275,16 +275,16 @@ class Task(KnownAttributes, Generic[P, R, F]):
         copy: Task[P, R, F] = kind(self.unwrapped, **{**same, **changes})
         return copy
 
-    # What the layers above need.
+    # Methods for the layers above.
 
     @functools.cached_property
     def signature(self) -> inspect.Signature:
-        """The function's signature without the parameter that is given the JobContext."""
+        """The function's signature without the parameter that receives the JobContext."""
         import inspect  # noqa: PLC0415 - a third of the import of this package, and no node needs it
 
         try:
             full = inspect.signature(self.unwrapped)
-        except ValueError:  # some of the builtins have none; then the node finds out
+        except ValueError:  # some builtins have none; then the node finds out
             full = inspect.signature(lambda *_args, **_kwargs: None)
         given = self.context_parameter and self.context_parameter[0]
         kept = [parameter for name, parameter in full.parameters.items() if name != given]
@@ -292,13 +292,13 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The names of the parameters that arguments are given to by their place."""
+        """The names of the parameters that accept positional arguments."""
         by_place = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
         return tuple(name for name, parameter in self.signature.parameters.items() if parameter.kind.name in by_place)
 
     @functools.cached_property
     def context_parameter(self) -> tuple[str, int | None] | None:
-        """The parameter annotated with a context, if one is: its name, and its place if it can be given by that."""
+        """The parameter annotated with a context, if any: its name, and its position if it can be positional."""
         from slurm.tasks.context_parameter import context_parameter  # noqa: PLC0415 - as above
 
         return context_parameter(self.unwrapped, workflow=self.is_workflow)
@@ -310,7 +310,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
     @functools.cached_property
     def _any_of(self) -> range:
-        """The numbers of positional arguments that are right without a further look; none where names matter."""
+        """The numbers of positional arguments that need no further check; none if some parameters need names."""
         kinds = [parameter.kind.name for parameter in self.signature.parameters.values()]
         required = [p for p in self.signature.parameters.values() if p.default is p.empty]
         by_place = all(kind in ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD") for kind in kinds)
@@ -329,7 +329,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
     def bound_item(
         self, item: tuple[Any, ...] | Mapping[str, Any], *, constants: Mapping[str, Any] = MappingProxyType({})
     ) -> Arguments:
-        """The arguments of an item of `starmap`, and those that every call gets. Raises TypeError."""
+        """The arguments for an item of `starmap`, with the constants of all calls. Raises TypeError."""
         if not _is_iterable(item):
             from slurm.usage import not_arguments  # noqa: PLC0415 - only for an error
 
@@ -386,15 +386,15 @@ class Task(KnownAttributes, Generic[P, R, F]):
 
 
 def by_value(task: Task[..., Any]) -> tuple[Any, ...]:
-    """How a task pickles where its name can't be counted on: its function and its terms."""
+    """How a task is pickled if its name cannot be relied on: by its function and its settings."""
     return type(task), (task.unwrapped, task.terms.on_a_node())
 
 
 class Workflow(Task[P, R]):
-    """A task whose function submits tasks from where it runs. Made by `@workflow`."""
+    """A task whose function submits tasks while it runs. Made by `@workflow`."""
 
     is_workflow = True
 
 
 REDUCERS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = dict.fromkeys((Task, Workflow), by_value)
-"""How tasks pickle among arguments."""
+"""How tasks are pickled among arguments."""

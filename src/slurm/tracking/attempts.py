@@ -36,7 +36,7 @@ class Claim(Document):
     """
 
     group: str
-    """The name of the job, which all its elements share."""
+    """The name of the new job, which all its elements share."""
     options: Mapping[str, Any]
     """All options of the next attempt."""
     retries: int
@@ -67,7 +67,7 @@ def new_group(element: int, attempt: int) -> str:
 
 
 def write_claims(store: JobStore, key: str, claims: Mapping[tuple[int, int], Claim]) -> list[tuple[int, int]]:
-    """Claim the attempts that follow (element, attempt); return those that no other process had claimed."""
+    """Claim the attempts that follow each (element, attempt). Returns those that no other process had claimed."""
     won = store.commit(key, ATTEMPTS, {claim_name(*which): claim.dumps() for which, claim in claims.items()})
     return [which for which in claims if claim_name(*which) in won]
 
@@ -110,7 +110,7 @@ def blocks(store: JobStore, key: str, names: Iterable[str]) -> list[Block]:
 
 
 def unreadable(error: ProtocolError) -> Outcome:
-    """The outcome of an element whose record in `attempts/` is damaged, so that the real one is unknown."""
+    """The outcome of an element whose record in `attempts/` is damaged, so that the real outcome is unknown."""
     record = ErrorRecord(type="ProtocolError", message=str(error), bases=("ProtocolError",))
     return Outcome(status=FAILED, phase=PROCESS, exit_code=1, error=record)
 
@@ -160,7 +160,7 @@ class AttemptRecords:
         self.blocks = blocks(store, key, names)
 
     def move(self, watched: SubmissionState) -> None:
-        """Note the elements that another process has resubmitted as parts of their new jobs."""
+        """Note that elements that another process has resubmitted are parts of their new jobs."""
         for block in sorted(self.blocks, key=lambda block: block.attempts):
             for element in block.elements if block.attempts else ():
                 current = watched.block(element)

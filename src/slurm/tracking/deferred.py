@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from slurm.submission.submission_state import SubmissionState
 
 _BLOCKS = re.compile(r"\d+\.0-")
-"""The names in `attempts/` of claims on blocks that waited: the attempt before is number 0."""
+"""The names in `attempts/` of claims on blocks that waited: the attempt in their names is 0."""
 _BEGUN = (JobState.RUNNING, JobState.SUSPENDED, JobState.COMPLETING)
 _SAMPLE = 64
-"""The most outcomes that are read to find one of an element that has begun."""
+"""The most outcomes that are read to find an element that has begun."""
 
 
 class DeferredSubmission:
-    """Queues elements that wait for room. Another process's claim counts as abandoned after `abandoned_after` s."""
+    """Queues elements that wait for room. Claims of other processes are abandoned after `abandoned_after` seconds."""
 
     def __init__(self, requests: Requests, *, abandoned_after: float, refusals_are_final: bool) -> None:
         self._requests, self._store, self._queue = requests, requests.store, requests.queue
@@ -41,7 +41,7 @@ class DeferredSubmission:
     def advance(self, watched: SubmissionState) -> None:
         """Queue as many elements as there is room for. Does nothing if another process does it, or all have ended.
 
-        If the scheduler does not report the room, tries smaller and smaller blocks.
+        If the scheduler does not report how much room there is, tries smaller and smaller blocks.
         """
         submission = self._store.records(watched.key).submission
         names = filter(_BLOCKS.match, self._store.attempts(watched.key))
@@ -55,8 +55,8 @@ class DeferredSubmission:
         most = min(len(watched.unqueued), self._queue.blocks(submission)[0].count)
         count = most if room is None else min(most, room)
         if count == room and (count < len(watched.unqueued) or submission.continues):
-            # One place is for the retry job, which continues this when no client is there. But a user who may queue
-            # one job has no such place.
+            # One place is for the retry job, which queues the rest when no client runs. But if the user may queue only
+            # one job, there is no place for it.
             count -= count > 1 or any(element not in watched.unqueued for element in watched.open)
         if count < 1:
             return
@@ -85,8 +85,8 @@ class DeferredSubmission:
         """End all waiting elements with one outcome, which they share unless they may have another attempt.
 
         If another process queues some of them at this moment, each of these gets a file of its own, because a job looks
-        only for that. `_submit` looks for outcomes after it has written its claim. So it sees the shared outcome, or
-        its claim is seen here.
+        only for its own file. `_submit` looks for outcomes after it has written its claim. So either it sees the shared
+        outcome, or this method sees its claim.
         """
         waiting = watched.unqueued
         own: Collection[int] = waiting
@@ -100,7 +100,7 @@ class DeferredSubmission:
             self._store.commit(watched.key, OUTCOMES, dict.fromkeys(map(outcome_name, own), outcome.dumps()))
 
     def _has_begun(self, watched: SubmissionState) -> bool | None:
-        """Whether an element has begun, so that external jobs are no longer waited for; None if one may begin."""
+        """Whether an element has begun, so that no external job is waited for any longer; None if one may begin."""
         reports = (watched.report(element * watched.chunk) for element in watched.open)
         if any(report is not None and report.state in _BEGUN for report in reports):
             return True
@@ -118,7 +118,7 @@ class DeferredSubmission:
         count: int,
         outside: tuple[Dependency, ...],
     ) -> None:
-        """Claim and queue the next block; if it does not fit, one of half as many elements."""
+        """Claim and queue the next block. If it does not fit, try a block with half as many elements."""
         requests, store, first = self._requests, self._store, watched.unqueued[0]
         which = (first, 0)
         claim = Claim(
@@ -154,7 +154,7 @@ class DeferredSubmission:
     def _dependencies(
         self, submission: Submission, watched: SubmissionState, options: Options, block: Block
     ) -> tuple[Dependency, ...]:
-        """The dependencies of a block. With max_concurrent, which limits one array only, also on the block before."""
+        """The dependencies of a block. With max_concurrent, which limits one array only, also on the previous block."""
         before = watched.submitted.blocks[-1:] if watched.submitted and options.get("max_concurrent") else ()
         in_turn = tuple(dependencies.on_blocks("afterany", watched, [block]) for block in before)
         known = partial(self._requests.registry.upstream, watched)
@@ -162,5 +162,5 @@ class DeferredSubmission:
 
 
 def _learn(watched: SubmissionState, blocks: Sequence[Block]) -> None:
-    """Note the blocks that other processes have queued of elements that waited."""
+    """Note the blocks of waiting elements that other processes have queued."""
     watched.queued(sorted(blocks, key=lambda block: block.first))

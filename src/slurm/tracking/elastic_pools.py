@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 OPEN_DAYS = 30
-"""A pool that no client and no element has written to for so many days counts as closed: its clients were killed."""
+"""A pool to which no client or element has written for this many days counts as closed: its clients were killed."""
 
 
 class ElasticPools:
@@ -63,14 +63,14 @@ class PoolGrowth(NamedTuple):
     attempts: Sequence[str]
     """The names of the files in `attempts/`."""
     may_grow: bool
-    """Whether clients may add elements: one has not closed the pool, or calls wait for an element."""
+    """Whether clients may add elements: a client has not closed the pool, or calls wait for an element."""
 
 
 def pool_growth(transport: Transport, directories: Sequence[str]) -> list[PoolGrowth]:
     """Read the growth of the elastic pools in these directories, by one command. Raises TransportError.
 
-    A client that was killed has not closed its pool, so the pool counts as closed when it has not changed for
-    `OPEN_DAYS`, too.
+    A client that was killed has not closed its pool. So a pool that has not changed for `OPEN_DAYS` also counts as
+    closed.
     """
     lines = "".join(f"{directory}\n" for directory in directories)
     argv = ["sh", "-c", program(__name__, "elastic_pools.sh"), "sh", f"{OPEN_DAYS}", f"{HEAD_BYTES}"]
@@ -94,6 +94,6 @@ def _growth(lines: Iterable[str]) -> PoolGrowth:
 
 
 def _has_closed(claims: str, end: str) -> bool:
-    """Whether a client takes no more calls, and all that it has written were claimed. `end` is that of its `calls`."""
+    """Whether a client accepts no more calls, and all its calls were claimed. `end` is the end of its file `calls`."""
     head = head_at(bytes.fromhex(end))
     return head is not None and head.kind == CLOSED and int(claims) >= head.number

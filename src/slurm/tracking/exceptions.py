@@ -58,7 +58,7 @@ _IN_POOLS: dict[JobState, str] = {
     JobState.TIMEOUT: "reached the time limit of its pool; give the pool more: cluster.pool(time=…)",
     JobState.OUT_OF_MEMORY: "ran out of memory; give the pool more, or fewer workers: cluster.pool(workers=…, mem=…)",
 }
-"""The problems of calls of pools that are not those of other jobs."""
+"""The problems of calls of pools that differ from the problems of other jobs."""
 
 _OF_POOLS: dict[str, type[JobError]] = {"PoolEnded": PoolEnded, "WorkerDied": WorkerDied}
 
@@ -74,7 +74,7 @@ _INSTEAD = (
     (("socket", "Connection", "Cursor", "SSLContext"),
      "what was read from it: a connection stays in its process"),
 )  # fmt: skip
-"""What to return in place of an object of these classes. The messages of pickle name some with their modules."""
+"""What to return in place of an object of these classes. The messages of pickle name some classes with modules."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Facts:
     function: str = ""
     """The function of the call, if the key names several."""
     environment: ResolvedEnvironment | None = None
-    """What the job ran in, if `is_missing_module`."""
+    """The environment of the job, if `is_missing_module`."""
 
     @property
     def log_text(self) -> str:
@@ -165,12 +165,12 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
 
 
 def _raised(outcome: Outcome | None) -> bool:
-    """Whether the call has raised an exception, which tells more than the state."""
+    """Whether the call has raised an exception, which explains more than the state."""
     return outcome is not None and outcome.phase == RUN and outcome.error is not None
 
 
 def unexplained(outcome: Outcome | None) -> bool:
-    """Whether the log of an element may tell more about its failure than its outcome does."""
+    """Whether the log of an element may explain its failure better than its outcome does."""
     return outcome is None or outcome.phase in (PROCESS, SETUP)
 
 
@@ -226,7 +226,7 @@ def _exited(code: int, outcome: Outcome, facts: Facts, *, how: str = "") -> JobE
 
 
 def signal_name(code: int) -> str | None:
-    """The name of the signal that killed a process with this exit status, such as "SIGSEGV"; None without one."""
+    """The name of the signal that killed a process with this exit status, such as "SIGSEGV"; None if there is none."""
     number = code - 128
     return signal.Signals(number).name if number in set(signal.Signals) else None
 
@@ -258,12 +258,12 @@ def _with_cause(error: BaseException, record: ErrorRecord) -> BaseException:
 
 
 def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
-    """What to do about a result that cannot be saved, or a module that was not found; "" for other errors."""
+    """Advice for a result that cannot be saved, or a module that was not found; "" for other errors."""
     if outcome.phase == SAVE:
         found = _UNPICKLABLE.search(error.message)
         if not found and "pickl" not in f"{error.type} {error.message}".lower():
             return ""  # such as a full disk
-        name = found and (found[1] or found[2]).rpartition(".")[2]  # before Python 3.12 with the module, "_io.FileIO"
+        name = found and (found[1] or found[2]).rpartition(".")[2]  # Python before 3.12 adds the module: "_io.FileIO"
         return f"Return {next((words for names, words in _INSTEAD if name in names), _DATA)}"
     if not is_missing_module(outcome) or facts.environment is None:
         return ""
@@ -283,7 +283,7 @@ def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
 def _with_note(error: BaseException, outcome: Outcome, facts: Facts, advice: str) -> BaseException:
     """Add a note (PEP 678) that names the job to the task's own exception, and another one with advice."""
     notes = error.__dict__.setdefault("__notes__", [])  # BaseException.add_note is new in 3.11
-    if isinstance(notes, list):  # else it is an attribute of the user's
+    if isinstance(notes, list):  # otherwise it is an attribute that the user has set
         notes.append(f"in {_subject(facts)} on {outcome.host}; its log: {facts.log}")
         notes += [advice] if advice else []
     return error

@@ -31,12 +31,12 @@ class Finalizer:
     def finalize(
         self, watched: SubmissionState, overdue: Mapping[int, FinalStatus], waiting: Mapping[int, FinalStatus]
     ) -> Mapping[int, FinalStatus]:
-        """Resubmit the elements that may run again; write an outcome for the others, and return those.
+        """Resubmit the elements that may run again; write an outcome for the other elements, and return these.
 
         Elements that are `waiting` for their outcome to appear count only if their own process left a record.
 
-        The outcomes keep the scheduler's reports, which it soon forgets, for other processes. No outcome is written for
-        a lost element, because a late one may still appear.
+        The outcomes keep the scheduler's reports for other processes, because the scheduler soon forgets them. No
+        outcome is written for a lost element, because a late outcome may still appear.
         """
         statuses = {**overdue, **waiting}
         ended: Mapping[int, Outcome | None] = dict.fromkeys(overdue)
@@ -75,7 +75,7 @@ class Finalizer:
     ) -> None:
         """Write the outcomes: one file for all elements that never began and have the same outcome.
 
-        An element that may be resubmitted gets its own file, because a process that would resubmit it checks for that.
+        An element that may be resubmitted gets its own file, because a process looks for this file before it resubmits.
         """
         same: dict[int, list[int]] = {}
         for element, outcome in outcomes.items():

@@ -1,4 +1,4 @@
-"""Interruptible: waits that Ctrl-C ends, at whatever moment it is pressed."""
+"""Interruptible: waits that Ctrl-C ends, no matter when it is pressed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SECONDS = 1.0
 def in_pieces(wait: Callable[[float], object], timeout: float | None = None) -> bool:
     """Call `wait(seconds)` until it returns something true; False if that takes longer than `timeout` seconds.
 
-    No call is longer than a second. CPython notices a signal when the main thread runs Python code, or when the
-    signal interrupts a system call. A signal that comes just before the system call does neither: so an endless wait
-    would go on until it ends by itself.
+    No call is longer than a second. CPython notices a signal when the main thread runs Python code, or when the signal
+    interrupts a system call. A signal that comes just before the system call does neither, so a wait without a time
+    limit would continue until it ends by itself.
     """
     end = None if timeout is None else time.monotonic() + timeout
     while True:

@@ -33,13 +33,13 @@ class Recovery:
     def complete(self, several: Sequence[SubmissionState]) -> None:
         """Find the ids of submissions that have none, and queue elements that wait for room in the queue.
 
-        Their records may exist by now. If not, the scheduler finds them by their keys, with one command for all that
-        were submitted to the same clusters. A submission that was never queued stays without ids.
+        The records with the ids may exist by now. If not, the scheduler finds the submissions by their keys, with one
+        command for all that were submitted to the same clusters. A submission that was never queued stays without ids.
         """
         if unknown := {watched.key: watched for watched in several if not watched.submitted and not watched.refused}:
             self._locate(unknown)
         for watched in several:
-            try:  # damaged records of one submission must not affect others
+            try:  # damaged records of one submission must not affect other submissions
                 if watched.unqueued:
                     self._deferred.advance(watched)
             except NoSuchJob:  # its directory was removed, so nothing can run it

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _GOES_ON = "what it waits for goes on"
-"""The reason for another attempt of an element that has not begun: an upstream has another attempt."""
+"""The reason for another attempt of an element that has not begun: one of its upstreams has another attempt."""
 
 
 class _Case(NamedTuple):
@@ -76,7 +76,7 @@ class _Case(NamedTuple):
         return _Plan(self.element, self.attempt, self.options, self.retries, reason)
 
     def final_outcome(self) -> Outcome | None:
-        """The attempt's outcome as the element's. If the scheduler ended it, it has the scheduler's state."""
+        """The attempt's outcome, as the element's outcome; with the scheduler's state if the scheduler ended it."""
         outcome, status = self.outcome, self.status
         if outcome is None:
             return None
@@ -89,7 +89,7 @@ class _Case(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """The next attempt of an element: its options, the number of retries so far with it, and the reason."""
+    """The next attempt of an element: its options, the number of retries including this one, and the reason."""
 
     element: int
     attempt: int
@@ -104,7 +104,7 @@ class _Plan(NamedTuple):
 
 
 class Resubmitter:
-    """Submits the next attempts of elements. `check` checks an upstream submission now."""
+    """Submits the next attempts of elements. `check` is a function that checks an upstream submission now."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Resubmitter:
     def resubmit(
         self, watched: SubmissionState, statuses: Mapping[int, FinalStatus], waiting: Container[int]
     ) -> Mapping[int, Outcome | None]:
-        """Submit next attempts, in one job for all with the same options; return the others with their final outcomes.
+        """Submit next attempts, in one job for all with the same options. Returns final outcomes of other elements.
 
         Elements that are `waiting` for an outcome are left alone unless their attempt left a record. Elements that
         another process resubmits are not returned until it has succeeded or failed. Raises SubmissionRefused if the
@@ -189,7 +189,7 @@ class Resubmitter:
     ) -> tuple[Collection[int], Collection[int]]:
         """Of elements whose upstream failed: those whose upstream runs again, and those for which this is unknown.
 
-        It runs again if it has another attempt, or had one that succeeded.
+        An upstream runs again if it has another attempt, or if another attempt has already succeeded.
         """
         upstreams = {edge.key: self._upstream(watched, edge.key) for edge in submission.dependencies}
         for upstream in upstreams.values():
@@ -278,7 +278,7 @@ class Resubmitter:
         return Block(first=first, count=len(tasks), tasks=tasks, name=name, attempts=attempts, origin=origin)
 
     def _abandoned(self, watched: SubmissionState, group: str) -> bool:
-        """Whether this process has long seen a claim without a job."""
+        """Whether this process has seen a claim without a job for so long that the claim counts as abandoned."""
         return watched.seconds_claimed(group) > self._timings.abandoned_claim
 
     def _pause(self, watched: SubmissionState) -> None:
@@ -286,7 +286,7 @@ class Resubmitter:
 
 
 def _grouped(plans: Iterable[_Plan], watched: SubmissionState, *, alone: bool) -> Iterable[Sequence[_Plan]]:
-    """Plans that can run in one job: of the same block. If `alone`, each in its own, because it waits for something."""
+    """Group plans of the same block, which can run in one job. If `alone`, each has its own job, because it waits."""
     groups: dict[tuple[object, ...], list[_Plan]] = {}
     for plan in plans:
         block = watched.block(plan.element)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ResultReader:
     """Reads the outcomes and results of some calls of a submission when it is constructed.
 
-    Reads the end of a log when an error needs it, with one command each; with `logs`, reads all of them together.
+    Reads the end of a log when an error needs it, with one command for each log; with `logs`, reads all together.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class ResultReader:
         return None, error if isinstance(error, SlurmError) else self._not_loaded(index, error)
 
     def take(self, index: int) -> tuple[Any, BaseException | None]:
-        """Return the same, and keep no reference to the result."""
+        """Return the same as `of`, and keep no reference to the result."""
         found = self.of(index)
         self._read.results.pop(index, None)
         return found
@@ -99,7 +99,7 @@ class ResultReader:
 
     @cached_property
     def _environment(self) -> ResolvedEnvironment | None:
-        """What the calls ran in; None if the record cannot be read now."""
+        """The environment of the calls; None if the record cannot be read now."""
         with suppress(SlurmError):
             return self._store.records(self._watched.key).submission.environment
         return None

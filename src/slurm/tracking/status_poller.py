@@ -54,7 +54,7 @@ class StatusPoller:
 
         If a scheduler does not answer, its elements keep their last reports, or are UNKNOWN, so that they do not count
         as missing. Submissions without ids are located first, and elements that wait for room in the queue are queued
-        if there is some. Refused submissions are not queried.
+        if there is room. Refused submissions are not queried.
         """
         here = self._here()
         mine = [watched for watched in several if not watched.elsewhere(here)]
@@ -120,7 +120,7 @@ def _owners(several: Sequence[SubmissionState], here: Here, reports: Reports) ->
 
 
 def _matches(report: Report, owners: Owners) -> Iterator[tuple[SubmissionState, Iterable[int]]]:
-    """The submissions and elements that a report is about, without elements that have left the block for another."""
+    """The submissions and elements that a report is about, without elements that have moved to another block."""
     for watched, block in owners.get(report.id, ()):
         if belongs(report, tag(watched.key, block), created=watched.created):
             elements = block.elements if report.tasks is None else [block.first + task for task in report.tasks]

@@ -1,7 +1,7 @@
 """Tracker: follow all jobs of one cluster: list outcomes often, and query the scheduler rarely.
 
-An outcome file is the truth. Without one, the scheduler's report counts; if the scheduler has forgotten the job, it is
-lost. Nothing is queried while nobody waits.
+An outcome file always decides. Without one, the scheduler's report counts; if the scheduler has forgotten the job, the
+job is lost. Nothing is queried while nothing waits.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BY_ITSELF = (JobState.COMPLETED, JobState.FAILED)
 
 
 class Tracker:
-    """Follows submissions in one background thread, which runs only while somebody waits."""
+    """Follows submissions in one background thread, which runs only while something waits."""
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,
@@ -69,7 +69,7 @@ class Tracker:
         self._learn_growth, self._growth_at = learn_growth, 0.0
 
     def after_fork(self) -> None:
-        """Replace the lock and the threads, which are the parent's."""
+        """Replace the lock and the threads, which belong to the parent."""
         self._changed = threading.Condition()
         self._thread = self._poll = None
 
@@ -90,29 +90,29 @@ class Tracker:
             return in_pieces(partial(self._changed.wait_for, all_ended), timeout)
 
     def when_finished(self, watched: SubmissionState, index: int, callback: Callable[[], object]) -> None:
-        """Call back once when a call has ended; at once if it has."""
+        """Call `callback` once when a call has ended; at once if it has ended already."""
         if watched.add_callback(index, callback):
             self.follow(watched)
         else:
             callback()
 
     def when_pool_ended(self, watched: GrowingState, callback: Callable[[], object]) -> None:
-        """Call back once all elements of an elastic pool have ended and none may be added; at once if that is so."""
+        """Call `callback` once when all elements of an elastic pool have ended and none may be added, or at once."""
         if watched.add_end_callback(callback):
             self.follow(watched)
         else:
             callback()
 
     def follow(self, watched: SubmissionState) -> None:
-        """Start the thread, which runs while anything waits for this submission or for another."""
+        """Start the thread, which runs while anything waits for this or another submission."""
         with self._changed:
             self._follow(watched)
 
     def list_outcomes(self, several: Iterable[SubmissionState]) -> None:
         """List the outcomes of submissions now. If that fails, the error becomes the submission's `trouble`.
 
-        A listing that lacks the outcome of an element that was reported as completed before came from a cache: the next
-        ones look past it. Before, learn which elements were added to elastic pools.
+        First, learn which elements were added to elastic pools. If a listing lacks the outcome of an element that was
+        reported as completed before, the listing came from a cache: the next listings bypass the cache.
         """
         several = list(several)
         self._announce(self._learn_growth(several))
@@ -134,7 +134,7 @@ class Tracker:
         self._announce(settled)
 
     def learn(self, watched: SubmissionState, elements: Iterable[int]) -> None:
-        """Note that elements have outcomes, which the caller has read; wakes those who wait for them."""
+        """Note that elements have outcomes, which the caller has read. Wakes the threads that wait for them."""
         self._announce([watched.add_outcomes(elements)])
 
     def _distrust_if_late(self, watched: SubmissionState, missing: frozenset[int]) -> None:
@@ -166,8 +166,8 @@ class Tracker:
     def explain(self, watched: SubmissionState, index: int) -> FinalStatus | None:
         """The scheduler's final status of an element whose process only recorded a signal.
 
-        Waits a little, because the scheduler reports it after the end of the element. None if the scheduler did not
-        end the element, or has forgotten it.
+        Waits a little, because the scheduler reports the status after the end of the element. None if the scheduler did
+        not end the element, or has forgotten it.
         """
         if watched.server is not None:
             return None
@@ -183,7 +183,7 @@ class Tracker:
         return FinalStatus(report.state, report) if report and by_scheduler else None
 
     def lives(self, watched: SubmissionState, indices: Iterable[int]) -> bool:
-        """Whether the scheduler still has a process of calls that have ended: it may print more. Takes one query."""
+        """Whether the scheduler still runs a job of calls that have ended, which may print more. Takes one query."""
         if watched.server is not None:
             return False
         reports = self._poller.query([watched]).reports[watched.key]
@@ -197,7 +197,7 @@ class Tracker:
         self._finalize_overdue(several)
 
     def finish(self, watched: SubmissionState) -> None:
-        """Check a submission, at growing intervals, until the scheduler has all its unfinished elements."""
+        """Check a submission, at growing intervals, until no element lacks the outcome that it should have."""
         for pause in pauses(self._timings.slowest_look, self._patience[1], factor=1.5):
             try:
                 self.check([watched])
@@ -208,7 +208,7 @@ class Tracker:
             time.sleep(pause)
 
     def query_soon(self) -> None:
-        """Query the scheduler soon, because an action of the caller changes states."""
+        """Query the scheduler soon, because the caller has done something that changes states."""
         with self._changed:
             self._pause = self._patience[0]
             self._query_at = time.monotonic() + min(0.2, self._pause)
@@ -240,7 +240,7 @@ class Tracker:
                 self._changed.wait(pause)
 
     def _tick(self, wanted: list[SubmissionState]) -> float:
-        """List outcomes, and query the scheduler if it is time to. Returns the seconds until the next tick."""
+        """List outcomes, and query the scheduler if a query is due. Returns the seconds until the next tick."""
         begin = listed = time.monotonic()
         upstreams = {id(upstream): upstream for watched in wanted for upstream in tuple(watched.upstreams.values())}
         unfinished = [upstream for upstream in upstreams.values() if upstream.unfinished]
@@ -267,7 +267,7 @@ class Tracker:
         return max(self._pace, eager, min(timings.longest_rest, 10 * (listed - begin - 0.01)))
 
     def _start_poll(self, wanted: Sequence[SubmissionState], *, due: bool) -> None:
-        """In another thread, because answers may be slow and huge: query if `due`, and finalize overdue elements."""
+        """Start another thread that queries if `due`, and finalizes overdue elements: answers may be slow and huge."""
         idle = self._poll is None or not self._poll.is_alive()
         if idle and (due or any(watched.missing for watched in wanted)):
             self._poll = threading.Thread(target=self._run_poll, args=(wanted, due), name="slurm-poll", daemon=True)
@@ -297,7 +297,7 @@ class Tracker:
             try:
                 if overdue or (within and watched.continues):
                     self._announce([watched.add_final(self._finalize(watched, overdue, within))])
-            except SlurmError as error:  # it must not affect other submissions
+            except SlurmError as error:  # the error must not affect other submissions
                 trouble = error
         if trouble is not None:
             raise trouble

@@ -32,7 +32,7 @@ _DIGEST_CHARACTERS = 32
 
 
 class Child(Document):
-    """`children/<i>.<digest>.<number>.json`: a submission of call i of a workflow. Written before it is queued."""
+    """`children/<i>.<digest>.<number>.json`: a submission by call i of a workflow. Written before it is queued."""
 
     key: str
     elements: int
@@ -48,15 +48,15 @@ class Child(Document):
 
 
 def child_name(index: int, digest: str, number: int) -> str:
-    """The name of a `Child` of call `index` in `children/`; `number` counts equal calls, which have the same digest."""
+    """The name of a `Child` of call `index` in `children/`. `number` counts equal calls, which have the same digest."""
     return f"{index}.{digest}.{number}.json"
 
 
 class WorkflowJournal:
     """The children of one call of a workflow. The process that runs the call adds to them.
 
-    A submission is identified by its task, its pickled arguments, and the number of equal ones before it, but not by
-    its position. So the next attempt may submit in another order, as with threads.
+    A submission is identified by its task, its pickled arguments, and the number of equal submissions before it, but
+    not by its position. So the next attempt may submit in another order, as it happens with threads.
     """
 
     def __init__(self, job: JobContext, parent: str) -> None:
@@ -69,9 +69,10 @@ class WorkflowJournal:
         self._lock = threading.Lock()
 
     def claim(self, submission: Submission, calls: Calls, *, alone: bool = False) -> tuple[str, str]:
-        """Record a submission. Returns the record's name and its key: an earlier attempt's, if that has made the same.
+        """Record a submission, and return the record's name and key.
 
-        With `alone`, it is never the same as an earlier one. Raises JobCancelled if the workflow was cancelled.
+        If an earlier attempt has made an equal submission, the key is the key of that one; with `alone`, no submission
+        equals an earlier one. Raises JobCancelled if the workflow was cancelled, or another attempt has finished it.
         """
         digest = _digest(submission, calls, key=submission.key if alone else "")
         with self._lock:
@@ -97,7 +98,7 @@ class WorkflowJournal:
         return name, child.key
 
     def note_joined(self, keys: Iterable[str]) -> None:
-        """Note that this attempt has found submissions again by what they compute (`reuse`)."""
+        """Note that this attempt has found earlier submissions that compute the same (`reuse`)."""
         with self._lock:
             self._joined.update(keys)
 
@@ -109,7 +110,7 @@ class WorkflowJournal:
         os.unlink(f"{self._directory}/{name}")
 
     def orphans(self) -> list[str]:
-        """The keys of submissions of earlier attempts that this attempt has not made."""
+        """The keys of submissions of earlier attempts that this attempt has not made again."""
         names = freshness.list_names(self._directory) if freshness.exists(self._directory) else ()
         mine = [name for name in names if (found := _NAME.fullmatch(name)) and int(found["index"]) == self._job.index]
         children: list[Child] = []
@@ -127,7 +128,7 @@ class WorkflowJournal:
 
 
 def _digest(submission: Submission, calls: Calls, *, key: str) -> str:
-    """The identity of calls: their task and their pickles. Not their options: resources do not change a result."""
+    """The identity of calls: their task and their pickles, but not their options: resources do not change a result."""
     digest = hashlib.sha256(f"{submission.task} {submission.mapped}{key}".encode())
     digest.update(calls.offsets)
     digest.update(calls.data)
@@ -137,7 +138,7 @@ def _digest(submission: Submission, calls: Calls, *, key: str) -> str:
 def several_children(
     store: JobStore, transport: Transport, wanted: Mapping[str, Iterable[int] | None]
 ) -> Mapping[str, list[Child]]:
-    """The children of workflows by key, or of some calls of theirs, in order. Takes two round trips for all."""
+    """The children of workflows, or of some of their calls, in order, by key. Takes two round trips for all."""
     directories = {key: f"{store.directory(key)}/{CHILDREN}" for key in wanted}
     try:
         listed = transport.list(list(directories.values()))

@@ -34,7 +34,7 @@ class Completed(NamedTuple):
 
     @property
     def words(self) -> str:
-        """Its output for a message, errors first, without passwords and control characters."""
+        """The output for a message, errors first, without passwords and control characters."""
         printed = "\n".join(text for text in (self.stderr.strip(), self.stdout.strip()) if text)
         return redacted(for_terminal(printed)) or f"exit {self.status}"
 
@@ -71,7 +71,7 @@ class Fetched(NamedTuple):
 
 
 class ListingFailed(TransportError):
-    """Some directories cannot be listed: `failed` has an error for each; `found` has the names in the others."""
+    """Some directories cannot be listed. `failed` has an error for each of them, `found` the names in the others."""
 
     def __init__(self, message: str, found: Mapping[str, Sequence[str]], failed: Mapping[str, TransportError]) -> None:
         super().__init__(message)
@@ -98,7 +98,7 @@ class Transport(Protocol):
     shares_files: bool = False
     """Whether this process sees the files there under the same paths."""
     streams: bool = False
-    """Whether commands can run there that exchange bytes with this process while it goes on."""
+    """Whether commands that exchange bytes with this process while it continues can run there."""
     read_pauses: tuple[float, ...] = (0.3, 1.5)
     """Seconds to wait before each new attempt to read a file."""
 
@@ -106,7 +106,7 @@ class Transport(Protocol):
         """Run a command and wait for its end. A missing command has status 127."""
 
     def run_together(self, commands: Sequence[Sequence[str]], *, timeout: float) -> list[Completed]:
-        """Run commands in order, without input, even if some fail, in one round trip."""
+        """Run commands in order, without input, in one round trip. All run, even if some fail."""
         fence = f"--{os.urandom(12).hex()}"
         mark = rf"printf '%s %s\n' {fence} $?; printf '%s\n' {fence} >&2"
         script = "\n".join(f"({shlex.join(argv)}) < /dev/null; {mark}" for argv in commands)
@@ -117,7 +117,7 @@ class Transport(Protocol):
             raise TransportError(message)
         found: list[Completed] = []
         for argv, error, output, after in zip(commands, errors, outputs, outputs[1:], strict=False):
-            text = output.partition("\n")[2] if found else output  # it begins with the status of the previous command
+            text = output.partition("\n")[2] if found else output  # first the status of the previous command
             found.append(Completed(tuple(argv), int(after.partition("\n")[0]), text, error))
         return found
 
@@ -138,7 +138,7 @@ class Transport(Protocol):
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files in the order of `paths`, streamed; files that do not exist are left out.
 
-        A file that cannot be read has a TransportError as its `error`. With `private`, one that another user could
+        A file that cannot be read has a TransportError as its `error`. With `private`, a file that another user could
         have written has an UntrustedFile.
         """
 
@@ -147,9 +147,10 @@ class Transport(Protocol):
         return {found.path: b"".join(found.blocks()) for found in self.fetch(paths, private=private)}
 
     def get_each(self, paths: Sequence[str], *, private: bool = False) -> dict[str, bytes | SlurmError]:
-        """Read small files: the bytes of each, or its error.
+        """Read small files, and return the bytes of each, or its error.
 
-        A file that cannot be read is tried twice more within two seconds: shared file systems have short failures.
+        A file that cannot be read is tried twice more within two seconds, because shared file systems have short
+        failures.
         """
         found: dict[str, bytes | SlurmError] = {}
         if not paths:
@@ -169,22 +170,22 @@ class Transport(Protocol):
     def list(self, directories: Sequence[str]) -> Mapping[str, Sequence[str]]:
         """List the names in each directory, unordered; none for a directory that does not exist.
 
-        Raises ListingFailed if some of them cannot be listed.
+        Raises ListingFailed if some directories cannot be listed.
         """
 
     def caches(self, directory: str) -> bool:
-        """Whether files of other machines may appear late in a directory there, as far as is known."""
+        """Whether files that other machines write may appear late in a directory there, as far as is known."""
         del directory
         return False
 
     def distrust(self, directory: str) -> None:
-        """Look past the caches of a directory's file system from now on: a listing of it was late."""
+        """Bypass the caches of a directory's file system from now on, because a listing of the directory was late."""
         del directory
 
     def attached(self, argv: Sequence[str], *, terminal: bool) -> Sequence[str]:
-        """Return a command of this machine that runs `argv` there with the streams of this process.
+        """Return a command for this machine that runs `argv` there with the streams of this process.
 
-        With `terminal`, it has a terminal there. Empty if the transport cannot do that.
+        With `terminal`, `argv` has a terminal there. Empty if the transport does not support this.
         """
         del argv, terminal
         return ()
@@ -200,7 +201,7 @@ class Transport(Protocol):
 def pauses(first: float, most: float, *, factor: float = 2.0) -> Iterator[float]:
     """Yield the seconds to sleep between retries: `first`, then each `factor` times the one before, up to `most`.
 
-    They vary by 20 %, so that clients that failed at the same moment do not retry at the same moment.
+    The seconds vary by 20 %, so that clients that failed at the same moment do not retry at the same moment.
     """
     while True:
         yield first * random.uniform(0.8, 1.2)  # noqa: S311 - not for security

@@ -2,13 +2,13 @@
 
 Every command has the same command line, which all login shells parse alike: bash, zsh, csh, fish. It starts `sh`, which
 reads the script from the second line of its input. So a script needs no second quoting, may have any length, and does
-not show in `ps`. The rest of the input is the command's. A fence, a line unique to each command, separates the output
-of rc files from the answer. The last fence carries the exit status, so a broken connection never looks like a command
-that ended.
+not appear in `ps`. The rest of the input is for the command. A fence, a line unique to each command, separates the
+output of rc files from the answer. The last fence contains the exit status, so a broken connection never looks like a
+command that ended.
 
-A startup file of the login shell can spoil this: it may read the input, end the shell, or replace it by a shell that
-runs its input. So the script comes after a guard, the line `exit 97`. A `sh` that does not find the guard does not run
-what follows, and another shell ends at it. `StartupFailed` says which it was.
+A startup file of the login shell can break this: it may read the input, end the shell, or replace the shell with one
+that runs its input. So the script comes after a guard, the line `exit 97`. A `sh` that does not find the guard does not
+run what follows, and another shell ends at the guard. `StartupFailed` says which of these happened.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Channel(Protocol):
         """Wait a few seconds for the exit status of a command whose output has ended; None if it does not arrive."""
 
     def kill(self) -> None:
-        """Shut down its streams at once; threads blocked on them return."""
+        """Shut down the streams at once. Threads that are blocked on them return."""
 
     def close(self) -> None:
         """Release the channel. Call it only when no thread uses the streams."""
@@ -97,7 +97,7 @@ def converse(
     preamble: list[Preamble] = []
 
     def feed_input() -> None:
-        # A command may exit before it has read all its input; its status says whether that is an error.
+        # A command may exit before it has read all its input; its status says whether this is an error.
         with contextlib.suppress(OSError, EOFError):
             channel.stdin.write(whole_input(script, fence, login_shell=login_shell))
             try:
@@ -128,7 +128,7 @@ def converse(
 
 
 def whole_input(script: str, fence: str, *, login_shell: bool) -> bytes:
-    """Return the input that has a login shell run a script."""
+    """Return the input that makes a login shell run a script."""
     login = [f"set -- {shlex.join([_READ, LINE])}\n{program(__name__, 'login.sh')}"] if login_shell else []
     return _guarded(*login, _fenced(script, fence))
 

@@ -40,7 +40,7 @@ class LocalTransport(Transport):
         return cls()
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
-        """Run a command here."""
+        """Run a command on this machine."""
         try:
             status, output, errors = _run(argv, stdin, timeout)
         except subprocess.TimeoutExpired as error:
@@ -60,7 +60,7 @@ class LocalTransport(Transport):
         return argv
 
     def stream(self, argv: Sequence[str]) -> Stream:
-        """Start a command here."""
+        """Start a command on this machine."""
         from slurm.transports.stream import local_stream  # noqa: PLC0415 - nodes do not have it
 
         try:
@@ -114,11 +114,11 @@ class LocalTransport(Transport):
         return found
 
     def caches(self, directory: str) -> bool:
-        """Whether it is on a file system that caches."""
+        """Whether the directory is on a file system that caches."""
         return freshness.caches(directory)
 
     def distrust(self, directory: str) -> None:
-        """Look past the caches of a directory's file system from now on."""
+        """Bypass the caches of a directory's file system from now on."""
         freshness.distrust(directory)
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class LocalTransport(Transport):
 
 
 def _run(argv: Sequence[str], stdin: bytes, timeout: float | None) -> tuple[int, bytes, bytes]:
-    """Run a command in its own session and kill all of it on a time-out: a shell's children keep the pipes open."""
+    """Run a command in its own session. On a time-out, kill the whole session: a shell's children keep pipes open."""
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         try:

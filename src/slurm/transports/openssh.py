@@ -61,9 +61,9 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 class OpenSSHTransport(RemoteTransport):
     """Runs commands by `ssh` over one connection, which the user's other programs share.
 
-    A master process holds the connection and exits after ten idle minutes, so a second factor is asked for once. All of
-    ~/.ssh/config applies: aliases, jumps, agents, certificates. ssh asks questions at the terminal if there is one. A
-    master of the user's own (ControlPath) is used while it lives.
+    A master process holds the connection and exits after ten idle minutes, so the user enters a second factor only
+    once. All of ~/.ssh/config applies: aliases, jumps, agents, certificates. ssh asks questions at the terminal if
+    there is one. A master that the user has started (ControlPath) is used while it lives.
     """
 
     def __init__(self, url: ClusterURL, *, login_shell: bool = False) -> None:
@@ -85,7 +85,7 @@ class OpenSSHTransport(RemoteTransport):
         return ["ssh", *(word for setting in settings for word in ("-o", setting)), *self._where]
 
     def _read_settings(self) -> Mapping[str, str]:
-        """Read the settings that ssh has for the host, their names in lower case. None if ssh does not print them."""
+        """Read ssh's settings for the host, with names in lower case. Empty if ssh does not print them."""
         argv = ["ssh", *self._where, "-G", "--", self.host]
         printed = b""
         with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -102,7 +102,7 @@ class OpenSSHTransport(RemoteTransport):
         return _listens(self._socket)
 
     def _connect(self) -> None:
-        """Start a master, which goes to the background once it is logged in. One program at a time does so."""
+        """Start a master, which goes to the background once it is logged in. Only one program at a time does this."""
         from filelock import FileLock  # noqa: PLC0415 - only a new connection needs it
 
         self._own_directory()
@@ -119,7 +119,7 @@ class OpenSSHTransport(RemoteTransport):
             self._start_master()
 
     def _answers(self) -> bool:
-        """Whether a command ends: the connection of a master may be dead."""
+        """Whether a test command ends: the connection of a master may be dead."""
         argv = self._session("exit")
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             done = subprocess.run(
@@ -161,7 +161,7 @@ class OpenSSHTransport(RemoteTransport):
         return advice.failure(self.host, found, words, command)
 
     def _connect_timeout(self, *, attended: bool) -> Sequence[str]:
-        """Return the option, unless the user sets it, or may have to answer a jump host while ssh connects."""
+        """Return the option ConnectTimeout, unless the user sets it, or may have to answer a jump host meanwhile."""
         settings = self._settings or {}
         jumps = any(settings.get(name, "none") != "none" for name in ("proxyjump", "proxycommand"))
         if settings.get("connecttimeout", "none") != "none" or (attended and jumps):
@@ -187,7 +187,7 @@ class OpenSSHTransport(RemoteTransport):
         return _Process(self._session(line))
 
     def close(self) -> None:
-        """Have the master accept no more commands, and exit after the running ones. A master of the user's stays."""
+        """Tell the master to accept no more commands, and to exit after the running ones. A user's own master stays."""
         if self._socket != self._own_socket:
             return
         argv = [*self._ssh(), "-O", "stop", "--", self.host]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from slurm.url import ClusterURL
 
 _NETWORK_FAILURES = ("banner", "EOF", "Timeout", "reset", "No existing session")
-"""Messages of Paramiko for a network that fails while it connects; they have no exception type of their own."""
+"""Messages of Paramiko for a network failure during a connection. Paramiko has no separate exception type for it."""
 
 
 class ParamikoTransport(RemoteTransport):
@@ -140,7 +140,7 @@ def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
 def _opened(transport: paramiko.Transport, seconds: float) -> paramiko.Channel:
     """Open a session in a separate thread, which closes it if an interrupt ends the wait.
 
-    Otherwise Paramiko would forget the session and sshd keep it, and after a few (MaxSessions) sshd accepts no more.
+    Otherwise Paramiko would forget the session, but sshd would keep it, and accept no more after a few (MaxSessions).
     """
     opened: Future[paramiko.Channel] = Future()
 

@@ -77,7 +77,7 @@ class Target:
         )
 
     def authenticate(self, transport: paramiko.Transport) -> None:
-        """Authenticate by keys, then by the server's questions if a person can answer them."""
+        """Authenticate by keys, then by the server's questions, if a person can answer them."""
         import paramiko  # noqa: PLC0415 - as above
 
         for key in self._keys():
@@ -119,9 +119,9 @@ class Target:
         return [os.path.expanduser(path) for path in (*own.split(), *sites.split())]
 
     def _keys(self) -> Iterator[paramiko.PKey]:
-        """Yield the keys of the agent, which need no passphrase, then those of files; configured keys first.
+        """Yield the keys of the agent, which need no passphrase, then the keys of files; configured keys come first.
 
-        A key with the certificate beside its file comes before the key alone.
+        If there is a certificate beside the file of a key, the key with the certificate comes before the key alone.
         """
         import paramiko  # noqa: PLC0415 - as above
 
@@ -145,7 +145,7 @@ class Target:
 
 
 def _public(path: str) -> Iterator[bytes]:
-    """Yield the public keys and certificates beside a private key, or in its place."""
+    """Yield the public keys and certificates beside a private key, or at its path."""
     for beside in (path, f"{path}.pub", f"{path}-cert.pub"):
         with contextlib.suppress(OSError, ValueError, IndexError), open(beside, encoding="ascii") as file:
             yield base64.b64decode(file.readline().split()[1], validate=True)
@@ -197,7 +197,7 @@ def _attended() -> bool:
 
 
 def _answers(title: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
-    """Ask the person at the terminal a server's questions."""
+    """Ask the user at the terminal the questions of a server."""
     for text in (title, instructions):
         if text:
             print(for_terminal(text), file=sys.stderr)  # noqa: T201 - to the person

@@ -1,4 +1,4 @@
-"""RemoteTransport: base class of the transports to other machines. All methods are built on one command each."""
+"""RemoteTransport: base class of the transports to other machines. Each method runs one command."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _ESCAPED = re.compile(rb"\\([0-7]{3}|.)")
 """How tar(1) and find(1) escape quotes and non-ASCII bytes of a path in their messages."""
 
 _CACHES = "slurm-tasks-caches "
-"""How fresh.sh begins its answer whether a file system caches."""
+"""The beginning of the answer of fresh.sh whether a file system caches."""
 
 _HARMLESS = (
     "No such file or directory",  # it was removed after it was listed
@@ -65,7 +65,7 @@ class RemoteTransport(Transport, ABC):
 
     After a lost connection, put, fetch and list start over on a new connection, for up to ten minutes. `run` does not,
     because the command may have taken effect: it raises ConnectionLost, and the next call waits for a connection. If
-    the first connection fails, that is an error at once.
+    the first connection fails, an error is raised at once.
     """
 
     pace, streams = 0.2, True
@@ -80,7 +80,7 @@ class RemoteTransport(Transport, ABC):
         self.host = url.host or "localhost"
         self._reached = False
         self._known = ""
-        """Whether to look past caches of the file system there: `yes`, `no`, or empty until it was found out."""
+        """Whether to bypass caches of the file system there: `yes`, `no`, or empty as long as it is unknown."""
         self.after_fork()
 
     def after_fork(self) -> None:
@@ -95,7 +95,7 @@ class RemoteTransport(Transport, ABC):
 
     @abstractmethod
     def _alive(self) -> bool:
-        """Whether there is a connection, as far as this side knows."""
+        """Whether there is a connection, as far as this machine knows."""
 
     @abstractmethod
     def _connect(self) -> None:
@@ -139,7 +139,7 @@ class RemoteTransport(Transport, ABC):
         return stream
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
-        """Send files as one archive, which is unpacked in a hidden directory; then rename each file to its place."""
+        """Send files as one archive, unpack it in a hidden directory, then rename each file to its final path."""
         hidden = f".put-{os.urandom(6).hex()}"  # put.sh adds its process id: an earlier attempt may still run
         wanted = (f"{directory}/{name}" for name in directories)
         names: dict[str, list[str]] = {}
@@ -153,7 +153,7 @@ class RemoteTransport(Transport, ABC):
             raise TransportError(message)
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
-        """Fetch files in one stream. With `private`, their owners and modes are checked on the other machine first."""
+        """Fetch files in one stream. With `private`, first check their owners and modes on the other machine."""
         send = program(__name__, "send_private.sh" if private else "send.sh")
         script = _program("fetch.sh", send, self._known, _fresh())
         requested = _terminated(f".{path}" for path in dict.fromkeys(paths))
@@ -185,12 +185,12 @@ class RemoteTransport(Transport, ABC):
         return found
 
     def caches(self, directory: str) -> bool:
-        """Whether the file system there caches, as far as the first listing has found out. A root is on one."""
+        """Whether the file system there caches, according to the first listing. All of a root is on one file system."""
         del directory
         return self._known == "yes"
 
     def distrust(self, directory: str) -> None:
-        """Look past caches there from now on."""
+        """Bypass the caches there from now on."""
         del directory
         self._known = "yes"
 

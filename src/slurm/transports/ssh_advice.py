@@ -1,4 +1,4 @@
-"""SSH errors: what a failed connection means and how to fix it, the same text for every SSH client."""
+"""SSH errors: what a failed connection means and how to fix it. The text is the same for every SSH client."""
 
 from __future__ import annotations
 

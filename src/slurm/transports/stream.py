@@ -1,4 +1,4 @@
-"""Stream: a command that runs on, and exchanges bytes with this process."""
+"""Stream: a command that keeps running, and exchanges bytes with this process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Stream:
                 self._words.append(line)
 
     def write(self, data: bytes) -> None:
-        """Send bytes. Raises ConnectionLost; then a part of them may have arrived."""
+        """Send bytes. Raises ConnectionLost; then a part of the bytes may have arrived."""
         try:
             self._channel.stdin.write(data)
             self._channel.stdin.flush()
@@ -46,7 +46,7 @@ class Stream:
             raise ConnectionLost(f"the command has ended: {error}") from error
 
     def read(self, size: int) -> bytes:
-        """Wait for so many bytes, and return them. Raises ConnectionLost if the command ends before."""
+        """Wait for `size` bytes, and return them. Raises ConnectionLost if the command ends before they arrive."""
         try:
             data = self._channel.stdout.read(size)
         except (OSError, EOFError, ValueError) as error:
@@ -59,15 +59,15 @@ class Stream:
 
     @property
     def words(self) -> bytes:
-        """What it has printed to standard error, at last."""
+        """The last lines that the command has printed to standard error."""
         return b"".join(self._words)
 
     def end(self) -> None:
-        """Have all reads and writes end at once."""
+        """Make all reads and writes end at once."""
         self._channel.kill()
 
     def close(self) -> None:
-        """Release it, when no other thread reads or writes."""
+        """Release the stream. Call it only when no other thread reads or writes."""
         self.end()
         self._errors.join()
         self._channel.close()

@@ -23,7 +23,7 @@ class Apptainer(Runtime):
     prefix: ClassVar[str] = "APPTAINER"
 
     def ready(self, image: Image) -> Sequence[str]:
-        """Check that the node sees the file, if the image is one."""
+        """Check that the node sees the image, if it is a file."""
         if not image.name.startswith(("/", "~/")):
             return ()
         file = path(image.name)
@@ -46,7 +46,7 @@ class Apptainer(Runtime):
         )
 
     def by_hand(self, image: str, run: Run, directories: Sequence[str]) -> str:
-        """The same options. A reference is fetched by the runtime, into its own cache."""
+        """Return a command with the same options. The runtime fetches a reference into its own cache."""
         mounts = [f"{path(m.source)}:{path(m.target)}{':ro' if m.readonly else ''}" for m in run.mounts]
         binds = "".join(f" --bind {each}" for each in (*directories, *mounts))
         env = "".join(f" {self.prefix}ENV_{name}={shlex.quote(value)}" for name, value in run.env if value is not None)
@@ -66,7 +66,7 @@ def _options(run: Run) -> list[str]:
 
 
 class Singularity(Apptainer):
-    """SingularityCE, and the Singularity from which both come."""
+    """SingularityCE, and Singularity, the common origin of SingularityCE and Apptainer."""
 
     name = program = "singularity"
     prefix = "SINGULARITY"

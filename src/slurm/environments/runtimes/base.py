@@ -1,7 +1,7 @@
 """The interface of a container runtime, and the parts that all launchers share.
 
 A launcher is a bash script that is stored with the environment. `bash launcher command …` runs the command in the
-image on the present node. Without a command it makes the image ready on the node.
+image on the current node. Without a command it makes the image ready on the node.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Run(NamedTuple):
     gpus: str = ""
     """"nvidia", "amd", or ""."""
     workdir: str | None = None
-    """None for the working directory of the job, which is then mounted."""
+    """The working directory of the command; None for that of the job, which is then mounted."""
     network: bool = True
     options: tuple[str, ...] = ()
     """More options for the runtime, passed unchanged."""
@@ -82,8 +82,8 @@ class Run(NamedTuple):
 
 
 REFERENCE, ARCHIVE, SIF, BUNDLE = "reference", "archive", "SIF", "bundle"
-"""What a runtime takes: only an image in a registry; that or a docker-archive; a file made from either; or a directory
-with the files of the image and a config.json that says how to run a command in it."""
+"""What a runtime takes: only an image in a registry; an image in a registry or a docker-archive; a file made from one
+of these; or a directory with the files of the image and a config.json that says how to run a command in it."""
 
 
 class Runtime(Protocol):
@@ -112,7 +112,7 @@ class Runtime(Protocol):
     def by_hand(self, image: str, run: Run, directories: Sequence[str]) -> str:
         """Return words of bash that run a command in an image without a job, in the working directory.
 
-        `image` is a reference or the path of a file. `directories` are words of bash, mounted as they are. Raises
+        `image` is a reference or the path of a file. `directories` are words of bash, mounted unchanged. Raises
         ConfigurationError for a runtime that only works in a job.
         """
         del image, run, directories
@@ -168,14 +168,14 @@ def words(arguments: Sequence[str]) -> str:
 
 
 STEP = "SLURMTASKS_STEP"
-"""The variable that gives the srun command with its options to a launcher that starts the ranks itself."""
+"""The variable that passes the srun command with its options to a launcher that starts the ranks itself."""
 
 AS_STEP = (f"step=(${{{STEP}:-srun --nodes=1 --ntasks=1 --export=ALL}})", f"unset {STEP}")
 """Lines that set `step` for runtimes that are srun. Without ranks it starts one task."""
 
 MOUNT = (
     "mounts=()",
-    "mount() {",  # a CSV field each, because a path may have commas
+    "mount() {",  # each is a CSV field, because a path may have commas
     '    local source="source=$1" target="destination=$2"',
     r'    mounts+=(--mount "type=bind,\"${source//\"/\"\"}\",\"${target//\"/\"\"}\"${3-}")',
     "}",
@@ -225,10 +225,10 @@ def with_control_pipe(start: str, run: Run, *, wait: str = ":") -> Sequence[str]
 
 
 def _program_with_control_pipe(start: str, shell: str, wait: str) -> Sequence[str]:
-    """The same for a program in an image without Python: a shell from outside runs `program_init.sh` as first process.
+    """Like `with_control_pipe`, for an image without Python: a shell from outside runs `program_init.sh` as process 1.
 
-    Signals, input, output and the exit status pass through files and not through the engine, which the scheduler's
-    SIGTERM ends before the program.
+    Signals, input, output and the exit status pass through files and not through the engine, because the scheduler's
+    SIGTERM ends the engine before the program.
     """
     init = program(__name__, "program_init.sh")
     return (

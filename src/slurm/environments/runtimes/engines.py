@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from slurm.environments.runtimes.base import Image, Run
 
 _NAME = "slurm-"
-"""How the names of containers begin. The job, the rank and the process id of the launcher follow."""
+"""The beginning of the names of containers. The job, the rank and the process id of the launcher follow."""
 
 
 class Engine(Runtime):
@@ -27,14 +27,14 @@ class Engine(Runtime):
     """Lines that add to `options` so that files belong to the user of the job."""
     own: ClassVar[str] = ""
     keep_user: ClassVar[str] = ""
-    """A word of bash that lets the user of an ordinary user's container be that user."""
+    """A word of bash that keeps the user's own identity in the container of an ordinary user."""
     gpus: ClassVar[Mapping[str, str]]
 
     def ready(self, image: Image) -> Sequence[str]:
         """Pull or load the image unless the node has it, one process of a node at a time.
 
-        Also remove containers whose launcher is gone and that do not run: an engine that is killed while it starts a
-        container leaves it. Without --force, one that runs is not removed.
+        Also remove containers that do not run and whose launcher is gone: an engine that is killed while it starts a
+        container leaves the container. Without --force, a running container is not removed.
         """
         name = _name(image)
         there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
@@ -59,12 +59,12 @@ class Engine(Runtime):
     def run(self, image: Image, run: Run) -> Sequence[str]:
         """Run the container with a control pipe as its input (see `container_init`).
 
-        Signals take that way, too. An engine starts a helper process for each signal, which the SIGTERM of the
-        scheduler to all processes of the job would end first.
+        Signals pass through the pipe, too. An engine would start a helper process for each signal, but the scheduler
+        sends SIGTERM to all processes of the job, which would end the helper first.
         """
         return (
             *mounted(run),
-            "mount /dev/shm /dev/shm",  # the default of a container is small
+            "mount /dev/shm /dev/shm",  # a container's default /dev/shm is small
             f"options=({self._options(run)})",
             *self.user,
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
@@ -85,7 +85,7 @@ class Engine(Runtime):
         )
 
     def by_hand(self, image: str, run: Run, directories: Sequence[str]) -> str:
-        """The same options. Files belong to the user."""
+        """Return a command with the same options. Files belong to the user."""
         mounts = [f"{path(m.source)}:{path(m.target)}{':ro' if m.readonly else ''}" for m in run.mounts]
         volumes = "".join(f" --volume {each}:{each}" for each in directories) + "".join(
             f" --volume {m}" for m in mounts

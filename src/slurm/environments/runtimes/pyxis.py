@@ -1,4 +1,4 @@
-"""Pyxis (experimental): NVIDIA's plugin for Slurm, with which srun starts a task in an enroot container.
+"""Pyxis (experimental): NVIDIA's plugin for Slurm, which lets srun start a task in an enroot container.
 
 Written from its documentation and never run: the test machines have neither pyxis nor enroot.
 """
@@ -48,5 +48,5 @@ class Pyxis(Runtime):
 
 
 def _enroot(name: str) -> str:
-    """Return a reference in enroot's form, with # after the registry. A path stays as it is."""
+    """Return a reference in enroot's form, with # after the registry. A path stays unchanged."""
     return path(name) if name.startswith(("/", "~/")) else shlex.quote(name.replace("/", "#", 1))

@@ -26,7 +26,7 @@ class RequestRefused(Exception):
 
 
 def ask(request: tuple[Any, ...], reply: type[Message]) -> Message:
-    """Send a request to the supervisor of this user and machine, and return its reply of one kind.
+    """Send a request to the supervisor of this user and machine, and return its reply, a message of the kind `reply`.
 
     If the supervisor dies, the request is sent to the next one, which recognizes a submission by its token. Raises
     RequestRefused, NoAnswer, or OSError if the supervisor's directory cannot be used.

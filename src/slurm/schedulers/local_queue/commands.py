@@ -1,6 +1,6 @@
 """`submit`, `query`, `list`, `cancel`, `hold`, `release`: the local scheduler's sbatch, squeue, scancel and scontrol.
 
-Exit status: 0 for success; 1 for a refusal, nothing was queued; 75 (EX_TEMPFAIL) if the supervisor did not answer, so
+Exit status: 0 for success; 1 for a refusal (nothing was queued); 75 (EX_TEMPFAIL) if the supervisor did not answer, so
 it is unknown whether the job was queued.
 """
 
@@ -67,7 +67,7 @@ def submission(script: str, arguments: Sequence[str], options: Mapping[str, str]
     """Return the request for a script with sbatch's options, by name. Raises ValueError for an invalid option."""
 
     def value(name: str, parse: Callable[[str], T], default: str = "") -> T:
-        """Parse an option; a ValueError names it."""
+        """Parse an option. A ValueError names the option."""
         text = options.get(name) or default
         try:
             return parse(text)
@@ -116,7 +116,7 @@ def _count(text: str) -> int:
 
 
 def _warning(text: str) -> list[int] | None:
-    """Parse --signal: a signal's number, and its lead in seconds."""
+    """Parse --signal: a signal's number, and how many seconds before the time limit it is sent."""
     if not text:
         return None
     name, lead = signal_and_lead(text)
@@ -148,12 +148,12 @@ def _cancel(names: Sequence[str]) -> None:
 
 
 def _hold(names: Sequence[str]) -> None:
-    """Keep the pending ones of "id_tasks=key" from starting."""
+    """Keep the pending tasks of each "id_tasks=key" from starting."""
     ask(Hold(_wanted(names), release=False), Done)
 
 
 def _release(names: Sequence[str]) -> None:
-    """Let them start again."""
+    """Let the pending tasks of each "id_tasks=key" start again."""
     ask(Hold(_wanted(names), release=True), Done)
 
 

@@ -38,7 +38,7 @@ class Submission(NamedTuple):
     seconds: int | None
     """The time limit."""
     warning: list[int] | None
-    """A signal's number, and its lead before the time limit in seconds."""
+    """A signal's number, and how many seconds before the time limit it is sent."""
     comment: str
     name: str
     dependencies: dict[str, list[str]]

@@ -53,7 +53,7 @@ def take_over(note: str, script: Process, submission: Submission, begun: float) 
 
 
 def _finish(status: int, note: str, supervisor: int) -> int:
-    """Launch a supervisor if that of this monitor was killed: no client may be running to start one."""
+    """Launch a supervisor if the supervisor of this monitor was killed: no client may be running to start one."""
     if os.getppid() != supervisor:
         launch(os.path.dirname(os.path.dirname(note)))
     return status

@@ -50,15 +50,15 @@ class Batch:
         return not self._pending and not self._running
 
     def pending(self, tasks: Collection[int] | None = None) -> list[int]:
-        """The pending ones of `tasks`, or of all tasks."""
+        """The pending tasks among `tasks`, or among all tasks."""
         return [task for task in self._pending if tasks is None or task in tasks]
 
     def running(self, tasks: Collection[int] | None = None) -> list[int]:
-        """The running ones of `tasks`, or of all tasks."""
+        """The running tasks among `tasks`, or among all tasks."""
         return [task for task in self._running if tasks is None or task in tasks]
 
     def rows(self, reason: str = wire.RESOURCES) -> list[Row]:
-        """A row for each combination of state and reason. `reason` is that of tasks that wait only for CPUs."""
+        """A row for each combination of state and reason. `reason` is given for tasks that wait only for CPUs."""
         reason = wire.TASK_LIMIT if self._is_full else reason
         waiting = self._pending.keys() - self.held
         ready = waiting & self._ready.keys() if self._elementwise else waiting if self._open else set[int]()
@@ -144,7 +144,7 @@ class Batch:
         return never
 
     def succeeded(self, task: int | None, *, otherwise: bool) -> bool | None:
-        """Whether one task, or all, have completed; None if unfinished; `otherwise` if that is unknown."""
+        """Whether one task, or all, succeeded; None if unfinished; `otherwise` if the exit status is unknown."""
         if task is None:
             if not self.over:
                 return None
@@ -175,12 +175,12 @@ class Queue:
         return min(batch.submission.cpus, self.cpus)
 
     def settle(self) -> list[tuple[Batch, list[int]]]:
-        """Find elements that may start. Returns elements that can never run; finish them and call it again."""
+        """Find elements that may start. Returns elements that can never run: finish them and call this method again."""
         found = [(batch, batch.settle(self.batches)) for batch in self.batches.values()]
         return [(batch, tasks) for batch, tasks in found if tasks]
 
     def next_ready(self) -> tuple[Batch, int] | None:
-        """The next element that may start, in submission order. One that waits for CPUs blocks later ones."""
+        """The next element that may start, in submission order. An element that waits for CPUs blocks later ones."""
         for batch in self.batches.values():
             task = batch.next_ready()
             if task is not None:
@@ -214,13 +214,13 @@ def next_id(last: int, now: float) -> int:
 
 
 def _all(answers: Iterable[bool | None]) -> bool | None:
-    """False if any is; else None if any is; else True."""
+    """Return False if any answer is False, else None if any is None, else True."""
     found = set(answers)
     return False if False in found else None if None in found else True
 
 
 def _satisfied(kind: str, name: str, task: int | None, batches: Mapping[str, Batch]) -> bool | None:
-    """Whether a dependency is satisfied, as in sbatch(1) for --dependency; None if that is still open.
+    """Whether a dependency is satisfied, as in sbatch(1) for --dependency; None if it is not decided yet.
 
     Forgotten ids and unknown exit statuses satisfy dependencies: the runner checks the outcomes.
     """

@@ -26,7 +26,7 @@ _CHUNK = 1 << 16
 class Server:
     """Reads requests and writes replies, within the supervisor's selector. `answer` returns the reply to a request.
 
-    Its second argument is whether the client is still connected. A client that is not has reported a time-out.
+    Its second argument is whether the client is still connected. A disconnected client has reported a time-out.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """Storage: the supervisor's state on disk, from which the next supervisor continues if this one is killed.
 
-A submission has two files, independent of its number of elements: `queue/ID.json`, the submission, and `queue/ID.ends`,
-a line for each final state; a third, `queue/ID.held`, once tasks were held. Only the supervisor writes them. The
-kernel keeps what a killed process has written, so nothing is fsynced; after a restart of the machine the state is
-discarded. The environment of a submission may hold secrets: the directory is 0700, the files are 0600, and the
-environment is removed when the submission has finished.
+A submission has two files, independent of its number of elements: `queue/ID.json` holds the submission, and
+`queue/ID.ends` has a line for each final state. A third file, `queue/ID.held`, exists once tasks were held. Only the
+supervisor writes these files. The kernel keeps what a killed process has written, so nothing is fsynced; after a
+restart of the machine the state is discarded. The environment of a submission may hold secrets: the directory is 0700,
+the files are 0600, and the environment is removed when the submission has finished.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def main(directory: str) -> None:
             listener.listen(_BACKLOG)
             supervisor = Supervisor(directory, listener)
             gc.freeze()
-            gc.disable()  # forked children share memory pages until they are written to
+            gc.disable()  # forked children share memory pages until one of the processes writes to them
             supervisor.run()
 
 

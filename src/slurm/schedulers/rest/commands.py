@@ -87,7 +87,7 @@ def _is_vague(answer: Answer) -> bool:
 
 
 def _environment(options: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a job: that of this process and what sbatch adds, without the token."""
+    """Return the environment of a job: that of this process without the token, and the variables that sbatch adds."""
     mask = os.umask(0o077)
     os.umask(mask)
     ours = {name: value for name, value in os.environ.items() if name != TOKEN and _is_text(name + value)}
@@ -133,7 +133,7 @@ def _query(rest: Connection, ids: Sequence[str]) -> None:
 
 
 def _field(job: Mapping[str, Any], name: str) -> str:
-    """Return a text in one line."""
+    """Return a text field of a job as one line."""
     return " ".join(str(job.get(name) or "").splitlines())
 
 
@@ -145,7 +145,7 @@ def _find(rest: Connection, _: Sequence[str]) -> None:
 
 
 def _history(rest: Connection, ids: Sequence[str]) -> None:
-    """Print jobs of the accounting as sacct does."""
+    """Print jobs in the accounting as sacct does."""
     rows = []
     for id_ in ids:
         answer = rest.call("GET", f"job/{id_}", of="slurmdb")
@@ -171,7 +171,7 @@ def _history(rest: Connection, ids: Sequence[str]) -> None:
 
 
 def _cancel(rest: Connection, names: Sequence[str]) -> None:
-    """Cancel each "id", "id_tasks" or "id_tasks=key"; with a key, only if the job is of that submission."""
+    """Cancel each "id", "id_tasks" or "id_tasks=key"; with a key, only if the job belongs to that submission."""
     problems = []
     for name, equals, key in (each.partition("=") for each in names):
         id_, _, wanted = name.partition("_")
@@ -228,7 +228,7 @@ def _is_unknown(answer: Answer) -> bool:
 
 
 def _raise_for(rest: Connection, answer: Answer) -> None:
-    """Raise RestError for a failed query. If its text says that slurmctld does not answer, callers ask again."""
+    """Raise RestError for a failed query. If its text says that slurmctld does not answer, callers repeat the query."""
     if answer.errors:
         why = f" ({VAGUE})" if _UNEXPLAINED in answer.numbers else ""
         raise RestError(f"slurmrestd v0.0.{rest.version}: {answer.words}{why}")

@@ -27,7 +27,7 @@ KNOWN = range(45, 35, -1)
 ADDRESS, TOKEN_FILE, TOKEN = "SLURMTASKS_SLURMRESTD", "SLURMTASKS_SLURMRESTD_TOKEN_FILE", "SLURM_JWT"
 UNREACHABLE, UNANSWERED = "cannot reach slurmrestd", "slurmrestd did not answer"
 REJECTED = "slurmrestd: request not possible"
-"""The beginning of messages that mean: nothing was done, and the same request cannot succeed later."""
+"""The beginning of messages that say that nothing was done and that the same request cannot succeed later."""
 
 _NO_ENDPOINT = re.compile(r"Unable (?:to )?find requested URL")
 _TOKEN = re.compile(r"[\w.+/=-]+", re.ASCII)
@@ -213,7 +213,7 @@ def _file() -> str:
 
 
 def _setting(variable: str, name: str) -> str:
-    """Return the value of a variable, or else that of a line "name = value" in the file."""
+    """Return the value of a variable, or else the value in a line "name = value" of the file."""
     if os.environ.get(variable):
         return os.environ[variable]
     try:
