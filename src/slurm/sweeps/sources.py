@@ -71,8 +71,7 @@ class Places:
         return self._known[url]
 
     def source(self, shard: Shard) -> Source:
-        """Return the source of a shard: the cluster of its name if that is still the same, or else the one in its record.
-        """
+        """Return the source of a shard: the cluster of its name if it is still the same, or else the recorded one."""
         with contextlib.suppress(ConfigurationError):
             found = Source(shard.source, cluster_of(shard.source), shard.slots)
             if found.spec["url"] == shard.url:
