@@ -57,7 +57,7 @@ class Listing:
         return [self._known[number] for number in numbers if number in self._known]
 
     def summaries(self, procedures: Sequence[Procedure]) -> list[ProcedureSummary]:
-        """Return the summaries of procedures. One command reads their events; others query those that have not ended."""
+        """Return the summaries of procedures. One command reads the events; others query procedures that still run."""
         new = [each for each in procedures if each.number not in self._ended]
         events = self._events(new)
         found = {each.number: states.summary(each.number, each.record, events[each.key]) for each in new}
