@@ -50,7 +50,7 @@ class Call:
         return current.result()
 
     def _stop(self, context: JobContext, current: DelayedSubmission, timeouts: int) -> None:
-        """Save the call of the next attempt, and end this one. Raises UncompletedJobError if there is no next attempt."""
+        """Save the call of the next attempt, and end this one. Raises UncompletedJobError if no attempt may follow."""
         timeouts += stop_signal() == SIGNAL
         if timeouts > self.timeouts:
             raise UncompletedJobError(f"Job not requeued because: timed-out too many times ({timeouts}).")
