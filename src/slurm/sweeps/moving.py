@@ -141,7 +141,7 @@ def may_be_held(point: Point) -> bool:
 
 
 def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
-    """The calls that wait to begin and that nobody holds, by shard; see `may_be_held`."""
+    """Return the calls that wait to begin and that nobody holds, by shard; see `may_be_held`."""
     found: dict[int, list[int]] = {}
     for point in snapshot.points:
         if point.state is State.ALIVE and point.job_state is JobState.PENDING and not may_be_held(point):

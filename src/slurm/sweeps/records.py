@@ -232,7 +232,7 @@ class Collected(NamedTuple):
     """The number of the call in the submission of the shard."""
     ended: Ended
     result: tuple[str, int, int] | None = None
-    """The name of a file in `collected/`, and the offsets of the begin and the end of the result in the file."""
+    """The name of a file in `collected/`, and the offsets of the start and the end of the result in the file."""
     log: str | None = None
     """The path of the log in the submission's directory, if the log was copied home.
 

@@ -48,7 +48,7 @@ class State(str, enum.Enum):
 
 
 class Point(NamedTuple):
-    """What is known of one point."""
+    """The facts about one point at the time of a snapshot."""
 
     number: int
     """The number in the sweep, from 0."""
@@ -179,8 +179,10 @@ class SnapshotReader:
         return (shard, call) in self._ended
 
     def home(self, shard: int | None, call: int | None) -> tuple[int, Collected] | None:
-        """Return the number of the file in `collected/` with the outcome of a call, and the outcome; None if nothing
-        else of the call was copied home."""
+        """Return the number of the file with the outcome of a call, and the outcome.
+
+        None if no result, log or file of the call was copied home.
+        """
         return self._homed.get((shard, call))
 
     def learn_collected(self) -> None:
@@ -247,7 +249,7 @@ class SnapshotReader:
                         self._homed[at] = file, line
                     self._fresh.pop(at, None)
 
-    # What the sources say.
+    # Answers of the sources.
 
     def _look(
         self, shards: Mapping[str, Mapping[int, Shard]], patience: float | None

@@ -54,7 +54,7 @@ def _replaced(text: str, path: Sequence[str], value: Any, name: str) -> str:
 
 
 def _span(text: str, key: Node, old: Node) -> tuple[int, int, str, str]:
-    """Return the begin and the end of a value in the text, and the texts to write before and after a new value."""
+    """Return the start and the end of a value in the text, and the texts to write before and after a new value."""
     start, end, name = old.start_mark.index, old.end_mark.index, key.end_mark.index
     if not isinstance(old, ScalarNode) and not getattr(old, "flow_style", False):
         block = text[name:end]  # a block has its own lines, up to the next key

@@ -58,8 +58,7 @@ _log = logging.getLogger("slurm.tools")
 
 
 class _Wanted(NamedTuple):
-    """What `submit` submits: the stages in order, the cluster, the settings, the earlier records, and the directories
-    to resume from."""
+    """What `submit` submits: stages in order, the cluster, settings, earlier records, directories to resume from."""
 
     stages: list[str]
     cluster: Cluster

@@ -27,7 +27,7 @@ IN_A_JOB = "TOOL_STAGE"
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _PROGRAM = 'program() { exec "$@" '
-"""The begin of the line of a script that has the words of the program."""
+"""The first characters of the line of a script that has the words of the program."""
 
 
 class Stage:

@@ -116,7 +116,7 @@ class AdaptiveRunning(Running):
         return max(0, (source.slots or SLOTS) * size - taken)
 
     def _known_sources(self, snapshot: Snapshot) -> Sequence[Source]:
-        """The sources of the last `run` or `complete` of this process, or else the sources of the sweep's shards."""
+        """Return the sources of the last `run` or `complete` of this process, or else the sources of the shards."""
         if not self.sources:
             found: dict[str, Source] = {}
             for shard in snapshot.shards.values():  # a later shard has the slots that the earlier ones have left

@@ -1,4 +1,4 @@
-"""Settings: what an adaptive search looks for, as `sweep.json` keeps it."""
+"""Settings: the ranges, the sampler and the metric of an adaptive search, as `sweep.json` keeps them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Search(NamedTuple):
-    """What an adaptive search looks for."""
+    """The settings of an adaptive search."""
 
     ranges: Mapping[str, Range]
     metric: str

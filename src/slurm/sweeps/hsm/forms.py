@@ -3,7 +3,7 @@
 grid: {lr: [0.1, 0.2]}                    # at the top
 paired: [{data: {path: [a, b]}}]
 
-strategy: grid                            # what its older versions write
+strategy: grid                            # as its older versions write it
 parameters: {lr: {values: [0.1, 0.2]}}
 """
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Element:
-    """One array task of a job, or the only element of a job that is no array. The queue's lock protects it."""
+    """One array task of a job, or the only element of a job that is not an array. The queue's lock protects it."""
 
     task: int
     state: JobState = JobState.PENDING
