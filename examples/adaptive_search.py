@@ -24,7 +24,7 @@ def train(ctx: JobContext, rate: float, depth: int) -> dict[str, float]:
         x -= rate * (2 * x + depth)  # the gradient of x² + depth·x
         loss = min(x**2 + depth * x + 0.3 * depth**2, 1e6)
         ctx.progress(step, 50, loss=loss)
-        if ctx.should_stop:  # it is worse than most others were after as many steps
+        if ctx.should_stop:  # this point is worse than most others were after as many steps
             break
     return {"loss": loss}
 

@@ -29,32 +29,32 @@ GRID: Sequence[ClassifierMixin] = [
 
 
 def digits() -> Sequence[np.ndarray]:
-    """Images to learn from, images that are held back, and the digits that each of these show."""
+    """Return images to learn from, images that are kept for the test, and the digits that both show."""
     return train_test_split(*load_digits(return_X_y=True), test_size=0.25, random_state=0)
 
 
 @task(time="00:05:00", mem="1G")
 def accuracy(model: ClassifierMixin) -> float:
-    """How often the model is right about images that it hasn't seen: the mean of five folds."""
+    """Return the share of unseen images that the model classifies correctly: the mean of five folds."""
     images, _, labels, _ = digits()
     return float(cross_val_score(model, images, labels, cv=5).mean())
 
 
 @task(time="00:01:00", mem="1G")
 def best(models: Sequence[ClassifierMixin], accuracies: Sequence[float]) -> ClassifierMixin:
-    """The model of the highest accuracy."""
+    """Return the model with the highest accuracy."""
     return models[max(range(len(models)), key=accuracies.__getitem__)]
 
 
 @task(time="00:05:00", mem="1G")
 def examine(model: ClassifierMixin) -> str:
-    """Learn from all that there is to learn from, and report on the images that were held back."""
+    """Train the model with all training images, and report on the images that were kept for the test."""
     images, unseen, labels, answers = digits()
     return classification_report(answers, model.fit(images, labels).predict(unseen), digits=3)
 
 
 def main() -> None:
-    """Submit, wait, print."""
+    """Submit the jobs, wait for them, and print the report."""
     parser = argparse.ArgumentParser(description="Tune a classifier of handwritten digits.")
     parser.add_argument("url", nargs="?", default="local", help="where to run (default: %(default)s)")
     parser.add_argument("--root", help="where to keep the jobs' files: a directory that all nodes see")
@@ -66,8 +66,8 @@ def main() -> None:
         print(cluster.plan(accuracy.with_options(chunk_size=4), [(model,) for model in GRID]))
         return
     with cluster:
-        accuracies = accuracy.map(GRID, chunk_size=4)  # four to a job: what takes the time is to import scikit-learn
-        winner = best(GRID, accuracies)  # jobs stand for their results, and are waited for
+        accuracies = accuracy.map(GRID, chunk_size=4)  # four calls in a job: importing scikit-learn takes most time
+        winner = best(GRID, accuracies)  # jobs in place of their results: the scheduler waits for them
         report = examine(winner)
 
     print("accuracy  model")

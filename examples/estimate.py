@@ -17,19 +17,19 @@ POINTS = 200_000
 
 
 def is_inside(generator: random.Random) -> bool:
-    """Whether a random point of the square lies in the quarter of the circle."""
+    """Whether a random point in the square is in the quarter of the circle."""
     return generator.random() ** 2 + generator.random() ** 2 <= 1
 
 
 @task(reuse=True, time="5", mem="500M")
 def hits(block: int) -> int:
-    """Count the points of a block that lie in the circle. The number of the block is the seed, so blocks differ."""
+    """Count the points of a block that are in the circle. The number of the block is the seed, so blocks differ."""
     generator = random.Random(block)  # noqa: S311 - not for security
     return sum(is_inside(generator) for _ in range(POINTS))
 
 
 def main() -> None:
-    """Estimate π from some blocks of points."""
+    """Estimate π from blocks of points."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cluster", nargs="?", default="local", help="the URL of the cluster")
     parser.add_argument("--root", help="the directory for job directories")

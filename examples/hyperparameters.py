@@ -1,8 +1,8 @@
-"""A study of 200 settings of a classifier of handwritten digits, at one cluster or several, completed anywhere.
+"""Study 200 settings of a classifier of handwritten digits at one or several clusters. Any process can complete it.
 
     python examples/hyperparameters.py                       # on this machine
     python examples/hyperparameters.py slurm:40 local:2      # on the Slurm of this login node, and here
-    python examples/hyperparameters.py --complete local:4    # what is missing, after this program was ended
+    python examples/hyperparameters.py --complete local:4    # the missing points, after this program was stopped
 
 The study has a name, so this script computes each setting once, however often it is run. Needs scikit-learn here and on
 the nodes.
@@ -28,14 +28,14 @@ SPACE = grid(
 
 @task(time="00:05:00", mem="1G")
 def train(kernel: str, c: float, gamma: float) -> dict[str, float]:
-    """How often a classifier is right about images that it has not seen: the mean of three folds."""
+    """Return the share of unseen images that a classifier recognizes: the mean of three folds."""
     images, labels = load_digits(return_X_y=True)
     model = SVC(kernel=kernel, C=c, gamma=gamma)
     return {"accuracy": float(cross_val_score(model, images[::6], labels[::6], cv=3).mean())}
 
 
 def main() -> None:
-    """Submit what is missing, wait, and print the best settings."""
+    """Submit the missing points, wait for them, and print the best settings."""
     parser = argparse.ArgumentParser(description="Study the settings of a classifier of handwritten digits.")
     parser.add_argument("on", nargs="*", default=["local"], help="where to compute, such as slurm:40 (default: local)")
     parser.add_argument("--complete", action="store_true", help="only what is missing of a study that was begun")

@@ -25,18 +25,18 @@ FAILURES = {
 
 
 def diagnose(log: str, exit_status: int) -> Diagnosis | None:
-    """Name a failure by what the solver prints."""
+    """Name a failure from the output of the solver."""
     del exit_status
     return next((found for words, found in FAILURES.items() if words in log), None)
 
 
 def is_optimal(product: Path) -> bool:
-    """Whether a report says that its solution is the best."""
+    """Whether a report says that its solution is optimal."""
     return "OPTIMAL" in product.read_text(encoding="utf-8")
 
 
 class Glpsol(Tool):
-    """A mixed integer program, and its relaxation with the ranges in which the solution stays the same."""
+    """A mixed integer program; and its relaxation, with the ranges in which the solution stays the same."""
 
     name, taxonomy = "glpsol", ("problem",)
     templates = Path(__file__).with_name("glpsol-templates")

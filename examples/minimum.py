@@ -13,7 +13,7 @@ from slurm import Cluster, task, workflow
 
 @task(time="00:01:00", mem="500M")
 def cost(x: float) -> float:
-    """The function to minimise. Imagine a simulation that takes an hour."""
+    """Return the value of the function to minimise. Imagine a simulation that takes an hour."""
     return (x - 2) ** 4 + x
 
 
@@ -32,7 +32,7 @@ def minimum(low: float, high: float, rounds: int, points: int = 9) -> float:
 
 
 def main() -> None:
-    """Submit, wait, print."""
+    """Submit the workflow, wait for it, and print the minimum."""
     parser = argparse.ArgumentParser(description="Find the minimum of a function.")
     parser.add_argument("url", nargs="?", default="local", help="where to run (default: %(default)s)")
     parser.add_argument("--root", help="where to keep the jobs' files: a directory that all nodes see")

@@ -31,7 +31,7 @@ def integrate(steps: int) -> None:
 
 
 def main() -> None:
-    """Run the program with some numbers of steps."""
+    """Run the program with several numbers of steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cluster", nargs="?", default="local", help="the URL of the cluster")
     parser.add_argument("--root", help="the directory for job directories")

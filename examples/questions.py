@@ -47,12 +47,12 @@ class Answers(Callback):
         self.queue: Queue[Any] = Queue()
 
     def on_progress(self, event: ProgressEvent) -> None:
-        """Take the answer from a report of progress."""
+        """Put the answer in a report of progress into the queue."""
         self.queue.put(event.metrics["count"])
 
 
 def main() -> None:
-    """Halve an interval of radii six times."""
+    """Submit the task, halve an interval of radii with six questions, and print the answers."""
     parser = argparse.ArgumentParser(description="Find the circle that holds half of the points.")
     parser.add_argument("url", nargs="?", default="local", help="where to run (default: %(default)s)")
     parser.add_argument("--root", help="where to keep the jobs' files: a directory that all nodes see")
@@ -64,7 +64,7 @@ def main() -> None:
             halve(job, answers)
         except BaseException:
             job.cancel()
-            fence([job], "nobody asks any more")  # from now on nobody takes a result of it
+            fence([job], "nobody asks any more")  # from now on, no process accepts a result of the job
             raise
         job.send("stop")
         print(f"{job.result()} questions answered")

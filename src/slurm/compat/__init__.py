@@ -1,1 +1,1 @@
-"""Façades: the names of other libraries, on the public API of this one."""
+"""Façades: the API of other libraries, implemented with the public API of this library."""

@@ -1,4 +1,4 @@
-"""Procedures: scripts with a life. Prepared early, started late, stopped at once. Experimental.
+"""Procedures: scripts that are prepared early, started later on command, and stopped at any time. Experimental.
 
 from slurm.procedures import Script, ScriptExecutionService
 
@@ -101,7 +101,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a name at its first use: a script on a node needs few of them."""
+    """Import a name at its first use: a script on a node needs only a few names."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(_HOME[name]), name)

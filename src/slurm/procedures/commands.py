@@ -1,4 +1,4 @@
-"""Commands and scripts of ska-oso-oet, for programs that were written for it: dataclasses, over the same service."""
+"""Commands and scripts of ska-oso-oet as dataclasses: programs that were written for it can use this service."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class ExecutableScript(Protocol):
-        """A script of one of the classes here."""
+        """A script of one of the classes of this module."""
 
         def as_script(self) -> Script:
-            """The script as this library has it. Raises ScriptError."""
+            """Return the script as a `Script` of this library. Raises ScriptError."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class FileSystemScript:
     script_uri: str
 
     def as_script(self) -> Script:
-        """The file. Raises ScriptError for a URI of another kind."""
+        """Return the file as a `Script`. Raises ScriptError for another kind of URI."""
         return Script.file(_path(self.script_uri, "file"))
 
 
 @dataclass(frozen=True)
 class EmbeddedStringScript:
-    """A script that is given as text."""
+    """A script given as text."""
 
     script_text: str
 
     def as_script(self) -> Script:
-        """The text."""
+        """Return the text as a `Script`."""
         return Script.text(self.script_text)
 
 
@@ -54,14 +54,17 @@ class GitArgs:
 
 @dataclass(frozen=True)
 class GitScript:
-    """A script in a repository: `git://scripts/observe.py`, or a path. `create_env` installs its project for it."""
+    """A script in a repository: `git://scripts/observe.py`, or a path.
+
+    With `create_env`, the project of the repository is installed in the environment of the script.
+    """
 
     script_uri: str
     git_args: GitArgs
     create_env: bool = False
 
     def as_script(self) -> Script:
-        """The file of the repository. Raises ScriptError."""
+        """Return the file in the repository as a `Script`. Raises ScriptError."""
         args = self.git_args
         branch = None if args.git_commit else args.git_branch
         path = _path(self.script_uri, "git").lstrip("/")

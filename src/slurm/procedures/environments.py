@@ -1,4 +1,4 @@
-"""EnvironmentManager: the environments of scripts from git, each with the project of a commit."""
+"""EnvironmentManager: the environments of scripts from git. Each has the project of a commit installed."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 class ScriptEnvironment(NamedTuple):
-    """An environment with the project of a commit."""
+    """An environment that has the project of a commit installed."""
 
     env_id: str
-    """Its key, as `slurm envs` lists it."""
+    """The key of the environment, as `slurm envs` lists it."""
     commit: str
     python: str
-    """The path of its Python, on the cluster."""
+    """The path of the environment's Python, on the cluster."""
 
 
 class EnvironmentManager:
@@ -45,7 +45,7 @@ class EnvironmentManager:
         return ScriptEnvironment(found.key, commit, found.python)
 
     def list_envs(self) -> list[StoredEnvironment]:
-        """All environments under the root, with the jobs that use them. Queries the scheduler."""
+        """Return all environments under the root, with the jobs that use them. Queries the scheduler."""
         return environment_cleanup.list_environments(self._cluster)
 
     def delete_env(self, env_id: str) -> None:

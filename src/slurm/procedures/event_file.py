@@ -1,4 +1,4 @@
-"""EventFile: the events of a procedure as they are now, and what is added to them."""
+"""EventFile: read the events of a procedure, and the events that are added later."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
 
 def event_path(directory: str) -> str:
-    """The path of the events of a procedure, in the directory of its job."""
+    """Return the path of the event file of a procedure, in the directory of its job."""
     return f"{directory}/{EVENTS}/{EVENT_FILE}"
 
 
 def read_lines(transport: Transport, path: str, offset: int) -> bytes:
-    """Return whole lines from an offset: what one command reads, or one line that is longer. Raises TransportError."""
+    """Return complete lines from a byte offset: as many as one command reads, or one longer line.
+
+    Raises TransportError.
+    """
     data = b""
     while b"\n" not in data and (more := growth(transport, {path: offset + len(data)}).get(path, b"")):
         data += more
@@ -28,17 +31,17 @@ def read_lines(transport: Transport, path: str, offset: int) -> bytes:
 
 
 class EventFile:
-    """The events of one procedure, read so far. Not for several threads."""
+    """The events of one procedure that were read so far. Not thread-safe."""
 
     def __init__(self, transport: Transport, directory: str, offset: int = 0) -> None:
         self._transport = transport
         self._path = event_path(directory)
         self.offset = offset
-        """Where the last whole line ends that was read."""
+        """The byte offset of the end of the last complete line that was read."""
         self.events: list[Event] = []
 
     def read(self) -> list[Event]:
-        """Read what was added; return the new events. One command. Raises TransportError."""
+        """Read the events that were added, with one command; return them. Raises TransportError."""
         new: list[Event] = []
         while lines := read_lines(self._transport, self._path, self.offset):
             new += parse(lines, self.offset)

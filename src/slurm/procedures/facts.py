@@ -1,4 +1,4 @@
-"""Facts: what is known of a procedure, as JSON, for commands and for the server."""
+"""Facts: the summary of a procedure as JSON values, for the command line and the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def facts_of(summary: ProcedureSummary) -> dict[str, Any]:
-    """The facts about a procedure. The text of its script is left out."""
+    """Return the facts about a procedure, without the text of its script."""
     return {
         "number": summary.id,
         "key": summary.key,

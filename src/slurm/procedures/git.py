@@ -1,4 +1,4 @@
-"""Git: find a commit of a repository, and have its files on this machine. Runs the command `git`, without questions."""
+"""Git: find a commit of a repository, and get its files on this machine. Runs the command `git` without prompts."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _SAFE = (
     *("-c", "protocol.ext.allow=never", "-c", "protocol.fd.allow=never", "-c", "core.hooksPath=/dev/null"),
     *("-c", "fetch.recurseSubmodules=false", "-c", "credential.interactive=false"),
 )
-"""No program that a URL names, no hooks, no submodules, no questions."""
+"""Settings against programs that a URL names, hooks, submodules and prompts."""
 _UNSET = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_ASKPASS", "SSH_ASKPASS")
 
 
 def checked_url(url: str) -> str:
-    """Return the URL of a repository. Raises ScriptError for what git would take for something else."""
+    """Return the URL of a repository. Raises ScriptError for a password, and for a text that git may misread."""
     if has_password(url):
         raise ScriptError("the URL of the repository contains a password, which would be stored: put it into ~/.netrc")
     if not _URL.fullmatch(url) or "::" in url.partition("/")[0] or not url.isprintable():
@@ -46,7 +46,7 @@ def checked_url(url: str) -> str:
 
 
 def find_commit(url: str, *, branch: str | None, tag: str | None, commit: str | None) -> str:
-    """Return the commit that a branch or a tag of a repository names now; of HEAD without both. Raises ScriptError."""
+    """Return the commit that a branch or a tag of a repository names now; without both, HEAD's. Raises ScriptError."""
     if commit is not None:
         if not _COMMIT.fullmatch(commit):
             raise ScriptError(
@@ -68,7 +68,7 @@ def find_commit(url: str, *, branch: str | None, tag: str | None, commit: str | 
 
 
 def files_of(url: str, commit: str) -> Path:
-    """Return a directory of this machine with the files of a commit, which is fetched if it is not here yet.
+    """Return a directory on this machine with the files of a commit; fetches the commit if it is not here yet.
 
     Raises ScriptError.
     """
@@ -92,14 +92,14 @@ def _fetch(url: str, commit: str, repository: Path) -> None:
     if _run(known).returncode == 0:
         return
     fetch = [*at, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"]
-    if _run([*fetch, "--depth", "1", "--", url, commit]).returncode != 0:  # some servers give branches and tags only
+    if _run([*fetch, "--depth", "1", "--", url, commit]).returncode != 0:  # some servers offer only branches and tags
         _git([*fetch, "--", url, "+refs/heads/*:refs/all/heads/*", "+refs/tags/*:refs/all/tags/*"])
     if _run(known).returncode != 0:
         raise ScriptError(f"the repository {url} has no commit {commit}")
 
 
 def _write(commit: str, repository: Path, directory: Path) -> None:
-    """Write the files of a commit; all of them appear at once."""
+    """Write the files of a commit; the directory appears with all of its files."""
     scratch = tempfile.mkdtemp(prefix=f".{commit[:12]}-", dir=directory.parent)
     try:
         files, index = f"{scratch}/files", {"GIT_INDEX_FILE": f"{scratch}/index"}
@@ -114,7 +114,7 @@ def _write(commit: str, repository: Path, directory: Path) -> None:
 
 @contextmanager
 def _locked(path: str) -> Iterator[None]:
-    """One process at a time fetches into a repository."""
+    """Lock a repository, so that only one process at a time fetches into it."""
     with open(path, "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Listing: all procedures of a root, and their summaries, with few commands."""
+"""Listing: find all procedures of a root, and their summaries, with few commands."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from slurm.submission.status import JobStatus
 
 ABANDONED_SECONDS = 60.0
-"""This process submits a procedure without a job if its preparer gives no sign of life for this time."""
+"""The time after which this process submits a procedure without a job, if its preparer has written no heartbeat."""
 
 
 class Listing:
-    """The procedures of a root. What has ended is read once. Not for several threads."""
+    """The procedures of a root. Ended procedures are read only once. Not thread-safe."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -37,14 +37,14 @@ class Listing:
         self._unsubmitted: dict[int, tuple[float, bytes]] = {}
 
     def numbers(self) -> list[int]:
-        """The numbers of all procedures, newest first. One command."""
+        """Return the numbers of all procedures, newest first. Takes one command."""
         place = self._cluster.place
         directory = f"{place.store.root}/{PROCEDURES}"
         names = (name.partition(".") for name in place.transport.list([directory])[directory])
         return sorted((int(number) for number, _, end in names if number.isdecimal() and end == "json"), reverse=True)
 
     def procedures(self, numbers: Sequence[int]) -> list[Procedure]:
-        """Some procedures, in this order. One command. Records that cannot be read are left out."""
+        """Return the procedures with `numbers`, in this order. Takes one command. Skips records that cannot be read."""
         place = self._cluster.place
         paths = {f"{place.store.root}/{PROCEDURES}/{n}.json": n for n in numbers if n not in self._known}
         for path, data in place.transport.get_each(list(paths), private=True).items():
@@ -57,7 +57,7 @@ class Listing:
         return [self._known[number] for number in numbers if number in self._known]
 
     def summaries(self, procedures: Sequence[Procedure]) -> list[ProcedureSummary]:
-        """What is known of some procedures now. One command reads their events; others ask for those that go on."""
+        """Return the summaries of procedures. One command reads the events; others query procedures that still run."""
         new = [each for each in procedures if each.number not in self._ended]
         events = self._events(new)
         found = {each.number: states.summary(each.number, each.record, events[each.key]) for each in new}
@@ -70,7 +70,7 @@ class Listing:
                 else:
                     self._submit_abandoned(each)
             elif jobs[each.number].state.final:
-                events |= self._events([each])  # it may have said its end just now
+                events |= self._events([each])  # the procedure may have written its end just now
                 found[each.number] = states.summary(each.number, each.record, events[each.key], jobs[each.number])
                 each.settle_abort(events[each.key], found[each.number])
         self._ended |= {number: summary for number, summary in found.items() if summary.state.ended}
@@ -88,7 +88,7 @@ class Listing:
         return {paths[path]: list(states.parse(text[: text.rfind(b"\n") + 1])) for path, text in data.items()}
 
     def _jobs(self, procedures: Sequence[Procedure]) -> dict[int, JobStatus]:
-        """The states of the jobs of procedures, by number. A procedure that is not known to be queued is left out."""
+        """Return the states of the jobs of procedures, by number. Skips procedures that are not known to be queued."""
         place = self._cluster.place
         submissions = place.registry.get_several([each.key for each in procedures])
         known = {state.key: state for state in submissions if state.submitted or state.refused}
@@ -97,7 +97,10 @@ class Listing:
         return {each.number: status for each, (status,) in zip(with_job, found, strict=True)}
 
     def _submit_abandoned(self, procedure: Procedure) -> None:
-        """Submit a procedure whose preparer has died: after a while. A claim makes sure that one process does it."""
+        """Submit a procedure if its preparer has written no heartbeat for a while.
+
+        A claim makes sure that only one process submits the procedure.
+        """
         place, number = self._cluster.place, procedure.number
         path = f"{place.store.directory(procedure.key)}/{BEAT}"
         now, beat = time.monotonic(), place.transport.get([path]).get(path, b"")
@@ -114,7 +117,7 @@ class Listing:
                 submit(self._cluster, procedure.record, EarlyEvents.open(place, procedure.record))
 
     def _is_queued(self, key: str) -> bool:
-        """Ask the scheduler whether it has the job of a procedure whose preparer died before it recorded the id."""
+        """Whether the scheduler has the job of a procedure whose preparer died before it recorded the job's id."""
         place = self._cluster.place
         found = place.registry.get_several([key])
         place.recovery.complete(found)

@@ -57,7 +57,7 @@ OWN_OPTIONS: Mapping[str, Any] = {
     "reuse": False,
     **dict.fromkeys(("retry", "signal_lead", "chunk_size", "workers")),
 }
-"""Options that all procedures have, whatever the defaults of their cluster are: a procedure runs once."""
+"""Options that override the defaults of the cluster for all procedures, because a procedure runs only once."""
 _BEAT_SECONDS = 5.0
 
 
@@ -70,9 +70,10 @@ def prepare(
     aborts: str | None = None,
     later: bool = False,
 ) -> tuple[int, ProcedureRecord]:
-    """Record a procedure under the next number, which is returned with the record, and submit its job.
+    """Record a procedure under the next number, and submit its job; return the number and the record.
 
-    `aborts` is the key of the procedure that it aborts. With `later`, a thread submits the job.
+    For an abort script, `aborts` is the key of the procedure that the script aborts. With `later`, a thread submits the
+    job.
     """
     record = ProcedureRecord(
         key=new_key("procedure"),
@@ -83,14 +84,14 @@ def prepare(
         created=time.time(),
         aborts=aborts,
     )
-    early = EarlyEvents.open(cluster.place, record)  # before the record: who finds it without these knows of a removal
+    early = EarlyEvents.open(cluster.place, record)  # first: a record without these files looks removed
     number = write_record(cluster.place, record)
     submit(cluster, record, early, later=later)
     return number, record
 
 
 def write_record(place: Place, record: ProcedureRecord) -> int:
-    """Record a procedure under the next number, which is returned. From then on, any process may submit it."""
+    """Record a procedure under the next number, and return the number. From then on, any process may submit it."""
     return append(place.transport, f"{place.store.root}/{PROCEDURES}", record.dumps())
 
 
@@ -104,17 +105,17 @@ def read_record(place: Place, number: int) -> ProcedureRecord:
 
 
 def was_removed(place: Place, key: str) -> bool:
-    """Whether the files of a procedure that is recorded were removed, as by `slurm gc`."""
+    """Whether the files of a recorded procedure were removed, for example by `slurm gc`."""
     inbox = f"{place.store.directory(key)}/{INBOX}"
     return BELL not in place.transport.list([inbox])[inbox]
 
 
 def submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents, *, later: bool = False) -> None:
-    """Submit the job of a procedure that is recorded; if it needs an environment, a thread does so when that is built.
+    """Submit the job of a recorded procedure. If the job needs an environment, a thread builds it and submits the job.
 
-    With `later`, a thread does so in any case. An error makes the procedure FAILED.
+    With `later`, a thread submits the job in any case. An error makes the procedure FAILED.
     """
-    if later or record.plan.script.project:  # not a daemon: the program ends when the job is submitted
+    if later or record.plan.script.project:  # not a daemon: the program must not end before the job is submitted
         threading.Thread(target=_submit_later, args=(cluster, record, early), name=record.key).start()
     else:
         _submit(cluster, record, early)
@@ -151,7 +152,7 @@ def _submit(cluster: Cluster, record: ProcedureRecord, early: EarlyEvents) -> No
 
 
 def environment_of(script: ScriptRecord) -> Wheel:
-    """The environment of a script from git: the project of its commit, installed. Raises ScriptError."""
+    """Return the environment of a script from git, with the project of its commit installed. Raises ScriptError."""
     from slurm.environments.wheel import Wheel  # noqa: PLC0415 - most scripts are files
 
     return Wheel(files_of(str(script.repository), script.digest))
@@ -162,7 +163,7 @@ class _StoppedEarly(Exception):
 
 
 class EarlyEvents:
-    """The events of a procedure before it has a job, which then writes on. One process writes them at a time."""
+    """The events of a procedure before it has a job; the job adds to them later. One process at a time writes them."""
 
     def __init__(self, place: Place, record: ProcedureRecord, earlier: bytes) -> None:
         self._transport, self._data = place.transport, earlier
@@ -170,7 +171,7 @@ class EarlyEvents:
 
     @classmethod
     def open(cls, place: Place, record: ProcedureRecord) -> Self:
-        """Make the files that other processes look for, unless they exist: some file systems remember absent names."""
+        """Make the files that other processes look for, unless they exist: some file systems cache an absent name."""
         directory = place.store.directory(record.key)
         events, context, slots = f"{directory}/{EVENTS}", f"{place.store.root}/{CONTEXT}", f"{place.store.root}/{SLOTS}"
         found, slot = place.transport.list([events, context, slots]), record.plan.exclusive
@@ -187,7 +188,7 @@ class EarlyEvents:
         return cls(place, record, b"")
 
     def built(self) -> None:
-        """Add that the environment is built. Raises _StoppedEarly if a client has sent a stop meanwhile."""
+        """Add the event that the environment is built. Raises _StoppedEarly if a client has sent a stop meanwhile."""
         self.say(IDLE)
         inbox = f"{os.path.dirname(self._directory)}/{INBOX}"
         names = [name for name in self._transport.list([inbox])[inbox] if name[0] != "." and name.endswith(".json")]
@@ -197,7 +198,7 @@ class EarlyEvents:
                 raise _StoppedEarly(message.sender)
 
     def say(self, state: str, reason: str = "") -> None:
-        """Add a state."""
+        """Add an event with a state."""
         event = {"time": time.time(), "attempt": 0, "event": "state", "state": state}
         self._data += json.dumps({**event, **({"reason": reason} if reason else {})}).encode() + b"\n"
         self._transport.put(self._directory, {EVENT_FILE: self._data})
@@ -205,9 +206,9 @@ class EarlyEvents:
 
 @contextlib.contextmanager
 def _heartbeat(place: Place, record: ProcedureRecord, *, at_once: bool) -> Iterator[None]:
-    """Write a new number every few seconds, so that other processes see that this one still works.
+    """Write a new number every few seconds, so that other processes see that this process is alive.
 
-    Unless `at_once`, the first number is written only after a few seconds: short work writes nothing.
+    Without `at_once`, the first number is written after a few seconds, so that short work writes nothing.
     """
     ended, directory = threading.Event(), place.store.directory(record.key)
 
@@ -230,14 +231,14 @@ def _heartbeat(place: Place, record: ProcedureRecord, *, at_once: bool) -> Itera
 
 
 def make_context(place: Place) -> None:
-    """Make the directory of overrides and its bell, unless they exist."""
+    """Make the directory of overrides and its file `bell`, unless they exist."""
     context = f"{place.store.root}/{CONTEXT}"
     if BELL not in place.transport.list([context])[context]:
         place.transport.put(context, {BELL: b""})
 
 
 def checked_json(value: T, what: str) -> T:
-    """Return a JSON value. Raises ProcedureError for another one."""
+    """Return `value` if it is a JSON value. Raises ProcedureError if not; `what` names it in the message."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Procedure: a handle of a procedure, in any process."""
+"""Procedure: a handle with which any process can start, stop and watch a procedure."""
 
 from __future__ import annotations
 
@@ -36,61 +36,65 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
-"""Seconds between two readings of events: the least, the most, and how fast they grow while nothing happens."""
+"""The pause between two readings of events: the shortest and the longest in seconds, and the factor by which it grows
+while nothing happens.
+"""
 _UNSUBMITTED_SECONDS = 0.5
-"""Between two looks for the job of a procedure that has none yet."""
+"""Seconds between two checks for the job of a procedure that has no job yet."""
 _ANSWER_SECONDS = 60.0
 _KILL_SECONDS, _LATE_SECONDS = 10.0, 15.0
-"""A stop that is not confirmed so long after the grace makes the state UNKNOWN; and the time to hear of it."""
+"""A stop that is not confirmed so many seconds after the grace makes the state UNKNOWN; and the seconds for the
+answer to arrive.
+"""
 
 
 class Procedure:
-    """A script that was prepared. Attributes that are states read files, and may ask the scheduler."""
+    """A prepared script. Its properties may read files and ask the scheduler."""
 
     def __init__(self, cluster: Cluster, number: int, record: ProcedureRecord) -> None:
         self._cluster, self._place, self.number, self.record = cluster, cluster.place, number, record
 
     @property
     def id(self) -> int:
-        """Its number, which `service.procedure(number)` takes."""
+        """The number of the procedure, for `service.procedure(number)`."""
         return self.number
 
     @property
     def key(self) -> str:
-        """The key of its job."""
+        """The key of the procedure's job."""
         return self.record.key
 
     @property
     def job(self) -> Job[Any]:
-        """Its job, for logs, resources and what the scheduler knows."""
+        """The procedure's job, for logs, resources and the answers of the scheduler."""
         return Job(self._place, self._place.registry.get(self.key), 0)
 
     @property
     def log_path(self) -> str:
-        """The path of its log, there."""
+        """The path of the procedure's log, on the cluster."""
         return f"{self._place.store.directory(self.key)}/{LOGS}/{log_name(0, '0')}"
 
     def _job_or_none(self) -> Job[Any] | None:
-        """Its job; None before it is submitted."""
+        """Return the procedure's job; None before it is submitted."""
         try:
             return self.job
         except NoSuchJob:
             return None
 
-    # What has become of it.
+    # State, history and events.
 
     @property
     def state(self) -> ProcedureState:
-        """Its state now."""
+        """The state of the procedure now."""
         return self.look().state
 
     @property
     def history(self) -> ProcedureHistory:
-        """The states that it has had, with their times, and the traceback of its script."""
+        """The states of the procedure so far, with their times, and the traceback of its script."""
         return self.look().history
 
     def look(self) -> ProcedureSummary:
-        """Read its events, and ask for its job unless they tell its end."""
+        """Return a summary: read the events, and ask for the state of the job unless the events contain the end."""
         file = self._events()
         file.read()
         return self._snapshot(file)
@@ -104,14 +108,14 @@ class Procedure:
             return states.without_files(found) if was_removed(self._place, self.key) else found
         status = statuses([job.part])[0][0]
         if status.state.final:
-            file.read()  # it may have said its end just now
+            file.read()  # the procedure may have written its end just now
         found = states.summary(self.number, self.record, file.events, status)
         if status.state.final:
             self.settle_abort(file.events, found)
         return found
 
     def settle_abort(self, events: Sequence[Event], found: ProcedureSummary) -> None:
-        """Start or end the abort script of a procedure whose process has died. Only the first decision counts."""
+        """Start or end the abort script, if the procedure's process has died. Only the first decision counts."""
         key, abort = states.abort_key(events), self.record.abort
         if key is None or abort is None or any(event["event"] == "abort" for event in events):
             return
@@ -124,9 +128,9 @@ class Procedure:
         return EventFile(self._place.transport, self._place.store.directory(self.key), after)
 
     def events(self, *, follow: bool = False, after: int = 0) -> Iterator[Event]:
-        """Yield its events; with `follow`, also those to come, until it has ended.
+        """Yield the events of the procedure; with `follow`, also later ones, until the procedure has ended.
 
-        Each event has an `offset`. `after` is that of the last event which is known already.
+        Each event has an `offset`. `after` is the offset of the last event that the caller knows already.
         """
         file = self._events(after)
         if not follow:
@@ -137,7 +141,10 @@ class Procedure:
             yield from new
 
     def _follow(self, file: EventFile, timeout: float | None) -> Iterator[list[Event]]:
-        """Yield new events as they come, until it has ended. Empty lists between them, so that the caller can leave."""
+        """Yield new events as they come, until the procedure has ended.
+
+        Yields empty lists in between, so that the caller can leave.
+        """
         ended, end = threading.Event(), None if timeout is None else time.monotonic() + timeout
         undo: Callable[[], None] | None = None
         pause, looked = _SHORTEST, float("-inf")
@@ -161,10 +168,10 @@ class Procedure:
                 undo()
 
     def wait(self, state: str | ProcedureState | None = None, timeout: float | None = None) -> ProcedureState:
-        """Wait until it is in a state, by default until it has ended. Returns that state.
+        """Wait until the procedure is in `state`, by default until it has ended; return the state.
 
-        A state that it is in for a moment only is not missed. Raises ProcedureFailed if it ends without having been in
-        that state, and TimeoutError.
+        `timeout` is in seconds. A state that lasts only for a moment is not missed. Raises ProcedureFailed if the
+        procedure ends and was never in this state, and TimeoutError.
         """
         wanted = None if state is None else ProcedureState.of(state)
         file, seen = self._events(), 0
@@ -183,7 +190,7 @@ class Procedure:
         return wanted or found.state
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for its end; return what `main` has returned. Raises ProcedureFailed, TimeoutError."""
+        """Wait for the end of the procedure; return the value of `main`. Raises ProcedureFailed, TimeoutError."""
         self.wait(None, timeout)
         found = self.look()
         if found.state is not ProcedureState.COMPLETE:
@@ -198,10 +205,10 @@ class Procedure:
     # Commands.
 
     def start(self, function: str = MAIN, /, *args: Any, force_start: bool = False, **kwargs: Any) -> int:
-        """Call a function of the script with JSON values; return the number of the command once the script begins.
+        """Call a function of the script with JSON values; return the number of the command once the function begins.
 
-        `main` ends the procedure when it returns, any other function makes it READY again. With `force_start`, a
-        procedure that is not READY yet calls it when it is. Raises CommandRefused.
+        After `main` has returned, the procedure ends; after any other function, it is READY again. With `force_start`,
+        a procedure that is not READY yet calls the function when it is. Raises CommandRefused.
         """
         given = checked_json({"args": args, "kwargs": kwargs}, f"the arguments of {function}")
         command = {"command": "start", "function": function, "force": force_start, **given}
@@ -222,7 +229,7 @@ class Procedure:
             raise
 
     def _warn_of_the_limit(self, file: EventFile) -> None:
-        """Log a warning if its time limit leaves less time than its script expects to take."""
+        """Log a warning if the time limit of the job leaves less time than the script expects to take."""
         found = states.summary(self.number, self.record, file.events)
         if found.ends_at is not None and found.expected is not None and found.ends_at - time.time() < found.expected:
             left = max(0.0, found.ends_at - time.time())
@@ -244,14 +251,15 @@ class Procedure:
     def run(self, function: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a function of the script, wait for its end, and return its value.
 
-        Raises CommandRefused, and ProcedureFailed if it did not return.
+        Raises CommandRefused, and ProcedureFailed if the function did not return.
         """
         return self.value_of(self.start(function, *args, **kwargs))
 
     def value_of(self, command: int, timeout: float | None = None) -> Any:
         """Wait for the end of the call that `start` has begun; return its value, or a text if JSON has no such value.
 
-        Raises CommandRefused, ProcedureFailed if it did not return, and TimeoutError.
+        `command` is the number that `start` has returned. Raises CommandRefused, ProcedureFailed if the function did
+        not return, and TimeoutError.
         """
         file = self._events()
         for _ in self._follow(file, seconds_to_wait(timeout)):
@@ -266,14 +274,14 @@ class Procedure:
 
     @property
     def abort(self) -> Procedure | None:
-        """The procedure of its abort script, once that is prepared."""
+        """The procedure of the abort script; None before that is prepared."""
         file = self._events()
         file.read()
         number = states.abort_number(file.events)
         return None if number is None else Procedure(self._cluster, number, read_record(self._place, number))
 
     def _prepare_abort(self, file: EventFile) -> Procedure | None:
-        """Prepare the abort script, unless that was done."""
+        """Prepare the abort script, unless it is prepared already."""
         abort = self.record.abort
         if abort is None or states.abort_key(file.events) is not None:
             return None
@@ -286,7 +294,7 @@ class Procedure:
         return {"abort": abort.key, "abort_id": abort.number, "abort_on": on} if abort else {}
 
     def send(self, message: Any) -> None:
-        """Send a JSON value to the script, which reads it by `procedure.messages()`. Raises CommandRefused."""
+        """Send a JSON value to the script, which reads it with `procedure.messages()`. Raises CommandRefused."""
         file = self._events()
         file.read()
         job = self._job_or_none()
@@ -295,16 +303,17 @@ class Procedure:
         self._send({"command": "message", "message": message})
 
     def publish(self, topic: str, /, **values: Any) -> int:
-        """Set what an operator wants, as `service.publish` does: for all procedures of its directory."""
+        """Set override values for all procedures of the same directory, as `service.publish` does."""
         return publish(self._place, topic, values)
 
     def stop(self, *, abort: bool | None = None, wait: bool = True) -> ProcedureState:
-        """End it, and all processes of its script, whatever they do. Returns its state.
+        """End the procedure and all processes of its script, whatever they are doing. Returns the state.
 
         The script gets SIGTERM, and after the grace SIGKILL. The state is STOPPED once no process is left, and UNKNOWN
-        if that is not confirmed ten seconds after the grace. Then the abort script starts, if it has one: `abort` says
-        whether it shall, by default as the service says. A procedure that waits for its job is cancelled. One whose
-        environment is being built ends when that is done, and this returns at once. One that has ended stays as it is.
+        if this is not confirmed ten seconds after the grace. Then the abort script starts, if there is one. `abort`
+        says whether it starts; the default is the setting of the service. A procedure that waits for its job is
+        cancelled. If its environment is being built, the procedure ends after the build, and this method returns at
+        once. A procedure that has ended stays in its state. Raises ProcedureError for `abort` without an abort script.
         """
         if abort and self.record.abort is None:
             raise ProcedureError(f"procedure {self.number} has no abort script: make its service with abort=…")
@@ -314,7 +323,7 @@ class Procedure:
         if found is ProcedureState.CREATING or found.ended:
             found = self._snapshot(file).state
         job = self._job_or_none()
-        if found.ended or (job is None and found is ProcedureState.UNKNOWN):  # then its files were removed
+        if found.ended or (job is None and found is ProcedureState.UNKNOWN):  # UNKNOWN: no files any more
             return found
         if job is not None and found is ProcedureState.CREATING:
             job.cancel()
@@ -328,7 +337,7 @@ class Procedure:
         return self._confirmed(file) if wait and job is not None else self._snapshot(file).state
 
     def _confirmed(self, file: EventFile) -> ProcedureState:
-        """Wait for the end of a procedure that was told to stop; UNKNOWN if that is not confirmed in time."""
+        """Wait for the end of a procedure that was told to stop; return UNKNOWN if the end is not confirmed in time."""
         try:
             for _ in self._follow(file, self.record.plan.grace + _KILL_SECONDS + _LATE_SECONDS):
                 if states.history(0.0, file.events).states[-1] is ProcedureState.UNKNOWN:

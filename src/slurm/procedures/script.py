@@ -1,4 +1,4 @@
-"""Script: what a procedure runs. A file, a text, or a file of a repository, as it is when the procedure is prepared."""
+"""Script: the program of a procedure. A file, a text, or a file in a repository, read when a procedure is prepared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_BYTES = 1 << 20
 
 
 class Script(NamedTuple):
-    """What a procedure runs. Made by `file`, `text` or `git`; nothing is read before it is prepared."""
+    """The program of a procedure. Make one with `file`, `text` or `git`; it is read when a procedure is prepared."""
 
     kind: str
     path: str
@@ -31,12 +31,12 @@ class Script(NamedTuple):
 
     @classmethod
     def file(cls, path: str | os.PathLike[str]) -> Self:
-        """A file of this machine. It is read when a procedure is prepared; later changes do not matter."""
+        """Make a script of a local file, which is read when a procedure is prepared. Later changes do not matter."""
         return cls("file", os.path.abspath(os.path.expanduser(path)))
 
     @classmethod
     def text(cls, text: str, name: str = "script.py") -> Self:
-        """A text. Its name is the one that tracebacks show."""
+        """Make a script of a text. Tracebacks show `name` as its file name."""
         return cls("text", name, text)
 
     @classmethod
@@ -50,11 +50,11 @@ class Script(NamedTuple):
         commit: str | None = None,
         environment: bool = True,
     ) -> Self:
-        """A file of a git repository: of a branch, a tag or a commit, by default of its HEAD.
+        """Make a script of a file in a git repository, from a branch, a tag or a commit, by default from HEAD.
 
         The branch or tag is looked up when a procedure is prepared. If the repository has a pyproject.toml, the script
-        runs in an environment with its project and the dependencies of that, which is built once for each commit; not
-        without `environment`. Raises ScriptError.
+        runs in an environment with this project and its dependencies, which is built once for each commit; with
+        `environment=False`, it does not. Raises ScriptError.
         """
         if sum(each is not None for each in (branch, tag, commit)) > 1:
             raise ScriptError("name one of branch, tag and commit")

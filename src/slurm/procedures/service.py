@@ -1,4 +1,4 @@
-"""ScriptExecutionService: prepares procedures at a place, and finds those of any process."""
+"""ScriptExecutionService: prepare procedures at a place, and find the procedures that any process has prepared."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _PAGE = 100
 
 
 class ScriptExecutionService:
-    """Procedures of one directory, at one place. The constructor does no I/O; all state is in that directory.
+    """The procedures in one directory at one place. The constructor does no I/O; all state is in this directory.
 
-    `on` is a cluster or its URL, and `directory` the root there, by default that of the cluster: any process that has
-    both sees the same procedures.
-    `grace` is the time that a script has to end after SIGTERM. A procedure that is READY and not used for
-    `idle_timeout` ends. `options` are those of the jobs, such as `time`.
+    `on` is a cluster or its URL. `directory` is the root there, by default the root of the cluster. Processes with the
+    same two values see the same procedures. `grace` is the time in seconds that a script has to end after SIGTERM. A
+    procedure that is READY ends if it is not used for `idle_timeout` seconds. `options` are options of the jobs, such
+    as `time`.
     """
 
     def __init__(  # noqa: PLR0913 - each by its name
@@ -70,10 +70,10 @@ class ScriptExecutionService:
     def prepare(
         self, script: Script | PrepareProcessCommand, /, *args: Any, **kwargs: Any
     ) -> Procedure | ProcedureSummary:
-        """Prepare a script: load it in a job, and call its `init` with these arguments, JSON values.
+        """Prepare a script: load it in a job, and call its `init` with the arguments, which are JSON values.
 
-        Returns at once. The procedure is READY when `init` has returned. For a command of ska-oso-oet, returns what is
-        known of the procedure. Raises ScriptError, and what a submission raises.
+        Does not wait for the job. The procedure is READY when `init` has returned. For a command of ska-oso-oet,
+        returns a summary of the procedure. Raises ScriptError, and the errors of a submission.
         """
         if isinstance(script, PrepareProcessCommand):
             given = script.init_args
@@ -81,9 +81,9 @@ class ScriptExecutionService:
         return self._prepare(script, args, kwargs)
 
     def record(self, script: Script, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Procedure:
-        """Prepare a script, and return once that is recorded: a thread submits the job.
+        """Prepare a script, and return once the procedure is recorded: a thread submits the job.
 
-        If it is refused, the procedure is FAILED. Raises ScriptError.
+        If the job is refused, the procedure is FAILED. Raises ScriptError.
         """
         return self._prepare(script, (*args,), kwargs, later=True)
 
@@ -106,15 +106,15 @@ class ScriptExecutionService:
         return self._prepared[-1]
 
     def start(self, command: StartProcessCommand) -> ProcedureSummary:
-        """Follow a command of ska-oso-oet, as `procedure.start` does; return what is known of the procedure then."""
+        """Execute a start command of ska-oso-oet, like `procedure.start`; then return a summary of the procedure."""
         found, given = self.procedure(command.process_uid), command.run_args
         found.start(command.fn_name, *given.args, force_start=command.force_start, **given.kwargs)
         return found.look()
 
     def stop(self, command: StopProcessCommand) -> list[ProcedureSummary]:
-        """Follow a command of ska-oso-oet, as `procedure.stop` does.
+        """Execute a stop command of ska-oso-oet, like `procedure.stop`.
 
-        Returns what is known of the procedure then, and of its abort script if that was asked for.
+        Then returns a summary of the procedure, and of its abort script if the command asks for it.
         """
         found = self.procedure(command.process_uid)
         found.stop(abort=command.run_abort)
@@ -123,7 +123,7 @@ class ScriptExecutionService:
 
     def shutdown(self) -> None:
         """End the procedures that this object has prepared, without their abort scripts."""
-        for wait in (False, True):  # all of them at a time
+        for wait in (False, True):  # stop all of them before waiting for any
             for procedure in self._prepared:
                 procedure.stop(abort=False, wait=wait)
 
@@ -132,7 +132,7 @@ class ScriptExecutionService:
         return Procedure(self.cluster, number, read_record(self.cluster.place, number))
 
     def procedures(self) -> list[Procedure]:
-        """All procedures, newest first. Records that cannot be read are left out."""
+        """Return all procedures, newest first. Records that cannot be read are left out."""
         return self._listing.procedures(self._listing.numbers())
 
     def summarise(
@@ -143,11 +143,11 @@ class ScriptExecutionService:
         limit: int | None = None,
         before: int | None = None,
     ) -> list[ProcedureSummary]:
-        """What is known of procedures now, newest first: of all, of some by their numbers, or those in a state.
+        """Return summaries of procedures, newest first: of all, or of the numbers `ids`, or of procedures in `state`.
 
-        With `before`, of those with a smaller number than that, of which `limit` are returned.
-        Reads the events together, and asks the scheduler once. A procedure without a job, whose preparer has died, is
-        submitted after a minute. Raises NoSuchProcedure.
+        With `before`, only of procedures with a smaller number; with `limit`, at most so many. Reads the events
+        together, and asks the scheduler once. A procedure without a job whose preparer has died is submitted after a
+        minute. Raises NoSuchProcedure.
         """
         wanted = None if state is None else ProcedureState.of(state)
         numbers = self._listing.numbers() if ids is None else list(ids)
@@ -164,22 +164,22 @@ class ScriptExecutionService:
         return found[:limit]
 
     def publish(self, topic: str, /, **values: Any) -> int:
-        """Set what an operator wants: JSON values of a topic, for all procedures here, also of later ones.
+        """Set the override values of a topic for all procedures of the directory, including later ones.
 
-        Replaces what was set before. A script reads it by `procedure.flag` and `procedure.context`. Returns the number
-        of the change.
+        The values are JSON values, and replace the earlier values of the topic. A script reads them with
+        `procedure.flag` and `procedure.context`. Returns the number of the change.
         """
         return publish(self.cluster.place, topic, values)
 
     def overrides(self) -> dict[str, Mapping[str, Any]]:
-        """What operators have set: the last values of each topic. Takes three commands."""
+        """Return the override values that were set last, by topic. Takes three commands."""
         return overrides(self.cluster.place)
 
     def release(self, slot: str) -> str | None:
-        """Free an exclusive slot whose holder can no longer say that it has ended. Returns the key of the holder.
+        """Free an exclusive slot whose holder can no longer report its end. Returns the key of the holder.
 
-        The holder may still run, for example on a node that was lost: look before. None if nobody has the slot. Raises
-        CommandRefused if another process takes it at this moment.
+        Check first whether the holder still runs, for example on a node that was lost. Returns None if nobody holds the
+        slot. Raises CommandRefused if another process takes the slot at this moment.
         """
         return release(self.cluster.place, checked_name(slot, "slot")).holder
 

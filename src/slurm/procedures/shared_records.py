@@ -1,4 +1,4 @@
-"""Shared records: what all procedures of a root have in common, overrides of operators and exclusive slots."""
+"""Shared records: the records that all procedures of a root share: overrides of operators, and exclusive slots."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R", bound="Document")
 
 
 def checked_name(name: str, what: str) -> str:
-    """Return the name of a slot or a topic. Raises ConfigurationError for one that is not possible."""
+    """Return the name of a slot or a topic if it is valid. Raises ConfigurationError if it is not."""
     if not is_name(name):
         raise ConfigurationError(f"{what}={name!r}: write letters, digits, '.', '_' and '-'")
     return name
@@ -50,17 +50,17 @@ def overrides(place: Place) -> dict[str, Mapping[str, Any]]:
 
 
 class Release(NamedTuple):
-    """A slot that is free now."""
+    """The result of a release: the slot is free now."""
 
     holder: str | None
-    """The key of the procedure that had it; None if nobody had it."""
+    """The key of the procedure that held the slot; None if nobody held it."""
     by: str | None
-    """Who has released it, now or earlier; None if nobody has."""
+    """Who has released the slot, now or earlier; None if nobody has."""
     time: float | None
 
 
 def release(place: Place, slot: str) -> Release:
-    """Write that a slot is free, with who and when, unless nobody has it.
+    """Record that a slot is free, by whom and when, unless nobody holds it.
 
     Raises CommandRefused if another process takes or releases the slot meanwhile: then nothing changes.
     """
@@ -71,7 +71,7 @@ def release(place: Place, slot: str) -> Release:
     if record.key is None:
         return Release(None, record.by, record.time)
     released = SlotRecord(released=number, by=sender(), time=time.time())
-    # This number only: any later one would free the slot for a procedure that has taken it meanwhile.
+    # Only with this number: a later number could free the slot while a procedure that has just taken it runs.
     name = f"{number + 1}.json"
     if name not in commit_same(place.transport, {directory: [name]}, released.dumps().decode())[directory]:
         message = f"the slot {slot!r} was taken or released at the same moment, and nothing has changed: look again"
@@ -80,7 +80,7 @@ def release(place: Place, slot: str) -> Release:
 
 
 def _last(place: Place, directories: Mapping[str, str], kind: type[R]) -> dict[str, tuple[int, R]]:
-    """Return the record with the highest number in each directory, and that number."""
+    """Return the record with the highest number in each directory, and the number, by name. Raises TransportError."""
     listed = place.transport.list(list(directories.values()))
     numbers = {name: _highest(listed[path]) for name, path in directories.items()}
     paths = {name: f"{directories[name]}/{number}.json" for name, number in numbers.items() if number}

@@ -1,4 +1,4 @@
-"""States: what the events of a procedure say about it. Pure: events in, a summary out."""
+"""States: compute the summary of a procedure from its events. These are pure functions without I/O."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ProcedureState(str, Enum):
 
     @classmethod
     def of(cls, word: str) -> ProcedureState:
-        """The state of a name, in letters of any case. Raises ProcedureError."""
+        """Return the state with a name, in upper or lower case. Raises ProcedureError for an unknown name."""
         try:
             return cls(str(word).upper())
         except ValueError:
@@ -48,7 +48,7 @@ class ProcedureState(str, Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing of the procedure runs any more, and nothing ever will."""
+        """Whether no process of the procedure runs, and none will run."""
         return self.value in names.ENDED
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class ProcedureHistory(NamedTuple):
 
     @property
     def states(self) -> list[ProcedureState]:
-        """The states alone."""
+        """The states without their times."""
         return [state for state, _ in self.process_states]
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class ProcedureHistory(NamedTuple):
 
 
 class ProcedureInput:
-    """The arguments of a function of a script: JSON values."""
+    """The arguments of a call of a script's function: JSON values."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.args, self.kwargs = args, kwargs
@@ -96,7 +96,7 @@ class ArgCapture(NamedTuple):
 
 
 class ProcedureSummary(NamedTuple):
-    """What is known of a procedure at a time."""
+    """The facts about a procedure at one time."""
 
     id: int
     key: str
@@ -105,21 +105,21 @@ class ProcedureSummary(NamedTuple):
     """The calls of the script, in order, from `init` on."""
     history: ProcedureHistory
     reason: str
-    """Why it is in its state, as far as it is known."""
+    """Why the procedure is in its state; "" if this is not known."""
     pending: str | None
-    """What was asked for and has not happened: `start` or `stop`."""
+    """The command that was sent but not executed yet: `start` or `stop`; None if there is none."""
     by: str
-    """Who has prepared it, as user@host."""
+    """Who has prepared the procedure, as user@host."""
     ends_at: float | None = None
-    """When its job reaches its time limit, in seconds since the epoch; None before it begins, and without a limit."""
+    """When the job reaches its time limit, in seconds since the epoch; None before it begins, or without a limit."""
     expected: float | None = None
-    """The seconds that its script expects to take: its EXPECTED."""
+    """The seconds that the script expects to take: its variable EXPECTED."""
     exclusive: str | None = None
-    """The slot that it holds while a function runs."""
+    """The exclusive slot that the procedure holds while a function runs."""
     can_abort: bool = False
-    """Whether it has an abort script."""
+    """Whether the procedure has an abort script."""
     aborts: str | None = None
-    """The key of the procedure whose abort script it is."""
+    """For an abort script, the key of the procedure that it aborts."""
 
     @property
     def state(self) -> ProcedureState:
@@ -134,7 +134,7 @@ class ProcedureSummary(NamedTuple):
 def summary(
     number: int, record: ProcedureRecord, events: Sequence[Event], job: JobStatus | None = None
 ) -> ProcedureSummary:
-    """Return what the events of a procedure say, and the scheduler, if the status of its job is given."""
+    """Return the summary of a procedure from its events, and from the status of its job if that is given."""
     found, why = history(record.created, events), reason(events)
     if job is not None and job.state.final and not found.states[-1].ended:
         found = with_end(found, job)
@@ -165,9 +165,9 @@ def summary(
 
 
 def parse(data: bytes, begin: int = 0) -> Iterator[Event]:
-    """Yield the events in whole lines, each with the `offset` in the file where its line ends. Skips damaged lines.
+    """Yield the events in complete lines, each with the byte `offset` of the end of its line. Skips damaged lines.
 
-    `begin` is the offset of the data.
+    `begin` is the offset of the data in the file.
     """
     for line in data.splitlines(keepends=True):
         begin += len(line)
@@ -180,14 +180,14 @@ def parse(data: bytes, begin: int = 0) -> Iterator[Event]:
 
 
 def without_files(found: ProcedureSummary) -> ProcedureSummary:
-    """Return the summary of a procedure whose files were removed: how it ended is not known any more."""
+    """Return the summary of a procedure whose files were removed, so that its end is no longer known."""
     last = (ProcedureState.UNKNOWN, found.history.process_states[-1][1])
     states = [*found.history.process_states, last]
     return found._replace(history=found.history._replace(process_states=states), reason="its files were removed")
 
 
 def history(created: float, events: Iterable[Event]) -> ProcedureHistory:
-    """Return the history that events tell, without what only the scheduler knows."""
+    """Return the history from events, without facts that only the scheduler knows."""
     states, stacktrace = [(ProcedureState.CREATING, created)], ""
     for event in events:
         if event["event"] == "state":
@@ -198,7 +198,7 @@ def history(created: float, events: Iterable[Event]) -> ProcedureHistory:
 
 
 def with_end(found: ProcedureHistory, job: JobStatus) -> ProcedureHistory:
-    """Add the end of a procedure that could not say it: it was killed, or never began."""
+    """Add the end of a procedure that could not record its end, because it was killed or never began."""
     if found.states[-1].ended or not job.state.final:
         return found
     end = ProcedureState.STOPPED if job.state is JobState.CANCELLED else ProcedureState.FAILED
@@ -207,7 +207,7 @@ def with_end(found: ProcedureHistory, job: JobStatus) -> ProcedureHistory:
 
 
 def reason(events: Iterable[Event]) -> str:
-    """Why a procedure is in its state, as its last event of a state tells; "" if it does not."""
+    """Return why a procedure is in its state, from the last event with a state; "" if the event has no reason."""
     found = ""
     for event in events:
         if event["event"] == "state":
@@ -216,7 +216,7 @@ def reason(events: Iterable[Event]) -> str:
 
 
 def pending(events: Iterable[Event]) -> str | None:
-    """What was asked for and has not happened: `start` or `stop`."""
+    """Return the command that was sent but not executed yet, `start` or `stop`; None if there is none."""
     found: str | None = None
     for event in events:
         kind = event["event"]
@@ -230,23 +230,23 @@ def pending(events: Iterable[Event]) -> str | None:
 
 
 def abort_key(events: Sequence[Event]) -> str | None:
-    """Return the key of the procedure of the abort script, once that is prepared."""
+    """Return the key of the procedure of the abort script; None before that is prepared."""
     return next((event["abort"] for event in reversed(events) if isinstance(event.get("abort"), str)), None)
 
 
 def abort_number(events: Sequence[Event]) -> int | None:
-    """Return the number of that procedure."""
+    """Return the number of the procedure of the abort script; None before that is prepared."""
     return next((event["abort_id"] for event in reversed(events) if isinstance(event.get("abort_id"), int)), None)
 
 
 def answer(events: Iterable[Event], command: int) -> Event | None:
-    """Return what a procedure has answered to a command: that it calls the function, keeps it for later, or refuses."""
+    """Return the answer of a procedure to a command: called, queued, refused or stopping; None without an answer."""
     kinds = ("called", "queued", "refused", "stopping")
     return next((event for event in events if event.get("command") == command and event["event"] in kinds), None)
 
 
 def end_of_call(events: Iterable[Event], command: int) -> Event | None:
-    """Return how a call that a command has started has ended."""
+    """Return the event that ended the call of a command; None if the call has not ended."""
     kinds = ("returned", "raised", "refused")
     return next((event for event in events if event.get("command") == command and event["event"] in kinds), None)
 
@@ -254,5 +254,5 @@ def end_of_call(events: Iterable[Event], command: int) -> Event | None:
 def _state(event: Event) -> ProcedureState:
     try:
         return ProcedureState(event.get("state"))
-    except ValueError:  # a newer version's
+    except ValueError:  # written by a newer version
         return ProcedureState.UNKNOWN

@@ -1,1 +1,1 @@
-"""Reuse: find the earlier job that has computed a call, by a digest of the function, its arguments and environment."""
+"""Reuse: find an earlier job that has computed a call, by a digest of the function, its arguments and environment."""

@@ -1,4 +1,4 @@
-"""Canonical bytecode: what a code object does, without its file name, line numbers and docstrings."""
+"""Canonical bytecode: the instructions of a code object without its file name, line numbers and docstrings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _HAS_DOCSTRING = 0x4000000
-"""A flag of Python 3.13 and later."""
+"""The flag for a docstring, in Python 3.13 and later."""
 
 _DESCRIPTIVE = frozenset(("__doc__", "__firstlineno__", "__qualname__", "__static_attributes__"))
-"""Variables that the body of a class sets and that describe its source. The last one has no fixed order."""
+"""Variables that the body of a class sets, and that only describe the source. The last one has no fixed order."""
 
 _LOADS_GLOBAL = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 _LOADS_ATTRIBUTE = frozenset(("LOAD_ATTR", "LOAD_METHOD"))
@@ -26,20 +26,20 @@ class Bytecode(NamedTuple):
     """A code object in canonical form."""
 
     signature: tuple[Any, ...]
-    """Its flags, and the numbers and names of its parameters and variables."""
+    """The flags, and the numbers and names of the parameters and variables."""
     steps: tuple[tuple[str, Any], ...]
     """Each instruction: its name, and its argument (a constant, a name, a number)."""
     names: tuple[tuple[str, ...], ...]
-    """The global names that it loads, each with the attributes that it takes from there: `("np", "linalg", "norm")`."""
+    """The global names that the code loads, each with the attributes that it uses: `("np", "linalg", "norm")`."""
     imports: tuple[tuple[str, int], ...]
-    """The modules that it imports when it runs, each with its level: 1 and more for relative imports."""
+    """The modules that the code imports when it runs, each with its level: 1 or more for relative imports."""
     nested: tuple[CodeType, ...]
-    """The functions and classes that it defines."""
+    """The code of the functions and classes that the code defines."""
 
 
 @lru_cache(maxsize=4096)
 def bytecode(code: CodeType) -> Bytecode:
-    """Return the canonical form of a code object. Those of nested functions are not included.
+    """Return the canonical form of a code object, without the canonical forms of nested functions.
 
     Instructions refer to constants and names by their values, because a docstring changes their positions.
     """
@@ -56,13 +56,18 @@ def bytecode(code: CodeType) -> Bytecode:
 
 
 def _with_constant(step: dis.Instruction, code: CodeType) -> dis.Instruction:
-    """Python 3.11 and 3.12 leave out the constants of some instructions, such as the names of keyword arguments."""
+    """Add the constant to an instruction: `dis` of Python 3.11 and 3.12 leaves out some, such as names of keyword
+    arguments.
+    """
     unknown = step.opcode in dis.hasconst and type(step.argval).__name__ == "_Unknown"
     return step._replace(argval=code.co_consts[step.arg or 0]) if unknown else step
 
 
 def _step(step: dis.Instruction) -> tuple[str, Any]:
-    """Flags beside a name (whether a call follows) are left out, because the next instructions say the same."""
+    """Return an instruction without the flags beside a name (whether a call follows).
+
+    The next instructions show the same.
+    """
     return step.opname, step.argval if step.opcode in _BY_VALUE else step.arg
 
 
@@ -92,5 +97,5 @@ def _names(steps: list[dis.Instruction]) -> tuple[tuple[str, ...], ...]:
 
 
 def _imports(steps: list[dis.Instruction]) -> tuple[tuple[str, int], ...]:
-    """The modules that `import` statements name."""
+    """Return the modules that `import` statements name."""
     return tuple(sorted(set(imports_in(steps))))

@@ -1,4 +1,4 @@
-"""CallDigests: the digests of the calls of a submission, from its function, its environment and its arguments."""
+"""CallDigests: the digests of the calls of a submission, from the function, the environment and the arguments."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def call_digests(
     options: Options,
     replaced: Mapping[type, Callable[[Any], Any]],
 ) -> CallDigests:
-    """Compute the digests of calls. `defaults` are those of the parameters. Raises NotReusable.
+    """Compute the digests of calls. `defaults` are the defaults of the function's parameters. Raises NotReusable.
 
-    The first time, it asks the interpreter there for its packages, unless the environment names them.
+    The first call asks the interpreter at the place for its packages, unless the environment names them.
     """
     there = environment.modules
 
@@ -96,7 +96,7 @@ def _call_digests(
 def _named(
     parameters: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> list[tuple[str, Any]]:
-    """The arguments by name, with the defaults of those that are left out; f(1) and f(x=1) are the same call."""
+    """Return the arguments by name, with defaults for omitted ones, so that f(1) and f(x=1) are the same call."""
     named = dict(zip(parameters, args, strict=False))
     more = [(f"*{number}", value) for number, value in enumerate(args[len(parameters) :])]
     return [*sorted({**defaults, **named, **kwargs}.items()), *more]
@@ -107,7 +107,7 @@ def _short(digest: bytes) -> str:
 
 
 def _environment(place: Place, environment: ResolvedEnvironment) -> tuple[str, ...]:
-    """What identifies an environment: its key; for an interpreter that is used as it is, also its packages."""
+    """Return what identifies an environment: its key, and for an existing interpreter also its packages."""
     digest = environment.digest or _installed(place, environment)
     return (environment.key, environment.tag, digest, *environment.setup)
 
@@ -116,7 +116,7 @@ _packages: dict[tuple[str, str, str, tuple[str, ...]], str] = {}
 
 
 def _installed(place: Place, environment: ResolvedEnvironment) -> str:
-    """The digest of the packages of an interpreter. Asked once in each process."""
+    """Return the digest of the packages of an interpreter, which each process asks once. Raises TransportError."""
     is_current = place.probe.python.status == 0 and environment.key == place.current.key
     if is_current and environment.setup == place.spec.setup and place.packages:
         return place.packages
@@ -130,9 +130,10 @@ def _installed(place: Place, environment: ResolvedEnvironment) -> str:
 
 
 def _of_job(place: Place, job: Placeholder) -> bytes:
-    """The digest of a job that stands for its result: that of its call if its task reuses results, else its key.
+    """Return the digest of a job among the arguments.
 
-    What was put counts by its kind and its content.
+    This is the digest of its call if its task reuses results, or else of its key. A file or value that was put
+    (`Put`) counts by its kind and its content.
     """
     if isinstance(job, Put):
         return sha256(framed(b"put", job.identity.encode())).digest()

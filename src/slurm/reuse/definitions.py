@@ -1,4 +1,4 @@
-"""The parts of functions, classes and modules that go to the node by value: their code, and the values that it uses."""
+"""The parts of functions, classes and modules that are sent by value: their code, and the values that the code uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Definition(NamedTuple):
-    """What a definition consists of: bytes, and values by name; the name continues the path in an error."""
+    """The parts of a definition: bytes, and values by name. The name continues the path of the value in an error."""
 
     content: bytes
     parts: Mapping[str, Any]
@@ -42,11 +42,11 @@ _OF_ENUM = frozenset((
 _NO_VALUE = ("no value yet",)
 _GENERATED = "<string>"
 _GENERATOR = "__create_fn__"
-"""The file name of the methods that `dataclasses` generates, and the function around them (from Python 3.11)."""
+"""The file name of the methods that `dataclasses` generates, and the function that contains them (from Python 3.11)."""
 
 
 def of_function(function: types.FunctionType, is_loose: Callable[[types.ModuleType], bool]) -> Definition:
-    """Take apart a function that goes by value: its code, and what its variables hold now.
+    """Take apart a function that is sent by value: its code, and the present values of its variables.
 
     Its name, module, annotations and documentation do not count.
     """
@@ -60,7 +60,7 @@ def of_function(function: types.FunctionType, is_loose: Callable[[types.ModuleTy
         except ValueError:
             parts[f", its variable {name}"] = _NO_VALUE
     for name, value in vars(function).items():
-        if name != "__wrapped__":  # it is a variable of the function, too
+        if name != "__wrapped__":  # it is also among the variables of the function
             parts[f".{name}"] = value
     package = function.__globals__.get("__package__") or ""
     for nested in _with_nested(code):
@@ -75,7 +75,7 @@ def of_function(function: types.FunctionType, is_loose: Callable[[types.ModuleTy
 
 
 def of_class(kind: type) -> Definition:
-    """Take apart a class that goes by value: its bases, attributes and methods, and the names of its fields' types."""
+    """Take apart a class that is sent by value: its bases, attributes, methods, and the names of its fields' types."""
     members = getattr(kind, "_member_map_", None) if hasattr(kind, "__members__") else None
     fields = vars(kind).get("__dataclass_fields__")
     hidden = _ABOUT_A_CLASS | (_OF_ENUM | set(members) if members is not None else set())
@@ -96,12 +96,12 @@ def of_class(kind: type) -> Definition:
 
 
 def of_module(module: types.ModuleType) -> Mapping[str, Any]:
-    """The variables of a module that goes by value as a whole."""
+    """Return the variables of a module that is sent by value as a whole."""
     return {name: value for name, value in vars(module).items() if name not in _ABOUT_A_MODULE}
 
 
 def of_descriptor(value: Any) -> Definition | None:
-    """Take apart what a decorator puts around a function; None for other values. A cache does not count."""
+    """Take apart an object that a decorator puts around a function; None for other values. A cache does not count."""
     kind = type(value)
     if isinstance(value, (staticmethod, classmethod)):
         return Definition(kind.__name__.encode(), {"": value.__func__})
@@ -132,7 +132,7 @@ def _with_nested(code: types.CodeType) -> Iterator[types.CodeType]:
 def _resolve(
     chain: tuple[str, ...], variables: Mapping[str, Any], is_loose: Callable[[types.ModuleType], bool]
 ) -> tuple[str, Any]:
-    """Return a global name and its value; in a module that goes by value, the attribute that is used."""
+    """Return a global name and its value; for a module that is sent by value, the attribute that is used."""
     name, *attributes = chain
     if name in _ABOUT_A_MODULE:
         return name, _NO_VALUE

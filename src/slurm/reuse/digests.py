@@ -1,4 +1,4 @@
-"""Digests of functions and values that are equal in every process: for equal code, and for equal arguments."""
+"""Digests of functions and values: equal code and equal arguments have the same digest in every process."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     Part = tuple[str, Any]
 
 FORMAT = b"slurm-tasks reuse 1"
-"""Part of each digest; it changes with the canonical form."""
+"""A part of each digest. Change it together with the canonical form."""
 
 _CONTENT = (bytearray, pickle.PickleBuffer)
 _OF_THIS_PROCESS = (io.IOBase, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.FrameType)
 _RAW = "biufcmMSUV"
-"""The kinds of NumPy's data types whose arrays hold nothing but their bytes."""
+"""The kinds of NumPy data types whose arrays hold only their bytes, no references."""
 
 
 def _is_definition(value: Any) -> bool:
-    """Whether it is a function or a class. In Python 3.10, `list[int]` says that it is a class."""
+    """Whether a value is a function or a class. In Python 3.10, `isinstance` would take `list[int]` for a class."""
     return isinstance(value, types.FunctionType) or issubclass(type(value), type)
 
 
@@ -47,12 +47,12 @@ class NoCanonicalForm(Exception):
 
 
 class Digester:
-    """Computes the digests of one submission; its parameters say how the layers above treat some values.
+    """Computes the digests of one submission. Its parameters define how the layers above treat some values.
 
-    `importable` tells whether the node imports a module by name. `placeholder` returns the digest of a job that stands
-    for its result. `replaced` returns another value that stands for an object, by its class, or by a base class.
+    `importable` tells whether the node imports a module by name. `placeholder` returns the digest of a job among the
+    arguments. `replaced` has functions that replace an object by another value, by the object's class or a base class.
 
-    An object is digested once, so nothing may change it meanwhile.
+    Each object is digested once, so no object may change while the digester is in use.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class Digester:
         replaced: Mapping[type, Callable[[Any], Any]],
     ) -> None:
         self.importable, self.placeholder, self._replaced = importable, placeholder, replaced
-        self._known: dict[int, tuple[Any, bytes]] = {}  # by id; the objects are kept alive for that
+        self._known: dict[int, tuple[Any, bytes]] = {}  # by id; the objects are kept alive, so that ids stay unique
         self._open: set[int] = set()  # definitions that are being digested
         self._incomplete = False
 
     def value(self, value: Any, name: str) -> bytes:
-        """Return the digest of a value. `name` says in an error which one it is. Raises NotReusable."""
+        """Return the digest of a value. `name` names the value in an error. Raises NotReusable."""
         scalar = SCALARS.get(type(value))
         if scalar:
             return sha256(FORMAT + scalar(value)).digest()
@@ -86,14 +86,14 @@ class Digester:
             ) from error
 
     def parts(self, function: Any) -> Mapping[str, bytes]:
-        """Return the digests of the parts of a function that goes by value, by name, to tell which one has changed."""
+        """Return the digests of the parts of a function that is sent by value, by name, to find the changed part."""
         if not isinstance(function, types.FunctionType) or self.by_reference(function):
             return {}
         found = definitions.of_function(function, self.is_loose)
         return {"its code": found.content, **{name.lstrip(", "): self.part(part) for name, part in found.parts.items()}}
 
     def part(self, value: Any) -> bytes:
-        """Return the digest of a part of a value, as a value of its own. Raises NoCanonicalForm."""
+        """Return the digest of a part of a value, like the digest of a separate value. Raises NoCanonicalForm."""
         known = self._known.get(id(value))
         if known:
             return known[1]
@@ -112,14 +112,14 @@ class Digester:
         return digest
 
     def replacement(self, value: Any) -> Any:
-        """Return what stands for an object; the object itself if nothing does."""
+        """Return the value that replaces an object; the object itself if no value does."""
         for kind, replace in self._replaced.items():
             if isinstance(value, kind):
                 return replace(value)
         return value
 
     def by_reference(self, value: Any) -> types.ModuleType | None:
-        """Return the module that the node imports a function or class from, by its name; None if it has none."""
+        """Return the module from which the node imports a function or class by name; None if the node cannot."""
         module = sys.modules.get(getattr(value, "__module__", None) or "")
         if module is None or module.__name__ in ("__main__", "__mp_main__") or not self.importable(module):
             return None
@@ -134,17 +134,17 @@ class Digester:
 
 
 class _Encoder:
-    """Feeds the canonical form of one value to a digest.
+    """Computes the digest of the canonical form of one value.
 
-    Objects that can change, functions and classes are numbered. One that occurs again is written as its number, so
-    cycles end, and it counts which parts of a value are the same object.
+    Mutable objects, functions and classes are numbered. If one occurs again, its number is written. So cycles end, and
+    the digest depends on which parts of a value are the same object.
     """
 
     def __init__(self, digester: Digester, value: Any) -> None:
         self._digester = digester
         self._digest = sha256(FORMAT)
         self._numbers: dict[int, int] = {}
-        self._kept: list[Any] = []  # objects that reductions make: their ids must stay theirs
+        self._kept: list[Any] = []  # objects that reductions make: kept alive, so that ids stay unique
         self._defines = _is_definition(value)
         self._encode(value)
 
@@ -233,7 +233,7 @@ class _Encoder:
         self._named(b"d", found.content, found.parts, "{}")
 
     def _encode_array(self, value: Any) -> bool:
-        """Write an array or a data type of NumPy. The order of the bytes in memory and where they are do not count."""
+        """Write an array or a data type of NumPy; returns False for other values. The memory layout does not count."""
         numpy = sys.modules.get("numpy")
         if numpy is None:
             return False
@@ -252,7 +252,7 @@ class _Encoder:
     def _encode_object(self, value: Any) -> None:
         kind = type(value)
         if is_of_one_process(kind) or isinstance(value, logging.Logger):
-            self._digest.update(framed(b"P", kind.__name__.encode()))  # each process has its own
+            self._digest.update(framed(b"P", kind.__name__.encode()))  # each process has its own object
             return
         if isinstance(value, _OF_THIS_PROCESS) and not isinstance(value, (io.StringIO, io.BytesIO)):
             raise NoCanonicalForm(f"a {kind.__name__} belongs to this process")
@@ -283,7 +283,7 @@ class _Encoder:
         if type(state) is dict:
             self._named(b"v", b"", {str(name): part for name, part in state.items()}, ".{}")
         elif type(state) is tuple and len(state) == 2 and all(type(part) in (dict, type(None)) for part in state):
-            for part in state:  # attributes, and those in slots
+            for part in state:  # attributes in __dict__, then those in slots
                 self._named(b"v", b"", {str(name): item for name, item in (part or {}).items()}, ".{}")
         else:
             self._step("", self._encode, state)
@@ -298,7 +298,10 @@ class _Encoder:
 
 
 def _can_be_shared(value: Any, kind: type) -> bool:
-    """Whether it matters that two parts are the same object: not for numbers, dates, paths and other plain values."""
+    """Whether it matters that two parts are the same object.
+
+    It does not matter for numbers, dates, paths and other plain values.
+    """
     own: object = kind.__hash__
     return own is None or own is object.__hash__ or hasattr(value, "__dict__")
 

@@ -1,4 +1,4 @@
-"""Explanation: why a submission was made although its task reuses results."""
+"""Explanation: say why a call was submitted although its task reuses results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FUNCTION = "the function"
 
 
 def explain(place: Place, key: str) -> list[str]:
-    """Compare a submission with the most similar one before it; return what has changed since, a line for each part.
+    """Compare a submission with the most similar earlier one; return the differences, a line for each part.
 
     Raises NoSuchJob if its task did not reuse results.
     """
@@ -45,7 +45,7 @@ def explain(place: Place, key: str) -> list[str]:
 
 
 def _changed(before: Entry, after: Entry) -> Mapping[str, str]:
-    """The parts that differ, and how: the function as a whole only if no part of it differs."""
+    """Return the parts that differ, and how. The whole function is named only if no part of it differs."""
     old, new = before.record.parts, after.record.parts
     found = {name: "has changed" for name in old if name in new and old[name] != new[name]}
     found |= {name: "is new" for name in new if name not in old}

@@ -1,4 +1,4 @@
-"""Lookup: which calls were computed before, or are being computed, and by which submission."""
+"""Lookup: find the calls that were computed before, or are being computed, and their submissions."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ _log = logging.getLogger(__name__)
 
 _PAUSE = 0.2
 _FEW = 1000
-"""The most outcomes that are read along with the records of submissions, which may make them needless."""
+"""The most outcomes that are read together with the records of submissions. The records may show that more are not
+needed.
+"""
 _LONG_AGO = 3600.0
-"""A submission of this age without a directory was cleaned away. If its client still lives, a call may run twice."""
+"""Seconds after which a submission without a directory counts as removed. If its client is still alive, a call may run
+twice.
+"""
 
 
 class Known(NamedTuple):
@@ -33,15 +37,16 @@ class Known(NamedTuple):
 
     state: SubmissionState
     call: int
-    """Its index in the submission."""
+    """The index of the call in the submission."""
 
 
 def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, list[Known | None]]:
-    """Find the last submission of each call; None if it is to be submitted. Returns the number of the next record, too.
+    """Find the last submission of each call; None if the call must be submitted. Returns first the number of the next
+    record.
 
-    A call that has failed is to be submitted, and so is one whose submission was never queued, was lost, or no longer
-    exists. `task` is any key of the task. Takes one command for new records of reuse, and one for records of
-    submissions and outcomes; two if these are many. If calls have no outcome yet, it queries the scheduler.
+    A call must be submitted if it failed, or if its submission was never queued, was lost, or no longer exists. `task`
+    is any key of the task. Takes one command for new records of reuse, and one for records of submissions and outcomes,
+    or two if these are many. If calls have no outcome yet, it queries the scheduler.
     """
     records = place.reuse_records
     number = records.refresh(task)
@@ -58,10 +63,10 @@ def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, lis
 def _existing(
     place: Place, wanted: Mapping[str, set[int]]
 ) -> tuple[Mapping[str, SubmissionState], Mapping[str, Outcomes]]:
-    """The states of submissions by key, and outcomes that were read along with their records.
+    """Return the states of submissions by key, and the outcomes that were read together with their records.
 
-    Waits for those that are being submitted, and fences those whose client died. A client that has written a record has
-    a minute to submit, by this process's clock.
+    Waits for submissions that are being submitted, and fences submissions whose client died. A client that has written
+    a record has a minute to submit, by the clock of this process.
     """
     records, patience = place.reuse_records, place.timings.abandoned_claim
     elements = {key: _elements(place, key, calls) for key, calls in wanted.items()}
@@ -73,7 +78,7 @@ def _existing(
         left = [key for key in left if not _is_answered(found.get(key))]
         late = [key for key in left if records.seconds_known(key) > patience or _age(key) > _LONG_AGO]
         for key in late:
-            if key in found:  # its job may be queued, and its client may have died before it wrote the id
+            if key in found:  # the job may be queued, although the client died before it wrote the id
                 place.recovery.complete([found[key]])
             if not _is_answered(found.get(key)):
                 found.pop(key, None)
@@ -87,7 +92,7 @@ def _existing(
 
 
 def _elements(place: Place, key: str, calls: Iterable[int]) -> set[int]:
-    """The elements that may make some calls of a submission: its record does not say how many calls an element has."""
+    """Return the elements that may make `calls`: the record of a submission does not give the calls of each element."""
     entry = place.reuse_records.entry(key)
     elements = entry.record.elements if entry else 0
     if not entry or not 0 < elements <= len(entry.digests):
@@ -98,7 +103,7 @@ def _elements(place: Place, key: str, calls: Iterable[int]) -> set[int]:
 
 
 def _age(key: str) -> float:
-    """How long ago a key was made, in seconds, by the clocks of its client and of this one; 0 for another form."""
+    """Return the age of a key in seconds, by the clocks of its client and this process; 0 for a key of another form."""
     submitted = submitted_at(key)
     return 0.0 if submitted is None else time.time() - submitted
 
@@ -109,7 +114,7 @@ def _is_answered(state: SubmissionState | None) -> bool:
 
 
 def _fence(place: Place, key: str) -> None:
-    """Write that the elements of a submission were cancelled, so that no process starts what it submits later."""
+    """Record that the elements of a submission are cancelled, so that they run nothing if they are submitted later."""
     entry = place.reuse_records.entry(key)
     if entry is not None:
         _log.warning("%s was never submitted, because its client ended: its calls are submitted anew", key)
@@ -117,14 +122,14 @@ def _fence(place: Place, key: str) -> None:
 
 
 def _end(place: Place, key: str, elements: Iterable[int], reason: str) -> None:
-    """Write outcomes for elements without one. Their word makes them differ from those of other processes."""
+    """Write outcomes for elements without one. A random word makes them differ from the outcomes of other processes."""
     stay_ended(place.store, key, elements, cancelled_outcome(reason, fence=os.urandom(12).hex()))
 
 
 def _not_failed(
     place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]], early: Mapping[str, Outcomes]
 ) -> Mapping[str, set[int]]:
-    """Those calls of submissions that have a result, or run, or wait to run. `early` are outcomes that were read."""
+    """Return the calls that have a result, or run, or wait to run. `early` are outcomes that were read already."""
     accepted = {key: wanted[key] for key, state in states.items() if state.refused is None}
     good, left = _outcomes(place, states, accepted, early)
     while left:
@@ -139,7 +144,7 @@ def _not_failed(
         left = {key: rest for key, calls in left.items() if (rest := calls - ended[key])}
         if all(calls <= alive[key] for key, calls in left.items()):
             break
-        time.sleep(_PAUSE)  # the outcomes of jobs that have just ended appear soon, or the tracker calls them lost
+        time.sleep(_PAUSE)  # outcomes of jobs that have just ended appear soon, or the tracker reports the jobs as lost
     for key, calls in left.items():
         good[key] |= calls
     return good
@@ -148,9 +153,9 @@ def _not_failed(
 def _outcomes(
     place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]], early: Mapping[str, Outcomes]
 ) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
-    """The calls that have succeeded, and those without an outcome, by submission.
+    """Return the calls that have succeeded, and the calls without an outcome, by submission.
 
-    Reads all outcomes together that are not among those read `early`. A damaged outcome counts as a failure.
+    Reads all outcomes that are not in `early` with one command. A damaged outcome counts as a failure.
     """
     found: dict[str, set[int]] = {}
     without: dict[str, set[int]] = {}
@@ -180,7 +185,7 @@ def _outcomes(
 
 
 def _succeeded(outcome: Outcome) -> Collection[int]:
-    """The positions in their element of the calls that have succeeded."""
+    """Return the positions of the succeeded calls in their element, from 0."""
     if outcome.ends is None:
         return range(1) if outcome.succeeded else ()
     return set(range(len(outcome.ends))) - {failure.call for failure in outcome.failures}
@@ -189,7 +194,7 @@ def _succeeded(outcome: Outcome) -> Collection[int]:
 def _alive(
     place: Place, states: Mapping[str, SubmissionState], wanted: Mapping[str, set[int]]
 ) -> Mapping[str, set[int]]:
-    """The calls that wait for room in the queue, or that the scheduler knows; all if it cannot answer."""
+    """Return the calls that wait for room in the queue, or that the scheduler knows; all if it does not answer."""
     try:
         place.tracker.check([states[key] for key in wanted])
     except SchedulerError as error:

@@ -1,4 +1,4 @@
-"""Packages: the identity of an importable module: by the record of its distribution, or else by its files."""
+"""Packages: identify an importable module by the RECORD of its distribution, or else by its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _OURS = frozenset(("slurm", "cloudpickle", "__main__", "__mp_main__", "builtins"))
-"""Modules that travel with the call, or that every Python has."""
+"""Modules that are sent with the call, or that every Python has."""
 _NO_CODE = ("__pycache__", ".git", ".hg", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 _WORD = re.compile(r"[-_.]+")
 
@@ -25,8 +25,8 @@ def module_identity(module: ModuleType) -> str:
     """Return a text that changes when the code behind a module may have changed.
 
     A module of the standard library changes with Python's minor version, which is not part of this text. A distribution
-    changes with its version and the digests in its RECORD. The RECORD of an editable install does not list the code, so
-    such a module, and any that no RECORD lists, counts by the files of its whole top-level package.
+    changes with its version and the digests in its RECORD. The RECORD of an editable install does not list the code.
+    Such a module, and any other that no RECORD lists, is identified by the files of its whole top-level package.
     """
     top = module.__name__.partition(".")[0]
     if top in _OURS or top in sys.stdlib_module_names:
@@ -41,7 +41,7 @@ def module_identity(module: ModuleType) -> str:
 def import_identity(name: str) -> str | None:
     """Return the identity of a module that an `import` statement names; None if it cannot be found here.
 
-    Only the top-level package is looked for, because finding a module in it would import the package.
+    Only the top-level package is searched for, because searching for a module in it would import the package.
     """
     top = name.partition(".")[0]
     if top in _OURS or top in sys.stdlib_module_names:
@@ -78,7 +78,7 @@ def _split(top: str, file: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=1024)
 def _recorded(top: str, site: str, inside: str) -> str | None:
-    """Return the distribution that has installed a file, by name, version and digests; None if no RECORD lists it."""
+    """Return the name, version and digests of the distribution that installed a file; None if no RECORD lists it."""
     try:
         names = [name for name in os.listdir(site) if name.endswith(".dist-info")]
     except OSError:
@@ -97,7 +97,9 @@ def _recorded(top: str, site: str, inside: str) -> str | None:
 
 
 def _of_code(lines: list[str]) -> list[str]:
-    """The lines of a RECORD that name installed code: no scripts, which hold a path, and no notes of the installer."""
+    """Return the lines of a RECORD that name installed code, without scripts, which contain a path, and the installer's
+    notes.
+    """
     kept = (line for line in lines if not line.startswith("..") and ".dist-info/" not in line.partition(",")[0])
     return sorted(line for line in kept if not line.partition(",")[0].endswith(".pyc"))
 
@@ -132,6 +134,6 @@ def _of_files(files: list[tuple[str, str]]) -> str:
 
 @lru_cache(maxsize=65536)
 def _of_one(path: str, size: int, modified: int) -> str:
-    del size, modified  # another file, as far as this process is concerned
+    del size, modified  # only keys of the cache: with other values, the file has changed
     with open(path, "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()

@@ -1,4 +1,4 @@
-"""Canonical bytes of constants: equal for equal values of one type, different for everything else."""
+"""Canonical bytes of constants: the same for equal values of one type, different in all other cases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def framed(tag: bytes, content: bytes) -> bytes:
-    """Return a tag and a content, so that no two different pairs have the same bytes."""
+    """Join a tag and a content, so that two different pairs never give the same bytes."""
     return b"%s%d:%s" % (tag, len(content), content)
 
 
@@ -37,7 +37,9 @@ SCALARS: Mapping[type, Callable[[Any], bytes]] = {
 
 
 def constant(value: Any) -> bytes:
-    """Return the canonical bytes of a constant of a code object. Sets are sorted: their order differs by process."""
+    """Return the canonical bytes of a constant of a code object. Sets are sorted, because their order depends on the
+    process.
+    """
     scalar = SCALARS.get(type(value))
     if scalar:
         return scalar(value)
@@ -51,7 +53,7 @@ def constant(value: Any) -> bytes:
 
 
 def code_digest(code: CodeType) -> bytes:
-    """Return the digest of what a code object does, with the functions and classes that it defines."""
+    """Return the digest of a code object's instructions, with the functions and classes that it defines."""
     found = bytecode(code)
     digest = sha256(constant(found.signature))
     for name, argument in found.steps:

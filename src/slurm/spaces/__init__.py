@@ -1,4 +1,4 @@
-"""Spaces of parameters: which points a study has, and what makes two of them the same."""
+"""Spaces of parameters: the points of a study, and the rule for when two points are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Conditions: "lr < 0.1 and depth in [2, 4]", as a function of the parameters. Nothing but such expressions is run."""
+"""Conditions: make functions of the parameters from texts such as "lr < 0.1 and depth in [2, 4]".
+
+Only such expressions are evaluated; no other code can run.
+"""
 
 from __future__ import annotations
 
@@ -32,17 +35,18 @@ _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None}
 
 
 def condition(text: str, names: Collection[str]) -> Callable[[Mapping[str, Any]], bool]:
-    """The function that says whether parameters fulfil a condition. `names` are those of the parameters.
+    """Return a function that tells whether parameters meet a condition. `names` are the names of the parameters.
 
-    A condition has comparisons, `and`, `or`, `not`, `in`, arithmetic without powers, lists, and the functions abs, len,
-    max and min. A dotted name is that of a parameter, such as model.lr. Raises ConfigurationError for anything else.
+    A condition may have comparisons, `and`, `or`, `not`, `in`, arithmetic without powers, lists, and the functions
+    abs, len, max and min. A dotted name, such as model.lr, is the name of a parameter. Raises ConfigurationError for
+    anything else.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
         read = _Reader(text, names).read(tree.body)
     except SyntaxError as error:
         raise ConfigurationError(f"where: {text!r} is not a condition: {error.msg}") from None
-    except (RecursionError, MemoryError, ValueError):  # ast.parse raises each of them: nesting, nesting, null bytes
+    except (RecursionError, MemoryError, ValueError):  # ast.parse: deep nesting, deep nesting, null bytes
         raise ConfigurationError(f"where: {text[:80]!r}… is not a condition, or nests too deeply") from None
 
     def holds(params: Mapping[str, Any]) -> bool:
@@ -55,13 +59,13 @@ def condition(text: str, names: Collection[str]) -> Callable[[Mapping[str, Any]]
 
 
 class _Reader:
-    """Makes functions of the parts of an expression."""
+    """Makes functions from the parts of an expression."""
 
     def __init__(self, text: str, names: Collection[str]) -> None:
         self._text, self._names = text, names
 
     def read(self, node: ast.expr) -> Read:
-        """The function that computes a part from parameters."""
+        """Return a function that computes a part of the expression from parameters. Raises ConfigurationError."""
         if isinstance(node, ast.Constant) and not isinstance(node.value, bytes | complex | type(...)):
             value = node.value
             return lambda _: value
@@ -126,7 +130,7 @@ def _number(value: Any) -> Any:
 
 
 def _dotted(node: ast.expr) -> str:
-    """The dotted name of an expression; "" if it is none."""
+    """Return the dotted name that an expression is; "" if it is not a name."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute) and (before := _dotted(node.value)):

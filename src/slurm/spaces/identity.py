@@ -1,7 +1,7 @@
-"""Identity: two points are one if their canonical JSON is equal, in every process and on every machine.
+"""Identity: two points are the same if their canonical JSON is equal, in every process and on every machine.
 
-Sorted names; tuples are lists; NumPy scalars count by their value; -0.0 is 0.0; 1 and 1.0 are one value, True and 1
-are two.
+Names are sorted; tuples become lists; NumPy scalars become their values; -0.0 becomes 0.0. 1 and 1.0 are the same
+value; True and 1 are different values.
 """
 
 from __future__ import annotations
@@ -19,25 +19,28 @@ _AS_IT_IS = frozenset({str, int, bool, type(None)})
 
 
 def canonical(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters as values of JSON: lists, dicts, Python numbers, text, bools and None.
+    """Return the parameters as values of JSON: lists, dicts, Python numbers, text, bools and None.
 
-    Raises ConfigurationError for NaN, infinity and other objects, with the name of the parameter.
+    Raises ConfigurationError, with the name of the parameter, for NaN, infinity and objects of other types.
     """
     return {_name(name): value if type(value) in _AS_IT_IS else _value(value, name) for name, value in params.items()}
 
 
 def identity(params: Mapping[str, Any]) -> str:
-    """The digest of parameters, of 32 hexadecimal digits. Raises ConfigurationError as `canonical` does."""
+    """Return the digest of parameters, 32 hexadecimal digits. Raises ConfigurationError as `canonical` does."""
     return digest(canonical(params))
 
 
 def digest(values: Mapping[str, Any]) -> str:
-    """The digest of parameters that `canonical` has returned."""
+    """Return the digest of parameters that `canonical` has returned."""
     return hashlib.sha256(_encode(_merged(values)).encode()).hexdigest()[:32]
 
 
 def nested(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with dotted names as mappings: {"model.lr": 1} is {"model": {"lr": 1}}."""
+    """Return parameters with dotted names as nested mappings: {"model.lr": 1} becomes {"model": {"lr": 1}}.
+
+    Raises ConfigurationError if a name is within another name that has a value.
+    """
     if not any("." in name for name in params):
         return dict(params)
     found: dict[str, Any] = {}
@@ -77,7 +80,7 @@ def _value(value: Any, where: str) -> Any:
 
 
 def _merged(value: Any) -> Any:
-    """The value with whole floats as integers, so that 1 and 1.0 are equal."""
+    """Return the value with whole floats as integers, so that 1 and 1.0 have the same JSON."""
     kind = type(value)
     if kind is float:
         return int(value) if value.is_integer() else value

@@ -16,7 +16,7 @@ KINDS = ("uniform", "integer", "choice")
 
 
 class Range(NamedTuple):
-    """The values of one parameter: `uniform`, `integer` or `choice` makes it."""
+    """The values of one parameter. Make a range with `uniform`, `integer` or `choice`."""
 
     kind: Literal["uniform", "integer", "choice"]
     low: float = 0
@@ -27,7 +27,7 @@ class Range(NamedTuple):
 
     @property
     def size(self) -> float:
-        """How many values it has."""
+        """How many values the range has; infinite for real numbers."""
         if self.kind == "choice":
             return len(self.values)
         if self.kind == "integer":
@@ -35,49 +35,55 @@ class Range(NamedTuple):
         return math.inf if self.low < self.high else 1
 
     def at(self, index: int) -> Any:
-        """A value of a finite range, by its index below `size`."""
+        """Return a value of a finite range, by its index from 0 to `size` - 1."""
         if self.kind == "choice":
             return self.values[index]
         return int(self.low) + index if self.kind == "integer" else self.low
 
     def position(self, value: Any) -> int | None:
-        """The index of a value of a choice; None if it has no such value."""
+        """Return the index of a value of a choice; None if the choice has no such value."""
         wanted = digest(canonical({"choice": value}))
         found = (at for at, each in enumerate(self.values) if digest(canonical({"choice": each})) == wanted)
         return next(found, None)
 
     def has(self, value: Any) -> bool:
-        """Whether a value is one of the range."""
+        """Whether a value is in the range."""
         if self.kind == "choice":
             return self.position(value) is not None
         kinds = int if self.kind == "integer" else (int, float)
         return not isinstance(value, bool) and isinstance(value, kinds) and self.low <= value <= self.high
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as a file of a sweep has it: {"uniform": [1e-5, 0.1], "log": true}."""
+        """Return the range in the form of a sweep file: {"uniform": [1e-5, 0.1], "log": true}."""
         if self.kind == "choice":
             return {"choice": list(self.values)}
         return {self.kind: [self.low, self.high], **({"log": True} if self.log else {})}
 
 
 def uniform(low: float, high: float, *, log: bool = False) -> Range:
-    """Any number from `low` to `high`; with `log`, each order of magnitude is as likely as the others.
+    """Make a range of all numbers from `low` to `high`. With `log`, all orders of magnitude are equally likely.
 
-    Raises ConfigurationError for limits that are no numbers, or in the wrong order, or with `log` not positive.
+    Raises ConfigurationError if the limits are not finite numbers, in the wrong order, or with `log` not positive.
     """
     found = _limits("uniform", low, high, log=log)
     return found._replace(low=float(low), high=float(high))
 
 
 def integer(low: int, high: int, *, log: bool = False) -> Range:
-    """Any whole number from `low` to `high`, both included; `log` as for `uniform`. Raises ConfigurationError."""
+    """Make a range of the integers from `low` to `high`, both included; `log` is as for `uniform`.
+
+    Raises ConfigurationError for limits that are not integers, and as `uniform` does.
+    """
     if isinstance(low, float) or isinstance(high, float):
         raise ConfigurationError(f"integer({low!r}, {high!r}): write whole numbers, or uniform({low!r}, {high!r})")
     return _limits("integer", low, high, log=log)
 
 
 def choice(values: Iterable[Any]) -> Range:
-    """One of some values, which have no order. Raises ConfigurationError for none, or for the same one twice."""
+    """Make a range of given values, which have no order.
+
+    Raises ConfigurationError if there are no values, or if two are the same.
+    """
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise ConfigurationError(f"choice({values!r:.80}): write a list of its values, such as [{values!r:.80}]")
     found = tuple(canonical({"choice": list(values)})["choice"])
@@ -88,9 +94,9 @@ def choice(values: Iterable[Any]) -> Range:
 
 
 def ranges_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> dict[str, Range]:
-    """The ranges of the parameters of a space: a mapping of names to ranges or lists of values, or a grid.
+    """Return the ranges of the parameters of a space: a mapping of names to ranges or lists of values, or a grid.
 
-    Raises ConfigurationError for a space in which some combinations of values are left out.
+    Raises ConfigurationError for a space that leaves out some combinations of values.
     """
     found: Mapping[str, Any] | None = space if isinstance(space, Mapping) else None
     if isinstance(space, Space):
@@ -104,7 +110,7 @@ def ranges_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]]) -> dict[st
 
 
 def range_of(value: Any) -> Range:
-    """A range as a file has it: {uniform: [1e-5, 0.1], log: true}, {integer: [1, 9]}, or a list of values.
+    """Read a range in the form of a file: {uniform: [1e-5, 0.1], log: true}, {integer: [1, 9]}, or a list of values.
 
     Raises ConfigurationError.
     """

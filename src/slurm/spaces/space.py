@@ -1,4 +1,4 @@
-"""Space: parameters and the values that they take, as a value that is multiplied, added, filtered and sampled."""
+"""Space: the points of a study as an object; spaces can be multiplied, added, filtered and sampled."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Space(ABC, Iterable[Params]):
         space = grid(lr=[1e-3, 1e-2], depth=range(2, 6)) * paired(data=["a", "b"], seed=[1, 2])
         space = (space + points([{"lr": 1.0, "depth": 2, "data": "a", "seed": 0}])).where("lr < 0.5 or depth == 2")
 
-    `a * b` has each point of `a` with each of `b`; `a + b` has those of `a`, then those of `b`. Nothing is enumerated
-    before it is iterated.
+    `a * b` has each point of `a` combined with each point of `b`; `a + b` has the points of `a`, then the points of
+    `b`. Points are made only during iteration.
     """
 
     names: tuple[str, ...]
@@ -34,30 +34,30 @@ class Space(ABC, Iterable[Params]):
     size: int
     """The number of points before `where`."""
     exact = True
-    """Whether `size` is the number of points: no `where` leaves some out."""
+    """Whether `size` is the exact number of points, because no `where` leaves points out."""
 
     def __init__(self, names: Iterable[str], size: int) -> None:
         self.names, self.size = tuple(names), size
 
     @abstractmethod
     def at(self, index: int) -> Params:
-        """The point of an index below `size`."""
+        """Return the point with an index from 0 to `size` - 1."""
 
     def __iter__(self) -> Iterator[Params]:
         return map(self.at, range(self.size))
 
     @property
     def nested(self) -> Iterator[Params]:
-        """The points as a task takes them: {"model.depth": 2} is {"model": {"depth": 2}}."""
+        """The points with nested mappings, as a task takes them: {"model.depth": 2} becomes {"model": {"depth": 2}}."""
         return map(as_mappings, self)
 
     @property
     def axes(self) -> Mapping[str, Sequence[Any]] | None:
-        """The values of each parameter, if the space has each combination of them and no other point; else None."""
+        """The values of each parameter, if the space has exactly all their combinations; None for other spaces."""
         return None
 
     def __len__(self) -> int:
-        """The number of points. Enumerates them after `where`."""
+        """The number of points. After `where`, this enumerates all points."""
         return self.size
 
     def __bool__(self) -> bool:
@@ -70,9 +70,9 @@ class Space(ABC, Iterable[Params]):
         return _Sum(self, other) if isinstance(other, Space) else NotImplemented
 
     def where(self, predicate: str | Callable[[Params], object]) -> Space:
-        """The points that fulfil a condition: a text such as "lr < 0.1 and depth in [2, 4]", or a function of a point.
+        """Keep the points that meet a condition: a text like "lr < 0.1 and depth in [2, 4]", or a function of a point.
 
-        Raises ConfigurationError for a text that is no condition of the parameters.
+        Raises ConfigurationError if the text is not a condition on the parameters.
         """
         if isinstance(predicate, str):
             return _Where(self, condition(predicate, self.names))
@@ -83,9 +83,10 @@ class Space(ABC, Iterable[Params]):
         return _Where(self, predicate)
 
     def sample(self, n: int, *, seed: int) -> Space:
-        """`n` of the points at random, in their order; all if there are fewer. The same seed gives the same points.
+        """Choose `n` points at random, in their order, or all if there are fewer. The same seed gives the same points.
 
-        After `where`, this enumerates the points twice.
+        After `where`, this enumerates the points twice. Raises ConfigurationError unless `n` and `seed` are integers,
+        and `n` is not negative.
         """
         if type(n) is not int or n < 0 or type(seed) is not int:
             raise ConfigurationError(f"sample({n!r}, seed={seed!r}): both are integers, and n is not negative")
@@ -100,16 +101,20 @@ class Space(ABC, Iterable[Params]):
 
 
 def grid(**axes: Iterable[Any]) -> Space:
-    """Each combination of the values; the last parameter changes first. A name with dots: `grid(**{"model.lr": […]})`.
+    """Make a space of all combinations of the values; the last parameter changes fastest.
 
-    Raises ConfigurationError for a parameter without a list of values.
+    Write a name with dots as `grid(**{"model.lr": […]})`. Raises ConfigurationError for a parameter without a list of
+    values.
     """
     found = _axes("grid", axes)
     return _Grid(found, math.prod(map(len, found.values())) if found else 0)
 
 
 def paired(**axes: Iterable[Any]) -> Space:
-    """The first values of all parameters, then the second ones, and so on. ConfigurationError for uneven lists."""
+    """Make a space of the first values of all parameters, then the second values, and so on.
+
+    Raises ConfigurationError if the lists have different lengths.
+    """
     found = _axes("paired", axes)
     lengths = {name: len(values) for name, values in found.items()}
     if len(set(lengths.values())) > 1:
@@ -119,7 +124,7 @@ def paired(**axes: Iterable[Any]) -> Space:
 
 
 def points(some: Iterable[Mapping[str, Any]]) -> Space:
-    """These points, each a mapping of names to values."""
+    """Make a space of given points, each a mapping of names to values. Raises ConfigurationError for other items."""
     if isinstance(some, str | Mapping) or not isinstance(some, Iterable):
         raise ConfigurationError(f"points({some!r:.80}): pass a list of mappings, such as [{{'lr': 0.1}}]")
     found = []
@@ -131,18 +136,18 @@ def points(some: Iterable[Mapping[str, Any]]) -> Space:
 
 
 def _positions(count: int, n: int, seed: int) -> list[int]:
-    """`n` different numbers below `count`, in order; all if there are fewer."""
+    """Choose `n` different numbers from 0 to `count` - 1, in order, or all if there are fewer."""
     source = random.Random(seed)  # noqa: S311 - a sample, no secret
     if count <= sys.maxsize:
         return sorted(source.sample(range(count), min(n, count)))
     found: set[int] = set()
-    while len(found) < n:  # n is far below count, so few numbers come twice
+    while len(found) < n:  # n is much smaller than count, so few numbers are repeated
         found.add(source.randrange(count))
     return sorted(found)
 
 
 def _axes(what: str, axes: Mapping[str, Iterable[Any]]) -> dict[str, Sequence[Any]]:
-    """The values of each parameter as sequences."""
+    """Return the values of each parameter as sequences. Raises ConfigurationError for other values."""
     for name, values in axes.items():
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
             raise ConfigurationError(
@@ -240,7 +245,7 @@ class _Some(Space):
 
 
 class _Where(Space):
-    """The points of another space that fulfil a condition: which ones is not known before they are enumerated."""
+    """The points of another space that meet a condition. They are unknown until the points are enumerated."""
 
     def __init__(self, of: Space, holds: Callable[[Params], object]) -> None:
         super().__init__(of.names, of.size)

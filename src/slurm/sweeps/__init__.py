@@ -61,7 +61,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import a name at its first use, so that a command which needs one of them loads no other."""
+    """Import a name at its first use, so that a command that needs one name does not load the modules of the others."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(importlib.import_module(_HOME[name]), name)

@@ -1,4 +1,4 @@
-"""Acting: do something at a place, and wait for it only as long as the scheduler of the place answers."""
+"""Acting: run an action at a place, and wait for its end only as long as the scheduler of the place answers."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _ASK_AFTER = 5.0
-"""Seconds that an action may take before its place is asked whether it answers, and between two such questions."""
+"""Seconds between the start of an action and the first check whether its place answers, and between two checks."""
 _PATIENCE = 10.0
-"""How many seconds the scheduler of a place may take to answer that question."""
+"""How many seconds the scheduler of a place may take to answer such a check."""
 
 
 class Actions:
-    """Does things at places, each in a thread, so that a place that dies meanwhile keeps nothing from the others.
+    """Runs actions at places, each in its own thread, so that a place that stops answering does not delay the others.
 
-    The core tries for up to 15 minutes to submit, and for ten to connect again.
+    Without this, one such place may delay them for long: the core tries to submit for up to 15 minutes, and to
+    reconnect for up to ten minutes.
     """
 
     def __init__(self) -> None:
         self._late: dict[tuple[Place, str], _Action[Any]] = {}
 
     def run(self, place: Place, kind: str, do: Callable[[], T]) -> T:
-        """Do something at a place: returns what it returns, and raises what it raises.
+        """Run `do` at a place: return its value, and raise its error.
 
-        Raises TransportError if the place does not answer. What was begun then goes on in its thread, and what it finds
-        is lost here: callers find it by a later look. Until it has ended, nothing else of this kind is done there.
+        Raises TransportError if the place does not answer. The action then continues in its thread, and its value is
+        lost here: callers see its effect when they look later. While the action runs, any other action of the same
+        `kind` at this place raises TransportError, too.
         """
         late = self._late.get((place, kind))
         if late is None or not late.is_alive():
@@ -56,7 +58,7 @@ class Actions:
 
 
 class _Action(threading.Thread, Generic[T]):
-    """One action."""
+    """The thread of one action."""
 
     def __init__(self, name: str, do: Callable[[], T]) -> None:
         super().__init__(name="slurm-act", daemon=True)
@@ -66,7 +68,7 @@ class _Action(threading.Thread, Generic[T]):
         self.late = False
 
     def run(self) -> None:
-        """Do it."""
+        """Run the action, and keep its value or its error."""
         try:
             self._found.append(self._context.run(self._do))
         except BaseException as error:  # noqa: BLE001 - the thread that waits raises it
@@ -75,7 +77,7 @@ class _Action(threading.Thread, Generic[T]):
                 _log.warning("%s: %s", self._words, error)
 
     def end(self) -> T:
-        """Return what was found. Raises what was raised."""
+        """Return the value of the action. Raises the error of the action."""
         if self._error is not None:
             raise self._error
         return self._found[0]

@@ -1,4 +1,4 @@
-"""Call files: the logs and output files of calls, at their sources. They come home into tar files of many."""
+"""Call files: find the logs and output files of calls at their sources, and copy them home into shared tar files."""
 
 from __future__ import annotations
 
@@ -26,32 +26,39 @@ _log = logging.getLogger(__name__)
 
 _LARGEST_LOGS = 1 << 20
 _LARGEST_FILES = 8 << 20
-"""The most bytes of the logs of a call, and of its other files, that come home; more stays at the source."""
+"""The largest sizes in bytes of the logs of a call, and of its other files, that are copied home.
+
+Larger ones stay at the source.
+"""
 _HEADER_BYTES = 1024
-"""About what a file takes in a tar file besides its content."""
+"""About how many bytes a file takes in a tar file besides its content."""
 
 Call = tuple[int, int]
-"""The numbers of a shard and of a call in it."""
+"""The number of a shard, and the number of a call in the shard."""
 
 
 class CallFiles(NamedTuple):
-    """What a call has left, as far as it comes home."""
+    """The files that a call has left and that are copied home."""
 
     log: str | None
-    """The path of its log in the directory of its submission; None if it stays at the source."""
+    """The path of the log in the directory of the submission; None if the log stays at the source."""
     files: bool
-    """Whether the files of its output directory come home."""
+    """Whether the files of the output directory are copied home."""
     members: Mapping[str, WorkFile]
-    """The files to copy, by their names in the tar file: the number of the shard, then the path in the directory."""
+    """The files to copy, by their names in the tar file: the number of the shard, then the path in the directory of the
+    submission."""
 
     @property
     def size(self) -> int:
-        """About what they take in a tar file."""
+        """About how many bytes the files take in a tar file."""
         return sum(file.size + _HEADER_BYTES for file in self.members.values())
 
 
 def find_files(directory: SweepDirectory, places: Places, lines: Iterable[Collected]) -> dict[Call, CallFiles]:
-    """List what calls have left, by one command for each source. Files of a source that fails stay there for now."""
+    """List the files that calls have left, with one command for each source.
+
+    The files of a source that fails are left out, with a warning, and stay there for now.
+    """
     shards = directory.shards()
     found: dict[Call, CallFiles] = {}
     for url, some in by_url(shards, lines).items():
@@ -76,11 +83,13 @@ def by_url(shards: Mapping[int, Shard], lines: Iterable[Collected]) -> dict[str,
 def _listed(
     place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected], inputs: Mapping[str, frozenset[str]]
 ) -> dict[Call, CallFiles]:
-    """List what calls have left, without the `inputs` of their programs, by the names of codes."""
+    """List the files that calls have left. `inputs`, by the name of the code, are files of the client: they are left
+    out.
+    """
     tops = {number: place.store.directory(shards[number].key) for number in {line.shard for line in lines}}
     works = [f"{tops[line.shard]}/{WORK}/{line.call}" for line in lines]
     listings = list_files(place.transport, [*(f"{top}/{LOGS}" for top in tops.values()), *works])
-    logs: dict[int, dict[str, list[WorkFile]]] = {}  # of each shard, by the beginning of the name: one for each rank
+    logs: dict[int, dict[str, list[WorkFile]]] = {}  # by shard and first part of the name: one file for each rank
     for number, listing in zip(tops, listings, strict=False):
         for file in listing.files:
             logs.setdefault(number, {}).setdefault(file.name.partition(".")[0], []).append(file)
@@ -103,7 +112,7 @@ def _listed(
 def tar_of(
     shards: Mapping[int, Shard], places: Places, calls: Mapping[Call, CallFiles]
 ) -> tuple[bytes, frozenset[str]]:
-    """Copy files of calls into a tar file, by one command for each source; return it, and the names that it has.
+    """Copy files of calls into a tar file, with one command for each source; return the file, and the names in it.
 
     A file that cannot be read is left out, with a warning.
     """
@@ -127,7 +136,7 @@ def tar_of(
 
 
 def _contents(place: Place, members: Mapping[str, WorkFile]) -> list[tuple[str, bytes]]:
-    """Read files of calls, by one command; return their names and contents."""
+    """Read files of calls, with one command; return their names and contents. Logs a warning for an unreadable file."""
     sources = {file.identity: file.path for file in members.values()}  # a second hard link comes without content
     names: dict[str, list[str]] = {}
     for name, file in members.items():

@@ -1,6 +1,7 @@
-"""Code: what the points of a sweep call, pickled once, so that any later process can submit more of them.
+"""Code: the function that the points of a sweep call, pickled once, so that a later process can submit more points.
 
-The bytes are copied into submissions unopened: the process that completes a sweep needs no source of the function.
+The bytes are copied into submissions without unpickling, so the process that completes a sweep does not need the
+source of the function.
 """
 
 from __future__ import annotations
@@ -43,31 +44,31 @@ class Code(NamedTuple):
 
     task: str
     digest: str
-    """The digest of the function and its environment, equal in every process; of the pickle, if there is no such."""
+    """The digest of the function and its environment, equal in every process; or else the digest of the pickle."""
     tag: str
-    """The minor version of Python that pickled it."""
+    """The minor version of Python that pickled the function."""
     modules: tuple[str, ...]
     """The modules that the pickle refers to by name."""
     positional: tuple[str, ...]
-    """The parameters that arguments are given to by their place."""
+    """The parameters whose arguments are passed by position."""
     command: bool
     options: Mapping[str, Any]
     environment: bytes
-    """The pickled environments, or None for those of the cluster."""
+    """The pickled environments; a pickled None for the environments of the cluster."""
     head: bytes
-    """What all calls share, as `calls.pkl` holds it before the arguments."""
+    """The part that all calls share, as `calls.pkl` holds it before the arguments."""
     head_at: int
     callbacks: bytes = b""
     dotted_names: bool = False
-    """Whether the function takes parameters with dotted names as they are, not as mappings."""
+    """Whether the function takes parameters with dotted names unchanged, and not as nested mappings."""
     blobs: tuple[str, ...] = ()
-    """The files that a command needs, by the names of their blobs; they are beside the code."""
+    """The names of the blobs that hold the files of a command. The blobs are beside the code."""
     inputs: tuple[str, ...] = ()
-    """Their names in the directory of its program."""
+    """The names of these files in the directory of the program."""
 
     @property
     def name(self) -> str:
-        """The name of its file, without the ending: equal for equal code, options and environment."""
+        """The name of the file, without the suffix: equal for equal code, options and environment."""
         known = (self.digest, self.tag, self.modules, self.positional, sorted(self.options.items()), self.blobs)
         return hashlib.sha256(repr(known).encode()).hexdigest()[:20]
 
@@ -77,7 +78,7 @@ class Code(NamedTuple):
         return Settings(options=Options.parse(self.options), environment=pickle.loads(self.environment))  # noqa: S301 - own file
 
     def uploads(self, directory: Path) -> Uploads:
-        """The files that it needs."""
+        """Return the files that the command needs."""
         found = Uploads()
         for blob in self.blobs:
             found.names.add(blob)
@@ -85,7 +86,7 @@ class Code(NamedTuple):
         return found
 
     def arguments(self, params: Mapping[str, Any]) -> Arguments:
-        """The arguments of a call."""
+        """Return the arguments of a call."""
         rest, args = (dict(params) if self.command or self.dotted_names else nested(params)), []
         for name in self.positional:
             if name not in rest:
@@ -94,13 +95,13 @@ class Code(NamedTuple):
         return tuple(args), rest
 
     def calls(self, points: Iterable[Mapping[str, Any]]) -> Calls:
-        """The pickled calls of some points."""
+        """Return the pickled calls of `points`."""
         pickles = [pickle.dumps(self.arguments(params), 5) for params in points]
         ends = accumulate(map(len, pickles), initial=len(self.head))
         return Calls(b"".join([self.head, *pickles]), packed([self.head_at, *ends]), self.callbacks)
 
     def write(self, directory: Path, uploads: Uploads) -> None:
-        """Write it into a sweep, unless it is there."""
+        """Write the code and its files into a sweep, unless they exist."""
         for blob, content in uploads.contents.items():
             path = directory / CODE / blob
             if not path.exists():
@@ -130,7 +131,7 @@ class Code(NamedTuple):
 
 
 def code_of(task: Task[..., Any], modules: Collection[str]) -> tuple[Code, Uploads]:
-    """Pickle a task, for an environment that has these modules, with the files that it needs. Raises NotPicklable."""
+    """Pickle a task for an environment with `modules`; return it with the files that it needs. Raises NotPicklable."""
     uploads = Uploads()
     shared = pickle_function(task, uploads, there=modules)
     found = Code(
@@ -153,7 +154,7 @@ def code_of(task: Task[..., Any], modules: Collection[str]) -> tuple[Code, Uploa
 
 
 def check_task(task: Task[..., Any], points: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ConfigurationError if a task cannot be the unit of a sweep, or does not take the parameters of a point."""
+    """Raise ConfigurationError if a sweep cannot call a task, or the task does not take the parameters of a point."""
     if task.is_workflow:
         raise ConfigurationError(f"{task.name} is a workflow: a sweep calls a task or a command")
     if task.upstreams:

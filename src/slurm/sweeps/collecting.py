@@ -1,4 +1,4 @@
-"""Collecting: outcomes, results, and what is small of logs and files, come home in files of many."""
+"""Collecting: copy outcomes, results, and small logs and files home, many in one file."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 _MOST_BYTES = 64 << 20
-"""The most bytes of the results that are copied together, and of the logs and files beside one file of outcomes."""
+"""The most bytes of results that are copied together, and of the logs and files beside one file of outcomes."""
 
 Fresh = tuple["Collected", "Located | None"]
-"""An outcome, and where its result is at its source; None if that stays there."""
+"""An outcome, and where its result is at its source; None if the result stays there."""
 
 
 def collect(
     directory: SweepDirectory, places: Places, fresh: Sequence[Fresh], *, silent: Collection[str] = ()
 ) -> Iterator[int]:
-    """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files at a time.
+    """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files for a part.
 
-    Yields the number of outcomes after each time; more than once if results or files take more than 64 MiB. Takes three
-    commands for each source, then two. What cannot be read stays at its source, as do the results and files of sources
-    that are `silent`, by their URLs.
+    Yields the number of outcomes of each part. There are several parts if results or files take more than 64 MiB. Takes
+    three commands for each source for the first part, then two for each. Results and files that cannot be read stay at
+    their source, and those of the `silent` sources, which are named by URL, too.
     """
     shards = directory.shards()
     fresh = [(line, None if shards[line.shard].url in silent else at) for line, at in fresh]
@@ -52,10 +52,11 @@ def collect(
 
 
 def collect_left(directory: SweepDirectory, places: Places) -> int:
-    """Bring home what stayed at its source when outcomes were collected; returns of how many calls.
+    """Copy home the results and files that stayed at their source when outcomes were collected; returns the number of
+    calls.
 
-    Takes two commands more than `collect` for each source with such calls. Sources whose scheduler does not answer are
-    left out.
+    Takes two more commands than `collect` for each source with such calls. Leaves out sources whose scheduler does not
+    answer.
     """
     known: dict[Call, Collected] = {}
     for lines in directory.collected().values():
@@ -83,7 +84,7 @@ def collect_left(directory: SweepDirectory, places: Places) -> int:
 
 
 def _located(place: Place, shards: Mapping[int, Shard], lines: Sequence[Collected]) -> list[Fresh]:
-    """Find the results of calls that have not come home, by one command."""
+    """Find the results of calls that are still at their source, with one command."""
     wanted: dict[str, set[int]] = {}
     for line in lines:
         if line.result is None and line.ended.succeeded:
@@ -100,7 +101,7 @@ def _located(place: Place, shards: Mapping[int, Shard], lines: Sequence[Collecte
 def _brought(
     directory: SweepDirectory, places: Places, fresh: Sequence[Fresh], found: Mapping[Call, CallFiles]
 ) -> Iterator[tuple[list[Collected], bytes]]:
-    """Copy results to `collected/`; yield outcomes that say what has come home, with a tar file of their files."""
+    """Copy results to `collected/`; yield outcomes that say what was copied, with a tar file of logs and files."""
     shards = directory.shards()
     elements = [list(some) for _, some in groupby(fresh, lambda each: _element(shards, each[0]))]
     for several in _parts(elements, lambda some: sum(at.end - at.begin for _, at in some if at)):
@@ -114,7 +115,7 @@ def _brought(
 
 
 def _parts(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
-    """Split items so that those of each part are at most 64 MiB, or one item."""
+    """Split items into parts of at most 64 MiB; a larger item is a part by itself."""
     part: list[T] = []
     room = _MOST_BYTES
     for item in items:
@@ -137,7 +138,7 @@ def _element(shards: Mapping[int, Shard], line: Collected) -> tuple[int, int]:
 
 
 def _with_files(line: Collected, calls: Mapping[Call, CallFiles], members: frozenset[str]) -> Collected:
-    """Return an outcome that says which of its files have come home."""
+    """Return an outcome that says which of its files were copied home."""
     files = calls.get((line.shard, line.call))
     if files is None:
         return line
@@ -148,7 +149,10 @@ def _with_files(line: Collected, calls: Mapping[Call, CallFiles], members: froze
 
 
 def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places, *, execute: bool) -> list[str]:
-    """The directories of shards whose calls have all succeeded, with all collected; removed on `execute`."""
+    """Return the directories of shards whose calls have all succeeded, and whose files were all collected.
+
+    With `execute`, removes the directories at their sources. Raises TransportError if a removal fails.
+    """
     removed: dict[str, list[tuple[Shard, str]]] = {}
     for number, shard in snapshot.shards.items():
         lines = [found[1] if (found := reader.home(number, at)) else None for at in range(len(shard.numbers))]
@@ -164,6 +168,6 @@ def remove_collected(snapshot: Snapshot, reader: SnapshotReader, places: Places,
 
 
 def _is_home(line: Collected) -> bool:
-    """Whether the result, the log and the files of a call have come home. A program's result is its files."""
+    """Whether the result, the log and the files of a call were copied home. The result of a program is its files."""
     without = not line.ended.succeeded or line.ended.directory is not None
     return line.log is not None and line.files and (line.result is not None or without)

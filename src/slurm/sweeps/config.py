@@ -1,4 +1,4 @@
-"""SweepConfig: a sweep in a file, as `sweep.yaml` has it: what is called, its space, and its options."""
+"""SweepConfig: a sweep in a file such as `sweep.yaml`: what it calls, its space, and its options."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class SweepConfig:
         command: python train.py {overrides}
         options: {time: "1:00:00", mem: 4G}
 
-    `load` reads a file, the constructor any mapping, such as a configuration that Hydra has composed. `defaults` are
-    parameters that all points have; a list, which is Hydra's, is not used. `metadata` is kept as it is. Files of HPC
-    Sweep Manager are read, too, also those that have `grid` and `paired` at their top.
+    `load` reads a file. The constructor takes any mapping, such as a configuration that Hydra has composed. `defaults`
+    are parameters that all points have; a list of defaults belongs to Hydra, and is ignored. `metadata` is kept
+    unchanged. Files of HPC Sweep Manager are read, too, including files with `grid` and `paired` at the top level.
     """
 
     def __init__(
@@ -60,7 +60,10 @@ class SweepConfig:
         lines: Mapping[str, int] | None = None,
         text: str | None = None,
     ) -> None:
-        """Raises SweepConfigError with all problems."""
+        """Check `values`; `where` and `lines` are their path and line numbers, for messages; `text` is their YAML.
+
+        Raises SweepConfigError with all problems.
+        """
         values, lines = with_sweep(_plain(values), lines or {})
         self.values, self._text = values, text
         checker = _Checker(where, lines)
@@ -77,7 +80,7 @@ class SweepConfig:
         self.options: dict[str, Any] = dict(values.get("options") or {})
         self.metadata: dict[str, Any] = dict(values.get("metadata") or {})
         self.notes: tuple[str, ...] = ()
-        """What may be meant otherwise, such as `no`, which is text in YAML 1.2."""
+        """Notes on values that may be meant differently, such as `no`, which is text in YAML 1.2."""
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> SweepConfig:
@@ -90,7 +93,7 @@ class SweepConfig:
 
     @classmethod
     def loads(cls, text: str, *, where: str = "") -> SweepConfig:
-        """Read the text of a file; `where` is its path, for messages."""
+        """Read the text of a file; `where` is its path, for messages. Raises SweepConfigError with all problems."""
         from slurm.sweeps.yaml_values import read  # noqa: PLC0415 - it imports yaml
 
         found = read(text)
@@ -103,7 +106,7 @@ class SweepConfig:
 
     @staticmethod
     def validate(path: str | os.PathLike[str]) -> list[str]:
-        """The problems of a file, each a line of text; none if it is valid."""
+        """Return the problems of a file, each a line of text; an empty list if the file is valid."""
         try:
             SweepConfig.load(path)
         except SweepConfigError as error:
@@ -111,11 +114,11 @@ class SweepConfig:
         return []
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as YAML: the text that was read, if there is one. Replaces the file."""
+        """Write the sweep to a file as YAML, or as the text that was read. Replaces the file."""
         Path(path).write_text(self.dumps(), encoding="utf-8")
 
     def dumps(self) -> str:
-        """Return it as YAML."""
+        """Return the sweep as YAML, or the text that was read."""
         if self._text is not None:
             return self._text
         import yaml  # noqa: PLC0415 - few sweeps are saved
@@ -162,7 +165,7 @@ class _Checker:
         self._unit(values)
 
     def space(self, values: Mapping[str, Any]) -> Space:
-        """The space of values that have no problems."""
+        """Return the space of values that have no problems."""
         sweep = values["sweep"]
         found: list[Space] = []
         constant = {name: [value] for name, value in _flat(_defaults(values)).items()}
@@ -188,7 +191,7 @@ class _Checker:
                 self._refuse(f"{key}.{name}".lstrip("."), f"unknown key{near(str(name), known)}")
 
     def _parameters(self, values: Mapping[str, Any], sweep: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-        """The key, the name and the values of each parameter."""
+        """Yield the key, the name and the values of each parameter."""
         for name, value in _flat(_defaults(values)).items():
             yield f"defaults.{name}", name, [value]
         axes = sweep.get("grid")
@@ -202,7 +205,7 @@ class _Checker:
                     yield f"sweep.paired[{number}].{label}.{name}", name, value
 
     def _groups(self, sweep: Mapping[str, Any], *, tell: bool = False) -> list[Mapping[str, Mapping[str, Any]]]:
-        """The groups of paired, each a mapping of its name to its axes."""
+        """Return the groups of `paired`, each a mapping of its name to its axes. With `tell`, records problems."""
         groups = sweep.get("paired")
         if groups is None:
             return []
@@ -300,7 +303,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _flat(axes: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested names by their paths: {"model": {"depth": […]}} is model.depth."""
+    """Return nested names as paths: {"model": {"depth": […]}} becomes model.depth."""
     found: dict[str, Any] = {}
     for name, value in axes.items() if isinstance(axes, Mapping) else ():
         if isinstance(value, Mapping) and value:
@@ -311,7 +314,7 @@ def _flat(axes: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value with dicts and lists instead of other mappings and sequences, such as those of OmegaConf."""
+    """Return the value with dicts and lists instead of other mappings and sequences, such as the types of OmegaConf."""
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     return (

@@ -1,6 +1,6 @@
-"""SweepDirectory: the files of one sweep on this machine. Each appears whole, and none changes once it is there.
+"""SweepDirectory: the files of one sweep on this machine. Each file appears complete, and never changes.
 
-Only the records of holds are removed again.
+Only the records of holds are removed later.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 OUTPUTS = Path("sweeps/outputs")
-"""Where the directories of sweeps are, below the working directory."""
+"""The directory that holds the directories of sweeps, relative to the working directory."""
 SWEEP, CONFIG, POINTS = "sweep.json", "sweep_config.yaml", "points.jsonl"
 EXTENSIONS, SHARDS, CODE, COLLECTED, HOLDS = "extensions", "shards", "code", "collected", "holds"
 
 
 def write_once(path: Path, data: bytes) -> bool:
-    """Write a file that does not exist yet, by link(2); returns False if it exists. It never appears half-written."""
+    """Write a file with link(2), so that it never appears half-written; returns False if it exists.
+
+    Raises ConfigurationError if the file cannot be written.
+    """
     hidden = path.parent / f".{os.urandom(6).hex()}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +52,7 @@ def write_once(path: Path, data: bytes) -> bool:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file of a sweep. Raises ConfigurationError if it was never run, ProtocolError if the file is damaged."""
+    """Read a file of a sweep. Raises ConfigurationError if the sweep was never run, ProtocolError if it is damaged."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -60,7 +63,7 @@ def _read(path: Path) -> bytes:
 
 
 class SweepDirectory:
-    """The files of a sweep, each read once. `path` is the directory."""
+    """The files of a sweep; each file is read once. `path` is the directory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,7 +74,10 @@ class SweepDirectory:
     def create(
         cls, path: Path, record: SweepRecord, points: Iterable[Mapping[str, Any]], config: str | None = None
     ) -> SweepDirectory | None:
-        """Write a new sweep; returns None if there is one of this name. The directory appears with all of its files."""
+        """Write a new sweep; returns None if a sweep of this name exists. The directory appears with all of its files.
+
+        Raises ConfigurationError if it cannot be written.
+        """
         hidden = path.parent / f".{path.name}.{os.urandom(4).hex()}"
         try:
             hidden.mkdir(parents=True)
@@ -95,14 +101,14 @@ class SweepDirectory:
 
     @classmethod
     def open(cls, path: Path) -> SweepDirectory:
-        """The sweep in a directory. Raises ConfigurationError if there is none, ProtocolError for a damaged one."""
+        """Open the sweep in a directory. Raises ConfigurationError if there is none, ProtocolError if it is damaged."""
         found = cls(path)
         _ = found.record
         return found
 
     @property
     def record(self) -> SweepRecord:
-        """What the sweep is."""
+        """The record of the sweep, from `sweep.json`."""
         path = self.path / SWEEP
         try:
             data = path.read_bytes()
@@ -117,7 +123,10 @@ class SweepDirectory:
         return SweepRecord.loads(data, where=str(path))
 
     def points(self) -> Sequence[Mapping[str, Any]]:
-        """The parameters of each point, by number: those of the creator, then those of each extension."""
+        """Return the parameters of each point, by number: the first points, then the points of each extension.
+
+        Raises ProtocolError if points are missing.
+        """
         if not self._points:
             self._points.extend(_parsed(self.path / POINTS, dict))
             if len(self._points) != (count := self.record.count):
@@ -130,34 +139,34 @@ class SweepDirectory:
         return self._points
 
     def extend(self, number: int, points: Iterable[Mapping[str, Any]]) -> bool:
-        """Write extension `number`; False if another process has written it."""
+        """Write extension `number`; returns False if another process has written it."""
         return write_once(self.path / EXTENSIONS / f"{number}.jsonl", _lines(points))
 
     @property
     def extensions(self) -> int:
-        """How many extensions were read."""
+        """The number of extensions that were read."""
         return len(self._numbered.get(EXTENSIONS, {}))
 
     def shards(self) -> Mapping[int, Shard]:
-        """The shards, by number from 1."""
+        """Return the shards, by number from 1."""
         for number in self._new(SHARDS, ".json"):
             path = self.path / SHARDS / f"{number}.json"
             self._numbered[SHARDS][number] = Shard.loads(_read(path), where=str(path))
         return self._numbered[SHARDS]
 
     def claim(self, number: int, shard: Shard) -> bool:
-        """Write the record of a shard; False if another process has written one of this number."""
+        """Write the record of a shard; returns False if another process has written a shard with this number."""
         return write_once(self.path / SHARDS / f"{number}.json", shard.dumps())
 
     def collected(self) -> Mapping[int, Sequence[Collected]]:
-        """What was collected, by the numbers of the files."""
+        """Return the collected outcomes, by the numbers of the files."""
         for number in self._new(COLLECTED, ".jsonl"):
             some = list(_parsed(self.path / COLLECTED / f"{number}.jsonl", Collected.from_json))
             self._numbered[COLLECTED][number] = some
         return self._numbered[COLLECTED]
 
     def collect(self, some: Iterable[Collected], tar: bytes = b"") -> int:
-        """Write outcomes under the next number, after the files of their calls; returns that."""
+        """Write outcomes under the next number, after the files of their calls; returns the number."""
         data = _lines(line.to_json() for line in some)
         number = max(self._numbered.get(COLLECTED, ()), default=0) + 1
         while not self._collect(number, data, tar):
@@ -165,7 +174,7 @@ class SweepDirectory:
         return number
 
     def _collect(self, number: int, data: bytes, tar: bytes) -> bool:
-        """Write outcomes and files under a number; False if another process has used it for either."""
+        """Write outcomes and files under a number; returns False if another process has used the number for either."""
         files = self.path / COLLECTED / f"{number}.tar"
         if tar and not write_once(files, tar):
             return False
@@ -175,14 +184,17 @@ class SweepDirectory:
         return done
 
     def hold(self, elements: Mapping[int, Iterable[int]]) -> Path:
-        """Record that a driver is about to hold elements of shards; who has released them removes the file."""
+        """Record that a driver is about to hold elements of shards; returns the path of the record.
+
+        The process that releases the elements removes the record.
+        """
         record = Hold(elements={str(number): bounds(some) for number, some in elements.items()})
         path = self.path / HOLDS / f"{os.urandom(8).hex()}.json"
         write_once(path, record.dumps())
         return path
 
     def holds(self) -> frozenset[Path]:
-        """The records of elements that drivers hold now, or held when they died."""
+        """Return the paths of the records of elements that drivers hold now, or held when they died."""
         try:
             listed = os.listdir(self.path / HOLDS)
         except FileNotFoundError:
@@ -192,11 +204,11 @@ class SweepDirectory:
         return frozenset(self.path / HOLDS / name for name in listed if name.endswith(".json"))
 
     def has_news(self) -> bool:
-        """Whether other processes have written shards or collected outcomes since those were read."""
+        """Whether other processes have written shards or collected outcomes since this process read them."""
         return any(self._new(name, suffix) for name, suffix in ((SHARDS, ".json"), (COLLECTED, ".jsonl")))
 
     def _new(self, directory: str, suffix: str) -> list[int]:
-        """The numbers of files that were not read yet, in order."""
+        """Return the numbers of files that were not read yet, in order."""
         known = self._numbered.setdefault(directory, {})
         try:
             listed = os.listdir(self.path / directory)
@@ -204,14 +216,14 @@ class SweepDirectory:
             return []
         except OSError as error:
             raise ProtocolError(f"cannot read {self.path / directory}: {error.strerror}") from error
-        if len(listed) == len(known):  # nothing is removed here, so these are the known files
+        if len(listed) == len(known):  # files are never removed here, so the listed files are the known ones
             return []
         stems = (name.removesuffix(suffix) for name in listed if name.endswith(suffix))
         return sorted({int(stem) for stem in stems if stem.isascii() and stem.isdecimal()} - known.keys())
 
 
 def names(directory: Path = OUTPUTS) -> list[str]:
-    """The names of the sweeps in a directory."""
+    """Return the names of the sweeps in a directory."""
     try:
         return [name for name in os.listdir(directory) if (directory / name / SWEEP).exists()]
     except FileNotFoundError:
@@ -219,18 +231,18 @@ def names(directory: Path = OUTPUTS) -> list[str]:
 
 
 def _lines(values: Iterable[Mapping[str, Any]]) -> bytes:
-    """JSON, one value a line."""
+    """Return the values as JSON, one value on each line."""
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
     return "".join([f"{encode(value)}\n" for value in values]).encode()
 
 
 def _parsed(path: Path, make: Callable[[Any], T]) -> Iterator[T]:
-    """The values of a file of JSON lines. Raises ProtocolError with the line."""
+    """Yield the values of a file of JSON lines. Raises ProtocolError with the number of an invalid line."""
     data = _read(path)
     if data and not data.endswith(b"\n"):
         raise ProtocolError(f"{path} is cut off: its last line has no end")
     lines = data.split(b"\n")[:-1]
-    try:  # all at once, which is faster
+    try:  # one call for all lines is faster than one for each
         values = json.loads(b"[%b]" % b",".join(lines))
     except ValueError:
         values = []

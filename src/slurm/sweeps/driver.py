@@ -1,7 +1,7 @@
-"""Driver: follows a sweep until all that was submitted has ended; collects what ends, and moves what waits.
+"""Driver: follows a sweep until all submitted points have ended; collects ended points, and moves waiting ones.
 
-Any number of processes may drive a sweep at once: all that they write is by link(2). What a driver knows besides is in
-its memory.
+Any number of processes may drive a sweep at the same time, because they write all files with link(2). Everything else
+that a driver knows is only in its memory.
 """
 
 from __future__ import annotations
@@ -38,20 +38,25 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 REBALANCE_EVERY = 30.0
-"""The pause between two moves from a slow source, in seconds."""
+"""The shortest pause between two moves of points from a slow source, in seconds."""
 _MOST = 5000
-"""The most outcomes of one file in `collected/`."""
+"""The most outcomes in one file in `collected/`."""
 _FIRST_COLLECTION = 5.0
 _SHARE = 0.02
-"""What has ended is collected after this share of the time that was driven, so that long sweeps have few files."""
+"""The pause between two collections, in seconds at least, and as a share of the time since the driver began.
+
+The share makes the pauses of a long sweep longer, so that its files are few.
+"""
 _LONGEST_COLLECTION = 10.0
-"""After so many seconds of copying, a driver looks again at what has ended, and copies the rest later."""
+"""After so many seconds of copying, a driver looks for newly ended points, and copies the rest later."""
 _PAUSES = 0.02, 0.5
-"""The shortest and the longest pause between two looks at what this process knows, in seconds."""
+"""The shortest and the longest pause between two checks of the tracker for ended elements, in seconds."""
 _LOOK = 2.0
-"""The pause between two snapshots while a shard is being submitted or a source does not answer."""
+"""The pause between two snapshots while a shard is being submitted or a source does not answer, in seconds."""
 _SILENCE = 60.0
-"""A source that does not answer has a fault each minute, so that a short outage does not switch it off."""
+"""Seconds after which a source that does not answer gets another fault, so that a short outage does not switch it
+off.
+"""
 _PATIENCE = 2.0
 """How many seconds a driver waits for a source that does not answer, while others may have news."""
 _PROBE_PATIENCE = 10.0
@@ -60,32 +65,35 @@ _NEVER_SUBMITTED = "its client ended before it submitted it"
 
 
 class Submits(Protocol):
-    """Submits points for a driver."""
+    """The part of a sweep that submits points for a driver."""
 
     @property
     def adaptive(self) -> bool:
-        """Whether points are asked for as others end."""
+        """Whether an adaptive search asks for new points as others end."""
 
     @property
     def sources(self) -> Sequence[Source]:
-        """Where points may go."""
+        """The sources to which points may be submitted."""
 
     def resubmit(
         self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None, look: bool = True
     ) -> int:
-        """Submit those of these points that are missing; returns how many. Without `look`, asks no source first."""
+        """Submit the points of `numbers` that are missing; returns how many. Without `look`, asks no source first."""
 
     def left_out(self, snapshot: Snapshot) -> str | None:
-        """What nobody but this process submits, in a sentence; None if there is nothing."""
+        """Return a sentence on the points that only this process would submit; None if there are none."""
 
     def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
-        """Submit what an adaptive search has room for, but not at sources to `avoid`; returns how many points."""
+        """Submit points of an adaptive search to free slots, but not at the sources in `avoid`; returns how many."""
 
     def tend(self) -> None:
-        """Stop points of an adaptive search that are worse than others."""
+        """Ask points of an adaptive search that are worse than others to stop."""
 
     def more(self, snapshot: Snapshot) -> int:
-        """Submit what has waited for the points of a canary, once all that was submitted has ended."""
+        """Submit the points that waited for the canary (the first points), once all submitted points have ended.
+
+        Returns how many points.
+        """
 
 
 class Driver:
@@ -105,7 +113,7 @@ class Driver:
         self._directory, self._reader, self._places, self._submits = directory, reader, places, submits
         self._stop_after, self.health, self._every = stop_after, health or Health(), rebalance_every
         self._first_seen: dict[int, float] = {}
-        self._silent: dict[str, float] = {}  # since when a source has not answered, or had its last fault for that
+        self._silent: dict[str, float] = {}  # when a source stopped answering, or had its last fault for this
         self._troubles: Mapping[str, str] = {}
         self._holds = Holds(directory)
         self._began = self._collected_at = self._read_at = self._moved_at = time.monotonic()
@@ -116,9 +124,9 @@ class Driver:
         self._due = False
 
     def points(self) -> Generator[Point, None, None]:
-        """Each point that is done or has failed, as it ends; ends when nothing that was submitted is left.
+        """Yield each point that is done or has failed, as it ends; stops when all submitted points have ended.
 
-        Raises SweepStopped, and NoSourceLeft.
+        Raises SweepStopped if too many points failed alike, and NoSourceLeft if all sources are off.
         """
         try:
             with ExitStack() as waiting:
@@ -137,8 +145,8 @@ class Driver:
                 _log.warning("%s", left_out)
 
     def collect(self) -> int:
-        """Collect once what has ended, and the logs and files that stayed at their sources before; returns how many
-        outcomes.
+        """Collect once the points that have ended, and logs and files that stayed at their sources earlier; returns how
+        many outcomes.
         """
         self._read(patience=None)
         count = self._reader.uncollected
@@ -148,7 +156,7 @@ class Driver:
         return count
 
     def _until_stale(self, snapshot: Snapshot, left: set[int], waiting: ExitStack) -> Iterator[Point]:
-        """Each point that ends, until another snapshot is due, or none of `left` is left."""
+        """Yield each point that ends, until another snapshot is due, or all points in `left` have ended."""
         pause = _PAUSES[0]
         while left and not self._is_stale(snapshot):
             time.sleep(pause)
@@ -163,19 +171,22 @@ class Driver:
             self._collect()
 
     def _refilled(self, snapshot: Snapshot, waiting: ExitStack) -> Snapshot:
-        """Have an adaptive search ask for points, as far as there is room; return the snapshot with them."""
+        """Let an adaptive search ask for points while there is room; return a snapshot that includes them."""
         avoid = [source.name for source in self._submits.sources if self.health.is_off(source.name)]
         try:
             if not self._submits.refill(snapshot, [*avoid, *self._silent]):
                 return snapshot
-        except (SubmissionError, TransportError) as error:  # what runs at this source and at others goes on
+        except (SubmissionError, TransportError) as error:  # submitted points keep running
             _log.warning("cannot submit points of the search: %s; trying again", error)
         snapshot = self._reader.read(look=False)
         self._follow(snapshot, waiting)
         return snapshot
 
     def _new(self, points: Iterable[Point]) -> Iterator[Point]:
-        """Those points that have ended and were not yielded yet. What nobody has collected counts for the health."""
+        """Yield the points that have ended and were not yielded yet.
+
+        Only outcomes that nobody has collected yet count for the health of sources.
+        """
         new = [point for point in points if point.state in _ENDED and point.number not in self._told]
         for point in new:
             self._told.add(point.number)
@@ -194,7 +205,7 @@ class Driver:
         for act in (self._fence_taken_over, self._end_abandoned, self._release_abandoned, self._submit_owed):
             try:
                 changed |= act(snapshot)
-            except SlurmError as error:  # a source that fails meanwhile keeps nothing from the others
+            except SlurmError as error:  # a source that fails now must not stop the others
                 _log.warning("%s; trying again", error)
         moved = self._rebalance(snapshot)
         return self._reader.read(look=changed, patience=patience) if changed or moved else snapshot
@@ -207,7 +218,7 @@ class Driver:
         return False
 
     def _submit_owed(self, snapshot: Snapshot) -> bool:
-        """Submit points that were taken back from a source, and nobody has submitted elsewhere."""
+        """Submit points that were taken back from a source, and that nobody has submitted elsewhere."""
         numbers = owed(snapshot)
         return bool(numbers) and self._submits.resubmit(numbers, why="moved", sources=self._answering) > 0
 
@@ -216,7 +227,9 @@ class Driver:
         return [source for source in self._submits.sources if source.name not in self._silent]
 
     def _is_stale(self, snapshot: Snapshot) -> bool:
-        """Whether another snapshot is due: other processes have written, or a shard or source is awaited."""
+        """Whether another snapshot is due, because other processes have written files, a shard or source is awaited, or
+        points may move.
+        """
         if self._directory.has_news() or self._health_changed() or self._holds.is_due():
             return True
         now = time.monotonic()
@@ -224,7 +237,7 @@ class Driver:
         return awaited or (len(self._submits.sources) > 1 and now - self._moved_at > self._every)
 
     def _health_changed(self) -> bool:
-        """Whether a source is off, or on again, since the last snapshot: then what waits may move."""
+        """Whether a source has gone off, or on again, since the last check: then waiting points may move."""
         changed = [source.name for source in self._submits.sources if self.health.is_new(source.name)]
         for name in changed:
             off = self.health.is_off(name)
@@ -233,7 +246,7 @@ class Driver:
         return bool(changed)
 
     def _follow(self, snapshot: Snapshot, waiting: ExitStack) -> None:
-        """Have the tracker of each place follow the shards that have not ended."""
+        """Let the tracker of each place follow the shards that have not ended."""
         for number in {point.shard for point in snapshot.points if point.state is State.ALIVE} - self._followed:
             state = self._reader.state(number) if number is not None else None
             if number is not None and state is not None and state.submitted:
@@ -242,7 +255,7 @@ class Driver:
                 self._places.of(snapshot.shards[number].cluster).tracker.follow(state)
 
     def _news(self) -> list[Point]:
-        """The points of elements that have ended since the last look, as far as this process knows."""
+        """Return the points of elements that have ended since the last call, as far as the trackers know."""
         found: list[int] = []
         for number in self._followed:
             state = self._reader.state(number)
@@ -259,7 +272,7 @@ class Driver:
         return [self._reader.point(number) for number in dict.fromkeys(found)]
 
     def _collect(self, *, all_of_it: bool = False) -> None:
-        """Write what has ended into `collected/`, if that is due."""
+        """Write the points that have ended into `collected/`, if a collection is due or with `all_of_it`."""
         now = time.monotonic()
         due = now - self._collected_at > max(_FIRST_COLLECTION, _SHARE * (now - self._began))
         if all_of_it or due or self._reader.uncollected >= _MOST:
@@ -273,16 +286,16 @@ class Driver:
             self._collected_at = now
 
     def _end_abandoned(self, snapshot: Snapshot) -> bool:
-        """Fence shards whose clients have died before they queued them, and submit their points anew.
+        """Fence shards whose clients died before they queued them, and submit the points of these shards again.
 
-        A client has a minute, from when this process saw the shard first. The fence makes one that was only slow start
-        nothing. Returns whether there are any.
+        A client counts as dead a minute after this process first saw its shard. If it was only slow, the fence makes
+        sure that its elements run nothing. Returns whether there are such shards.
         """
         now, abandoned = time.monotonic(), list[int]()
         for number in snapshot.starting:
             shard = snapshot.shards[number]
             place, state = self._places.of(shard.cluster), self._reader.state(number)
-            if state is not None:  # its job may be queued
+            if state is not None:  # the job of this submission may be queued
                 self._places.act(place, "recover", partial(place.recovery.complete, [state]))
                 if state.submitted or state.refused:
                     continue
@@ -299,7 +312,7 @@ class Driver:
     # Sources that are off, or slow.
 
     def _note_troubles(self, snapshot: Snapshot) -> None:
-        """Count sources that do not answer. Raises NoSourceLeft when nothing is left that answers."""
+        """Count a fault for each source that does not answer. Raises NoSourceLeft if all sources are off."""
         troubles = {s.source: snapshot.troubles[s.url] for s in snapshot.shards.values() if s.url in snapshot.troubles}
         self._silent = {name: self._silent.get(name, self._read_at) for name in troubles}
         for name, trouble in troubles.items():
@@ -317,7 +330,7 @@ class Driver:
                 )
 
     def _rebalance(self, snapshot: Snapshot) -> bool:
-        """Move what waits at sources that are off, or slower than others that have nothing to do; whether any moved."""
+        """Move waiting points from sources that are off, or slower than idle ones; returns whether any point moved."""
         now, sources = time.monotonic(), self._submits.sources
         if len(sources) == 1 or (now - self._moved_at < self._every and not self._due):
             return False
@@ -326,7 +339,7 @@ class Driver:
         moved = False
         for move in moves(snapshot, sources, waiting, self.health):
             if move.why == PROBE and not scheduler_answers(move.to.cluster.place, _PROBE_PATIENCE):
-                continue  # a submission would wait for it
+                continue  # a submission would wait for this source
             try:
                 points = take(move, snapshot, self._reader, self._places, waiting, directory=self._directory)
                 moved |= bool(points)
@@ -338,7 +351,7 @@ class Driver:
         return moved
 
     def _stop_if_alike(self) -> None:
-        """Cancel the sweep if as many points as allowed have failed alike. Raises SweepStopped."""
+        """Cancel the sweep and raise SweepStopped if `stop_after` points have failed alike."""
         pattern, count = self.health.most_alike()
         if self._stop_after is not None and count >= self._stop_after:
             cancel_calls(self._reader.read(), self._reader, self._places)

@@ -1,4 +1,4 @@
-"""SweepEngine: sweeps for programs that run an event loop; each method is one of `Sweep`, in a thread."""
+"""SweepEngine: sweeps for programs that run an event loop; each method runs a method of `Sweep` in a thread."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SweepEngine:
         name: str | None = None,
         **how: Any,
     ) -> str:
-        """Submit the points of a space that are missing, as `Sweep.run`; returns the name of the sweep."""
+        """Submit the missing points of a space, like `Sweep.run`; returns the name of the sweep."""
         sweep = await to_thread(Sweep, task, space, name=name, directory=self._directory)
         await to_thread(sweep.run, on, **how)
         return sweep.name
@@ -40,18 +40,18 @@ class SweepEngine:
     async def complete_sweep(
         self, name: str, *, on: On | Iterable[On], task: Task[..., Any] | None = None, **how: Any
     ) -> Snapshot:
-        """Submit what is missing, as `Sweep.complete`; returns the state of all points."""
+        """Submit the missing points, like `Sweep.complete`; returns the state of all points."""
         sweep = await self._open(name, task)
         await to_thread(sweep.complete, on, **how)
         return await to_thread(sweep.snapshot)
 
     async def monitor_sweep(self, name: str, *, stop_after: int | None = None) -> Snapshot:
-        """Drive a sweep until all that was submitted has ended, as `Sweep.drive`; returns how it ended."""
+        """Drive a sweep until all submitted points have ended, like `Sweep.drive`; returns the state of all points."""
         sweep = await self._open(name)
         return await to_thread(sweep.drive, stop_after=stop_after)
 
     async def cancel_sweep(self, name: str) -> int:
-        """Cancel what waits or runs, as `Sweep.cancel`; returns how many points that are."""
+        """Cancel the points that wait or run, like `Sweep.cancel`; returns how many points were cancelled."""
         sweep = await self._open(name)
         return await to_thread(sweep.cancel)
 

@@ -1,4 +1,4 @@
-"""Failures: errors of points that are alike, put together. Numbers, addresses, paths and hosts do not count."""
+"""Failures: group similar errors of points. Numbers, addresses, paths and hosts in the messages do not count."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _REPLACED = (
     (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b"), "…"),
     (re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"), "#"),
 )
-"""What differs between errors of the same kind, and what stands for it: addresses, ids, paths, digests, numbers."""
+"""Patterns of text that differs between errors of the same kind, such as addresses, ids, paths, digests and numbers,
+with the text that replaces it.
+"""
 
 _FRAME = re.compile(r'^ *File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
 _OF_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ", "/slurm/runner/", ".zip/")
@@ -56,20 +58,20 @@ class FailureGroup(NamedTuple):
     """Points that failed in the same way."""
 
     pattern: str
-    """The error, without what differs between its points."""
+    """The error, without the text that differs between the points."""
     where: str
-    """The innermost function of the user's code, such as "train (train.py)"; empty if it is not known."""
+    """The innermost function of the user's code, such as "train (train.py)"; empty if this is not known."""
     points: tuple[int, ...]
     example: str
-    """The error of the first of them, whole."""
+    """The full error of the first point."""
     traceback: str
-    """The traceback of the first of them; may be empty."""
+    """The traceback of the first point; may be empty."""
     suggestion: str
-    """What to do; empty if nothing general can be said."""
+    """Advice on what to do; empty if there is no general advice."""
 
 
 def grouped(failures: Iterable[Failure]) -> list[FailureGroup]:
-    """Put failures of the same kind together; the most frequent first."""
+    """Group failures of the same kind; the most frequent first."""
     groups: dict[tuple[str, str], list[Failure]] = {}
     for failure in failures:
         groups.setdefault((pattern_of(failure.ended), _where(failure)), []).append(failure)
@@ -78,7 +80,9 @@ def grouped(failures: Iterable[Failure]) -> list[FailureGroup]:
 
 
 def normalised(text: str, host: str | None = None) -> str:
-    """A message without what differs between errors of the same kind, in one line; `host` is where it was raised."""
+    """Return a message in one line, without the text that differs between errors of the same kind. `host` is the name
+    of the machine where the error was raised.
+    """
     text = " ".join(text.split())
     if host:
         text = re.sub(rf"(?<![\w.-]){re.escape(host.partition('.')[0])}(?:\.[\w-]+)*(?![\w-])", "…", text)
@@ -98,14 +102,14 @@ def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:
 
 
 def _diagnosed(ended: Ended) -> str:
-    """What the `diagnose` function of a command advises: the message begins with its name for the failure."""
+    """Return the advice of the `diagnose` function of a command. The message begins with its name for the failure."""
     text = ended.message or ""
     named = (text.removeprefix(f"{name}: ") for name in ended.bases if text.startswith(f"{name}: "))
     return next(named, "").partition(". ")[0]
 
 
 def message(ended: Ended) -> str:
-    """The error of a call in one line, such as "ValueError: too small"; its state without an error."""
+    """Return the error of a call in one line, such as "ValueError: too small"; the state if there is no error."""
     if ended.error:
         return f"{ended.error}: {ended.message}" if ended.message else ended.error
     if ended.message:
@@ -114,16 +118,16 @@ def message(ended: Ended) -> str:
 
 
 def pattern_of(ended: Ended) -> str:
-    """How a call failed, without what differs between errors of the same kind."""
+    """Return how a call failed, without the text that differs between errors of the same kind."""
     if ended.state in _BY_STATE:
         return ended.state.value
     if not ended.error or (ended.error == "SystemExit" and (ended.message or "").isdecimal()):
-        return message(ended)  # a status is a code, and not a number that differs by chance
+        return message(ended)  # an exit status is a code: keep its number
     return normalised(message(ended), ended.host)
 
 
 def _where(failure: Failure) -> str:
-    """The innermost frame of the user's code, in the first exception of a chain: where the trouble began."""
+    """Return the innermost frame of the user's code in the first exception of a chain, where the problem began."""
     text = failure.ended.traceback
     if not text or failure.ended.state in _BY_STATE:
         return ""

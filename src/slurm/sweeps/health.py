@@ -1,4 +1,4 @@
-"""Health: which sources are in order, by faults of the place only, and which failures are alike."""
+"""Health: which sources work, by the faults of their places, and which failures are alike."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class NoSourceLeft(SlurmError):
 class Health:
     """The faults of the sources of one sweep, as far as this process has seen them.
 
-    A source is off after `most` faults in a row. `probe_after` seconds later one point may go there; its success brings
-    the source back. A failure of the user's code is no fault: a set-up that fails counts only if the same sweep has had
-    a success elsewhere.
+    A source is off after `most` faults in a row. `probe_after` seconds later, one point may be sent there; if it
+    succeeds, the source is used again. A failure of the user's code is not a fault. A failure of the set-up counts
+    only if the same sweep has had a success at another source.
     """
 
     def __init__(self, *, most: int = 3, probe_after: float = 600.0) -> None:
@@ -48,7 +48,7 @@ class Health:
         self._patterns: Counter[str] = Counter()
 
     def note(self, point: Point) -> None:
-        """Count how a call ended."""
+        """Count the success, the fault or the failure of the call of a point."""
         if point.ended is None or point.source is None:
             return
         if point.ended.succeeded:
@@ -68,29 +68,29 @@ class Health:
             self._off_since.setdefault(source, time.monotonic())
 
     def is_new(self, source: str) -> bool:
-        """Whether a source is off since the last call of this method for it, or on again."""
+        """Whether a source has gone off, or on again, since the last call of this method for this source."""
         off = source in self._off_since
         changed = off != (source in self._announced)
         (self._announced.add if off else self._announced.discard)(source)
         return changed
 
     def is_off(self, source: str) -> bool:
-        """Whether nothing is sent to a source for now."""
+        """Whether a source is off, so that no points are sent there for now."""
         return source in self._off_since
 
     def probe_is_due(self, source: str) -> bool:
-        """Whether one point may be sent to a source that is off; then the next is due `probe_after` seconds later."""
+        """Whether one point may be sent to a source that is off. If so, the next is due `probe_after` seconds later."""
         due = self.is_off(source) and time.monotonic() - self._off_since[source] >= self.probe_after
         if due:
             self._off_since[source] = time.monotonic()
         return due
 
     def reason(self, source: str) -> str:
-        """The last fault of a source."""
+        """Return the reason of the last fault of a source; empty if there was none."""
         return self._reasons.get(source, "")
 
     def most_alike(self) -> tuple[str, int]:
-        """The most frequent pattern of failures, and how many points have failed so."""
+        """Return the most frequent pattern of failures, and how many points have failed in this way."""
         return max(self._patterns.items(), key=lambda item: item[1], default=("", 0))
 
 

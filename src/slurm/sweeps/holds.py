@@ -1,6 +1,6 @@
-"""Holds: elements that drivers hold while they move them. Each has a record, so that only these are released.
+"""Holds: elements that drivers hold while they move them. A record names each, so that no other element is released.
 
-An element that is held without a record is held by its user, and stays held.
+An element that is held and has no record is held by its user, and stays held.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Holds:
 
     def __init__(self, directory: SweepDirectory) -> None:
         self._directory = directory
-        self._seen: dict[Path, float] = {}  # since when this process sees a record
+        self._seen: dict[Path, float] = {}  # when this process first saw a record
         self._pause = Timings().abandoned_claim
 
     def is_due(self) -> bool:
-        """Whether there is a record that this process has not seen, or that has been there for too long."""
+        """Whether there is a record that this process has not seen before, or a record that is too old."""
         now, found = time.monotonic(), self._directory.holds()
         return any(path not in self._seen or now - self._seen[path] > self._pause for path in found)
 
     def release_abandoned(self, snapshot: Snapshot, reader: SnapshotReader, places: Places) -> None:
-        """Release elements that a driver has held and, because it died, neither moved nor released.
+        """Release elements that a driver has held and neither moved nor released, because it died.
 
-        A driver that lives takes seconds for that; after a minute it counts as dead. Holds at sources that do not
-        answer stay. Takes one command for each shard. Raises SlurmError.
+        A live driver needs seconds to move or release elements; after a minute, it counts as dead. Holds at sources
+        that do not answer stay. Takes one command for each shard. Raises SlurmError.
         """
         now = time.monotonic()
         self._seen = {path: self._seen.get(path, now) for path in self._directory.holds()}
@@ -55,14 +55,14 @@ class Holds:
             self._pause = max(pauses, default=self._pause)
             silent = any(each.url in snapshot.troubles for each in several.values())
             if silent or now - since >= self._pause:
-                self._seen[path] = now  # a source that answers again has as much time for what was begun there
+                self._seen[path] = now  # after a source answers again, the driver has a full minute
             if not silent and now - since >= self._pause:
                 _release(snapshot, reader, places, elements & held_elements(snapshot))
                 path.unlink(missing_ok=True)
 
 
 def held_elements(snapshot: Snapshot) -> set[tuple[int, int]]:
-    """The elements that wait and that this user may hold, each with the number of its shard before it."""
+    """Return the waiting elements that this user may be holding, as pairs of the shard's number and the element."""
     return {
         (point.shard, point.call // snapshot.shards[point.shard].chunk)
         for point in snapshot.points

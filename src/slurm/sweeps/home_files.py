@@ -1,4 +1,4 @@
-"""Home files: the logs and output files of points in `collected/<n>.tar`."""
+"""Home files: read the logs and output files of points from `collected/<n>.tar`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ class HomeFiles:
         self._members: dict[int, Mapping[str, tarfile.TarInfo]] = {}
 
     def files(self, number: int, line: Collected) -> list[WorkFile]:
-        """The output files of a call, by name; `path` is that of the tar file, and `identity` the name in it."""
+        """Return the output files of a call, sorted by name.
+
+        The `path` of each is the path of the tar file, and its `identity` is the name in the tar file.
+        """
         top, path = f"{line.shard}/{WORK}/{line.call}/", str(self._path(number))
         found = ((name, info.size) for name, info in self._listed(number).items() if name.startswith(top))
         return [WorkFile(name.removeprefix(top), size, path, name) for name, size in sorted(found)]
 
     def log(self, number: int, line: Collected, rank: int = 0, *, stderr: bool = False) -> str:
-        """The log of a call, with what its program has printed; empty if it has none."""
+        """Return the log of a call, with the output of its program; empty if the call has no log."""
         log = line.log or ""
         own = f"{log.removesuffix('.log')}.{rank}.log" if rank else log
         text = self._text(number, f"{line.shard}/{stderr_log(own) if stderr else own}")
@@ -43,9 +46,10 @@ class HomeFiles:
         return text + "".join(self._text(number, f"{line.shard}/{path}") for path in outputs)
 
     def copy(self, number: int, line: Collected, patterns: Sequence[str], to: str | os.PathLike[str]) -> list[Path]:
-        """Copy output files that match any of some patterns to a directory; all without patterns. Returns their paths.
+        """Copy the output files that match any of `patterns`, or all without patterns, to a directory; return their new
+        paths.
 
-        Raises TransportError if a pattern matches none.
+        Raises TransportError if a pattern matches no file.
         """
         files, chosen = self.files(number, line), dict[str, WorkFile]()
         for pattern in map(Pattern, patterns):
@@ -72,7 +76,7 @@ class HomeFiles:
                 with tarfile.open(path) as tar:
                     self._members[number] = {info.name: info for info in tar}
             except FileNotFoundError:
-                self._members[number] = {}  # the calls that were collected together have left nothing
+                self._members[number] = {}  # the calls of this collection have left no files
             except (OSError, tarfile.TarError) as error:
                 raise ProtocolError(f"cannot read {path}: {error}") from error
         return self._members[number]

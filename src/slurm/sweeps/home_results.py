@@ -1,4 +1,4 @@
-"""Home results: the pickled results of points, in `collected/<word>.pkl`, each a file of many."""
+"""Home results: the pickled results of points, in `collected/<word>.pkl`; one such file holds many results."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ _log = logging.getLogger(__name__)
 def bring_results(
     directory: Path, shards: Mapping[int, Shard], places: Places, calls: Calls
 ) -> dict[Call, tuple[str, int, int]]:
-    """Copy the results of calls to a file for each source, by one command each; return where they are in which file.
+    """Copy the results of calls to one file for each source, with one command for each; return the file and the offsets
+    of each result.
 
-    Each is checked by the SHA-256 of its outcome. What cannot be read stays at its source, with a warning. Memory does
-    not grow with the size of the results. Raises ConfigurationError if the file cannot be written.
+    Each result is checked against the SHA-256 in its outcome. Results that cannot be read stay at their source, with a
+    warning. Memory does not grow with the size of the results. Raises ConfigurationError if the file cannot be written.
     """
     by_url: dict[str, dict[str, Calls]] = {}
     for line, located in calls:
@@ -75,7 +76,10 @@ def _bring(directory: Path, place: Place, paths: Mapping[str, Calls]) -> dict[Ca
 
 
 def _append(file: IO[bytes], name: str, fetched: Fetched, calls: Calls) -> dict[Call, tuple[str, int, int]]:
-    """Append the results of calls to a file, from that of their element; nothing if that is not as it was saved."""
+    """Append the results of calls, which the file of their element holds, to `file`.
+
+    Appends nothing if the SHA-256 of the element's file differs from the saved one.
+    """
     first, last = min(at.begin for _, at in calls), max(at.end for _, at in calls)
     top, read, sha256 = file.tell(), 0, hashlib.sha256()
     try:
@@ -94,8 +98,10 @@ def _append(file: IO[bytes], name: str, fetched: Fetched, calls: Calls) -> dict[
 
 
 def result_of(directory: Path, at: tuple[str, int, int]) -> Any:
-    """Unpickle a result that was collected. Raises ProtocolError if it is damaged, UntrustedFile if another user could
-    have written it, and what unpickling raises.
+    """Unpickle a result that was collected.
+
+    Raises ProtocolError if the file is damaged, UntrustedFile if another user could have written it, and the errors of
+    unpickling.
     """
     name, begin, end = at
     path = directory / COLLECTED / name

@@ -1,4 +1,4 @@
-"""Looking: ask a source for records, outcomes and states of shards, and wait only so long for the answer."""
+"""Looking: ask a source for records, outcomes and states of shards, with a limit to the time for the answer."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 PATIENCE = 30.0
 """How many seconds a source may take to answer. A transport tries for ten minutes to connect again."""
 _LATE = 0.1
-"""How many more seconds a look gets that has taken longer than that."""
+"""How many seconds to wait for a look that has already missed this limit."""
 
 
 class Answer(NamedTuple):
-    """What a source says about submissions, by key."""
+    """The answer of a source about submissions, by key."""
 
     states: Mapping[str, SubmissionState]
-    """Of those that have a directory there."""
+    """The states of the submissions that have a directory at the source."""
     outcomes: Mapping[str, Mapping[int, Outcome]]
-    """By element."""
+    """The outcomes, by key and element."""
 
 
 class Looks:
-    """Looks at several places at once, each in a thread."""
+    """Looks at several places at the same time, each in its own thread."""
 
     def __init__(self) -> None:
         self._running: dict[str, _Look] = {}
@@ -44,11 +44,13 @@ class Looks:
     def ask(
         self, wanted: Mapping[str, tuple[Place, Wanted]], *, patience: float | None = None
     ) -> Mapping[str, Answer | SlurmError]:
-        """Look at elements of submissions, by the URL of their place; an error for a place that does not answer.
+        """Look at elements of submissions; return the answers by the URL of the place, or an error if a place does not
+        answer.
 
-        For each place one command for records and outcomes. If some elements have no outcome, two more: one for shared
-        outcomes, and one query to the scheduler. Waits for `patience` seconds, `PATIENCE` by default, in all. A
-        look that takes longer goes on, and a later call returns its answer: it waits for that only for a moment.
+        Takes one command at each place for records and outcomes. If some elements have no outcome, takes two more: one
+        for shared outcomes, and one query to the scheduler. Waits for `patience` seconds in all, by default `PATIENCE`.
+        A look that takes longer continues, and a later call returns its answer. For such a look, the later call waits
+        only `_LATE` seconds.
         """
         for url, (place, some) in wanted.items():
             if url not in self._running:
@@ -78,14 +80,14 @@ class _Look(threading.Thread):
         self._found: Answer | SlurmError | None = None
 
     def run(self) -> None:
-        """Look."""
+        """Look, and keep the answer or the error."""
         try:
             self._found = _look(self._place, self._wanted)
         except SlurmError as error:
             self._found = error
 
     def answer(self) -> Answer | SlurmError:
-        """What was found."""
+        """Return the answer or the error."""
         return self._found or SlurmError("the look has ended with an error that its thread has reported")
 
 
@@ -109,7 +111,7 @@ def _look(place: Place, wanted: Wanted) -> Answer:
 
 
 def scheduler_answers(place: Place, seconds: float) -> bool:
-    """Whether the scheduler of a place answers a question within some seconds."""
+    """Whether the scheduler of a place answers a query within `seconds`."""
     found: list[int] = []
 
     def ask() -> None:
@@ -123,7 +125,10 @@ def scheduler_answers(place: Place, seconds: float) -> bool:
 
 
 def poller(place: Place, query: Callable[[Sequence[str]], Answers]) -> StatusPoller:
-    """What asks the scheduler of a place by `query`. Unlike that of the tracker, queues nothing that waits for room."""
+    """Return a poller that asks the scheduler of a place with `query`.
+
+    Unlike the poller of the tracker, it queues no deferred elements.
+    """
     return StatusPoller(
         query=query,
         history=lambda ids: place.queue.client.history(ids),  # noqa: PLW0108 - made when there is something to ask
@@ -134,7 +139,7 @@ def poller(place: Place, query: Callable[[Sequence[str]], Answers]) -> StatusPol
 
 
 def _query(place: Place, states: Sequence[SubmissionState]) -> None:
-    """Ask the scheduler about submissions."""
+    """Ask the scheduler about submissions. Raises SchedulerError if it does not answer."""
     found = poller(place, lambda ids: place.queue.client.query(ids)).query(states)  # noqa: PLW0108 - as above
     if found.trouble and not found.partly:
         raise SchedulerError(found.trouble)

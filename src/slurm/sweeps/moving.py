@@ -1,4 +1,4 @@
-"""Moving: take points back from a source, so that they can be computed at another one, and each is begun once."""
+"""Moving: take points back from a source, so that another source can compute them and no point is started twice."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_END = 60.0
-"""How many seconds the elements of a cancelled sweep may take to end while it is waited for."""
+"""How many seconds `cancel_calls` waits for the elements of a cancelled sweep to end."""
 _HELD = "JobHeldUser"
-"""The scheduler's reason for an element that this user holds."""
+"""The scheduler's reason for an element that its user holds."""
 MOVED = "it was moved to another source"
-"""The reason of elements that were taken back from a source."""
+"""The reason in the outcomes of elements that were taken back from a source."""
 _TAKEN_OVER = "its points were taken over while the source did not answer"
 
 
 def calls_by_shard(snapshot: Snapshot, *states: State) -> dict[int, list[int]]:
-    """The calls that count for the points in some states, by shard."""
+    """Return the calls that count for the points in `states`, by shard."""
     found: dict[int, list[int]] = {}
     for point in snapshot.points:
         if point.state in states and point.shard is not None and point.call is not None:
@@ -51,9 +51,9 @@ def calls_by_shard(snapshot: Snapshot, *states: State) -> dict[int, list[int]]:
 
 
 def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> int:
-    """Cancel what waits or runs, and wait until it has ended; returns how many points that are.
+    """Cancel the points that wait or run, and wait until they have ended; returns how many points were cancelled.
 
-    What is being submitted is fenced. Raises SchedulerError.
+    Shards that are being submitted are fenced. Raises SchedulerError.
     """
     alive = calls_by_shard(snapshot, State.ALIVE)
     parts = []
@@ -72,9 +72,9 @@ def cancel_calls(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> 
 
 
 def settle(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
-    """Record how calls ended that left no outcome and that their scheduler has forgotten; returns whether any was.
+    """Record an outcome for calls that left none and that their scheduler has forgotten; returns whether there are any.
 
-    They were lost, or cancelled by hand, while nobody followed them.
+    Such calls were lost, or cancelled by hand, while nobody followed them.
     """
     open_ = {p.shard for p in snapshot.points if p.state is State.ALIVE and p.job_state and _may_be_lost(p.job_state)}
     found = False
@@ -102,9 +102,10 @@ def fence_shard(place: Place, shard: Shard, reason: str) -> None:
 
 
 def fence_taken_over(snapshot: Snapshot, reader: SnapshotReader, places: Places) -> bool:
-    """Fence the calls of points that were taken over from shards that can be reached again; returns whether any was.
+    """Fence the calls of points that were taken over from shards whose source answers again; returns whether there are
+    any.
 
-    They are cancelled, too, if they still wait or run.
+    The calls are also cancelled if their shard was submitted.
     """
     taken: dict[int, set[int]] = {}
     for shard in snapshot.shards.values():
@@ -134,13 +135,13 @@ def _end_taken_over(place: Place, shard: Shard, state: SubmissionState | None, c
 def may_be_held(point: Point) -> bool:
     """Whether this user may hold the call that counts for a point.
 
-    Slurm's squeue has one line for the waiting elements of an array, with the reasons of all: "Priority,JobHeldUser".
+    Slurm's squeue prints one line for all waiting elements of an array, with all their reasons: "Priority,JobHeldUser".
     """
     return _HELD in (point.reason or "").split(",")
 
 
 def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[int]]:
-    """The calls that wait to begin and that nobody holds, by shard; see `may_be_held`."""
+    """Return the calls that wait to begin and that nobody holds, by shard; see `may_be_held`."""
     found: dict[int, list[int]] = {}
     for point in snapshot.points:
         if point.state is State.ALIVE and point.job_state is JobState.PENDING and not may_be_held(point):
@@ -151,7 +152,7 @@ def waiting_calls(snapshot: Snapshot, reader: SnapshotReader) -> dict[int, list[
 
 
 class Waiting(NamedTuple):
-    """Calls of a shard that wait, of whole elements."""
+    """Waiting calls of a shard. They are all the calls of their elements."""
 
     number: int
     shard: Shard
@@ -165,26 +166,28 @@ class Waiting(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """What was taken back: the elements, by the numbers of their shards, and the outcome that they have now."""
+    """The elements that were taken back, by the numbers of their shards, and the outcome that they have now."""
 
     elements: Mapping[int, set[int]]
     outcome: Outcome
 
 
 def owed(snapshot: Snapshot) -> list[int]:
-    """The numbers of points that were taken back from a source and submitted nowhere else, as their driver has died, or
-    the source has answered late.
+    """Return the numbers of points that were taken back from a source but submitted nowhere else, because their driver
+    died or the source answered late.
     """
     return [p.number for p in snapshot.points if p.state is State.MISSING and p.ended and p.ended.reason == MOVED]
 
 
 def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirectory) -> Taken:
-    """Take waiting elements of shards of one place back. Elements that have begun stay. Takes three commands.
+    """Take back waiting elements of shards of one place. Elements that have begun stay there. Takes three commands.
 
-    Elements that are not queued yet are fenced. Queued ones are held, looked at once, and those that are held and still
-    pending are fenced and cancelled; the others are released. Where a scheduler cannot hold single elements, only what
-    is not queued is taken. A record in the directory of the sweep says which elements are held. Raises SlurmError;
-    the record stays then, and a driver releases what it names. So nothing is fenced if the look has come too late.
+    Elements that are not queued yet are fenced. Queued elements are held and then queried once. Elements that are then
+    still pending are fenced and cancelled; the others are released. If the scheduler cannot hold single elements, only
+    elements that are not queued are taken back. A record in the directory of the sweep names the held elements.
+
+    Raises SlurmError. The record then stays, and a driver releases the elements that it names. For this reason nothing
+    is fenced if the answer comes too late: SchedulerError is raised.
     """
     unqueued = {w.number: [e for e in w.elements if w.state.block(e) is None] for w in several}
     queued = {w.number: [e for e in w.elements if w.state.block(e) is not None] for w in several}
@@ -194,7 +197,7 @@ def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirector
     pending = {
         w.number: [e for e in queued[w.number] if held and _is_pending(w.state, e, w.shard.chunk)] for w in several
     }
-    if time.monotonic() - begun > place.timings.abandoned_claim / 2:  # another driver may release them just now
+    if time.monotonic() - begun > place.timings.abandoned_claim / 2:  # another driver may be releasing the elements
         raise SchedulerError(f"{place.url} has answered too late to move points: nothing was taken back")
     outcome = cancelled_outcome(MOVED, fence=os.urandom(12).hex())
     wanted = {w.shard.key: [*unqueued[w.number], *pending[w.number]] for w in several}
@@ -214,7 +217,9 @@ def take_back(place: Place, several: Sequence[Waiting], directory: SweepDirector
 
 
 def _hold(place: Place, states: Sequence[SubmissionState], targets: Sequence[Target]) -> bool:
-    """Hold elements and look at their submissions, by one command; False if the scheduler cannot hold single ones."""
+    """Hold elements and query their submissions, with one command; returns False if the scheduler cannot hold single
+    elements. Raises SchedulerError.
+    """
     held = False
 
     def query(ids: Sequence[str]) -> Answers:
@@ -233,7 +238,7 @@ def _hold(place: Place, states: Sequence[SubmissionState], targets: Sequence[Tar
 
 
 def targets_of(state: SubmissionState, elements: Sequence[int]) -> Mapping[str, Target]:
-    """The array tasks of elements, by the ids of their blocks."""
+    """Return the array tasks of elements, by the ids of their blocks."""
     tasks: dict[str, list[int]] = {}
     for element in elements:
         if block := state.block(element):

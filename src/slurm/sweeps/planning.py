@@ -1,4 +1,4 @@
-"""Planning: what a run of a sweep would submit. Makes, writes and queues nothing, here or there."""
+"""Planning: find out what a run of a sweep would submit. Makes, writes and queues nothing, on any machine."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 class SourcePlan(NamedTuple):
-    """What one source would get."""
+    """The part of a plan for one source."""
 
     source: str
     points: int
     elements: int
     slots: int | None
     cpu_hours: float | None
-    """The CPU time that the elements ask for, by their time limit; None without one."""
+    """The CPU-hours that the elements ask for, by their time limit; None without a time limit."""
     plan: Plan[Any] | None
-    """The submission itself; None if the source cannot be asked, or gets nothing."""
+    """The plan of the submission; None if the source cannot be asked, or gets no points."""
     trouble: str = ""
-    """Why the source cannot be asked."""
+    """Why the source cannot be asked; empty if it can."""
 
 
 class SweepPlan(NamedTuple):
-    """What a run would submit, by source; `str()` shows it in a few lines, and the first script."""
+    """What a run would submit, by source; `str()` shows a few lines, and the first script of each source."""
 
     points: int
     sources: tuple[SourcePlan, ...]
@@ -65,7 +65,7 @@ def plan_points(
     strategy: str,
     sweep: str,
 ) -> SweepPlan:
-    """Plan the submission of points. Asks each source's first look; one that cannot be asked is named."""
+    """Plan the submission of points. Probes each source; a source that cannot be asked has its error in the plan."""
     chunks = [chunk_size(settings_of(unit, source, options).options) for source in sources]
     shares = [Share(source.slots) for source in sources]
     parts = spread(range(len(params)), shares, strategy=strategy, chunk=max(chunks))
@@ -101,7 +101,7 @@ def _refuse(_: object) -> Any:
 
 
 def _cpu_hours(options: Options, elements: int) -> float | None:
-    """The CPU-hours that elements ask for."""
+    """Return the CPU-hours that `elements` elements ask for; None without a time limit."""
     limit = seconds_of(str(options.get("time"))) if options.get("time") else None
     if not limit:
         return None

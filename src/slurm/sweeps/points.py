@@ -1,4 +1,4 @@
-"""Points: the canonical parameters of the points of a space, and which of them a sweep has."""
+"""Points: the canonical parameters of the points of a space, and the points that a sweep does not have yet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """Pause the collection of garbage while many objects are made: it would look at all of them again and again."""
+    """Pause the garbage collector while many objects are made: it would visit all of them again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -27,7 +27,9 @@ def without_collection() -> Iterator[None]:
 
 
 def points_of(space: Iterable[Mapping[str, Any]], *, most: int) -> dict[str, dict[str, Any]]:
-    """The points of a space by identity, in order. Raises ConfigurationError for equal points, or too many."""
+    """Return the points of a space by identity, in order. Raises ConfigurationError if two are equal, or for more than
+    `most` points.
+    """
     too_many = f"points, more than {most}: leave some out with .where or .sample, or pass max_points="
     if isinstance(space, Space) and space.exact and space.size > most:
         raise ConfigurationError(f"the space has {space.size} {too_many}")
@@ -43,6 +45,6 @@ def points_of(space: Iterable[Mapping[str, Any]], *, most: int) -> dict[str, dic
 
 
 def new_points(known: Sequence[Mapping[str, Any]], points: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those points that a sweep does not have."""
+    """Return the points that are not in `known`."""
     there = set(map(identity, known))
     return [params for digest, params in points.items() if digest not in there]

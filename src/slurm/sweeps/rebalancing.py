@@ -1,4 +1,4 @@
-"""Rebalancing: which waiting points go from one source to another."""
+"""Rebalancing: decide which waiting points move from one source to another."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 PROBE = "probe"
-"""Why one element goes to a source that is off."""
+"""The reason for sending one element to a source that is off."""
 
 
 class Move(NamedTuple):
-    """At most `most` elements that wait at one source are to go to another."""
+    """A decision to move at most `most` waiting elements from the source `of` to the source `to`."""
 
     of: str
     to: Source
@@ -31,10 +31,11 @@ class Move(NamedTuple):
 
 
 def moves(snapshot: Snapshot, sources: Sequence[Source], waiting: Waiting, health: Health) -> Iterator[Move]:
-    """The moves that are due. `waiting` holds the calls that wait, by shard.
+    """Yield the moves that are due. `waiting` holds the waiting calls, by shard.
 
-    All that waits at a source that is off goes to the others; a source that is off gets one element as a probe. A
-    source that has nothing left gets, of the source where most waits, a share by their slots.
+    All waiting elements at a source that is off go to the others. A source that is off gets one element as a probe. A
+    source without points gets a share of the elements at the source where most elements wait, in proportion to the
+    slots of the two.
     """
     counts: dict[str, int] = {}
     for number, calls in waiting.items():
@@ -69,7 +70,7 @@ def take(
     *,
     directory: SweepDirectory,
 ) -> list[int]:
-    """Take elements back for a move, the last ones first; returns the numbers of their points."""
+    """Take back elements for a move, the last ones first; returns the numbers of their points."""
     several = list[moving.Waiting]()
     left = move.most
     for number in sorted(waiting, reverse=True):

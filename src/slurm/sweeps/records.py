@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from slurm.protocol.records import Record
 
 REDO = "redo"
-"""Why a shard was made whose points count instead of those of earlier shards."""
+"""The reason of a shard whose results replace the results of earlier shards for the same points."""
 _NUMBERS = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
 
 
 class SweepRecord(Document):
-    """`sweep.json`: what a sweep is. Who creates it writes it once; its directory appears with it."""
+    """`sweep.json`: the description of a sweep. Its creator writes it once; it appears together with the directory."""
 
     id: str
     task: str
     count: int
-    """The number of its first points. Extensions add more."""
+    """The number of points at creation. Extensions add more."""
     created: float
-    """Seconds since the epoch, by the clock of the client that created it."""
+    """The time of creation in seconds since the epoch, by the clock of the client."""
     search: Mapping[str, Any] | None = None
-    """What an adaptive search looks for; None for a sweep whose points are given."""
+    """The settings of an adaptive search; None for a sweep whose points are given."""
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""
@@ -39,10 +39,10 @@ class SweepRecord(Document):
 
 
 class Shard(Document):
-    """`shards/<n>.json`: one submission of some points at one source. It is written before anything is queued."""
+    """`shards/<n>.json`: one submission of points at one source. The record is written before anything is queued."""
 
     cluster: Mapping[str, Any]
-    """The cluster as `slurm.places.place_for` takes it: the URL with the root, and what else it was made with."""
+    """The arguments of `slurm.places.place_for` for the cluster: the URL with the root, and its other settings."""
     source: str
     """The source as the user named it."""
     slots: int | None = None
@@ -50,13 +50,13 @@ class Shard(Document):
     key: str
     """The key of the submission."""
     points: tuple[int, ...]
-    """The numbers of the points in the order of the calls: the first and the last of each run."""
+    """The numbers of the points in the order of the calls: the first and last of each run of consecutive numbers."""
     chunk: int = 1
     code: str
-    """The name of the file in `code/` that the submission was made from."""
+    """The name of the file in `code/` from which the submission was made."""
     why: str = "run"
     instead: tuple[int, ...] = ()
-    """The numbers of the shards from which its points were taken over while their source did not answer."""
+    """The numbers of the shards whose points this shard took over while their source did not answer."""
 
     _nested: ClassVar[Mapping[str, type[Record]]] = {}
 
@@ -80,10 +80,10 @@ class Shard(Document):
 
 
 class Hold(Document):
-    """`holds/<word>.json`: elements that a driver holds while it moves them. Removed when they are no longer held."""
+    """`holds/<word>.json`: elements that a driver holds while it moves them. Removed when the elements are released."""
 
     elements: Mapping[str, Any]
-    """The elements, by the numbers of their shards: the first and the last of each run."""
+    """The elements, by the numbers of their shards: the first and the last of each run of consecutive numbers."""
 
     def flaw(self) -> str | None:
         """Return why the record is invalid, or None."""
@@ -95,12 +95,12 @@ class Hold(Document):
 
     @property
     def pairs(self) -> set[tuple[int, int]]:
-        """The elements, each with the number of its shard before it."""
+        """The elements, as pairs of the shard's number and the element."""
         return {(int(number), each) for number, found in self.elements.items() for each in within(found)}
 
 
 class Ended(NamedTuple):
-    """How a call of a point ended: what tables and reports need of its outcome."""
+    """How a call of a point ended: the part of its outcome that tables and reports need."""
 
     succeeded: bool
     state: JobState
@@ -108,9 +108,9 @@ class Ended(NamedTuple):
     host: str | None = None
     started: float | None = None
     ended: float | None = None
-    """Seconds since the epoch, by the node's clock; of the whole element if it makes several calls."""
+    """Seconds since the epoch, by the node's clock; the time of the element if the element makes several calls."""
     seconds: float | None = None
-    """How long it took; the mean of its element if that makes several calls."""
+    """The duration; the mean of its element if the element makes several calls."""
     peak_memory: int | None = None
     cpu_seconds: float | None = None
     exit_code: int = 0
@@ -123,7 +123,7 @@ class Ended(NamedTuple):
     reason: str | None = None
     job_id: str | None = None
     fence: str | None = None
-    """The word of the fence that ended it."""
+    """The random word of the fence that ended the call."""
     directory: str | None = None
     """The name of the attempt's directory that holds the files of its program."""
     bases: tuple[str, ...] = ()
@@ -131,12 +131,12 @@ class Ended(NamedTuple):
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it was cancelled or fenced, so that its point is missing and not failed."""
+        """Whether the call was cancelled or fenced, so that its point is missing and not failed."""
         return self.state is JobState.CANCELLED
 
     @classmethod
     def of(cls, outcome: Outcome, call: int) -> Ended:
-        """How a call of an element ended, by the outcome of the element. Raises ProtocolError."""
+        """Return how a call of an element ended, from the outcome of the element. Raises ProtocolError."""
         both = outcome.started is not None and outcome.ended is not None
         calls = len(outcome.ends or ()) or 1
         common: dict[str, Any] = {
@@ -198,7 +198,7 @@ _STATES = {state.value: state for state in JobState}
 
 
 def _numbers(metrics: Mapping[str, Any] | None) -> Mapping[str, float] | None:
-    """Metrics as numbers; those that are not finite are text in records."""
+    """Return metrics as numbers; records hold numbers that are not finite as text."""
     if not metrics or not any(isinstance(value, str) for value in metrics.values()):
         return metrics
     return {name: _NUMBERS.get(value, value) for name, value in metrics.items()}
@@ -208,13 +208,13 @@ class Located(NamedTuple):
     """Where the pickled result of a call is at its source."""
 
     record: ResultRecord
-    """The file of its element."""
+    """The file with the results of the element."""
     begin: int
     end: int
 
     @classmethod
     def of(cls, outcome: Outcome, call: int) -> Self | None:
-        """Where the result of a call of an element is; None if it has none, or the outcome is damaged."""
+        """Return where the result of a call of an element is; None if it has no result, or the outcome is damaged."""
         if outcome.result is None:
             return None
         if outcome.ends is None:
@@ -224,7 +224,7 @@ class Located(NamedTuple):
 
 
 class Collected(NamedTuple):
-    """A line of `collected/<n>.jsonl`: the outcome of one call, and where its pickled result is, if that came home."""
+    """A line of `collected/<n>.jsonl`: the outcome of a call, and where its result, log and files are at home."""
 
     point: int
     shard: int
@@ -232,15 +232,18 @@ class Collected(NamedTuple):
     """The number of the call in the submission of the shard."""
     ended: Ended
     result: tuple[str, int, int] | None = None
-    """The name of a file in `collected/`, and the offsets of the result in it."""
+    """The name of a file in `collected/`, and the offsets of the start and the end of the result in the file."""
     log: str | None = None
-    """The path of its log in the submission's directory, if `collected/<n>.tar` has it; empty logs are not in there."""
+    """The path of the log in the submission's directory, if the log was copied home.
+
+    `collected/<n>.tar` holds the log unless it is empty.
+    """
     files: bool = False
-    """Whether `collected/<n>.tar` has the files of its output directory."""
+    """Whether `collected/<n>.tar` has the files of the call's output directory."""
 
     @property
     def home(self) -> int:
-        """How many of its result, its log and its files have come home."""
+        """How many of the result, the log and the files of the call were copied home: 0 to 3."""
         return (self.result is not None) + (self.log is not None) + self.files
 
     def to_json(self) -> dict[str, Any]:

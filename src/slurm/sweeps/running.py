@@ -1,4 +1,4 @@
-"""Running: what this process submits for a sweep: where to, with which options, in chunks of which size."""
+"""Running: submit points of a sweep from this process, with its sources, its options and its size of chunks."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 MOST_SINGLE = 2000
-"""The most points that are submitted without a word on chunks: each is an element of an array, which queues feel."""
+"""The most points that are submitted if the user says nothing about chunks. Each such point is an element of an array,
+and more elements would flood the queue.
+"""
 
 
 class Running:
-    """Submits points of one sweep, for its user and for drivers."""
+    """Submits points of one sweep, when its user or a driver asks for it."""
 
     adaptive = False
-    """Whether points are asked for as others end."""
+    """Whether an adaptive search asks for new points as others end."""
 
     def __init__(self, directory: SweepDirectory, reader: SnapshotReader, places: Places, unit: Unit) -> None:
         self._directory, self._reader, self._places, self._unit = directory, reader, places, unit
@@ -57,7 +59,10 @@ class Running:
         chunk: Chunk = None,
         seconds: float | None = None,
     ) -> int:
-        """Submit the points that are wanted, or with `chunk="auto"` the first of them; returns how many."""
+        """Submit the points that are `wanted`; with `chunk="auto"`, only the first ones. Returns how many points.
+
+        `seconds` is the duration of one point, from which the size of the chunks is computed.
+        """
         self.sources = sources_of(Cluster.current() if on is None else on)
         self._strategy, self._rest = strategy, None
         if chunk is None and seconds is None and self._unit.settings.options.get("chunk_size") == AUTO:
@@ -84,7 +89,7 @@ class Running:
     def resubmit(
         self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None, look: bool = True
     ) -> int:
-        """Submit those of these points that are missing; returns how many. Without `look`, asks no source first."""
+        """Submit the points of `numbers` that are missing; returns how many. Without `look`, asks no source first."""
         if not self.sources:
             shards = self._directory.shards()
             self.sources = [self._places.source(shards[max(shards)])]
@@ -97,7 +102,10 @@ class Running:
         )
 
     def left_out(self, snapshot: Snapshot) -> str | None:
-        """What nobody but this process submits: the points that wait for those of a canary, in a sentence."""
+        """Return a sentence on the points that wait for the canary, and that only this process submits.
+
+        None if no points wait.
+        """
         if not (self._rest and (count := len(self._rest(snapshot)))):
             return None
         return (
@@ -106,15 +114,17 @@ class Running:
         )
 
     def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
-        """Submit what an adaptive search has room for; returns how many points. A sweep of given points has none."""
+        """Do nothing, and return 0: only an adaptive search has points to submit here."""
         del snapshot, avoid
         return 0
 
     def tend(self) -> None:
-        """Stop what is worse than other points of an adaptive search."""
+        """Do nothing: only an adaptive search stops points that are worse than others."""
 
     def more(self, snapshot: Snapshot) -> int:
-        """Submit what has waited for the points of a canary; returns how many."""
+        """Submit the points that waited for the canary; returns how many. Does nothing if no point of the canary has
+        succeeded.
+        """
         if self._rest is None:
             return 0
         wanted, self._rest = self._rest, None
@@ -141,7 +151,10 @@ class Running:
         return count
 
     def _submit_elsewhere(self, refused: Mapping[str, Sequence[int]], why: str) -> int:
-        """Submit what sources have refused at the others, and use the former no more; returns how many points."""
+        """Submit points that sources have refused at the other sources; returns how many points.
+
+        From then on, only the other sources are used.
+        """
         others = [source for source in self.sources if source.name not in refused]
         if not refused or not others:
             return 0
@@ -151,7 +164,7 @@ class Running:
         _log.warning("%d points go to %s, because %s refused them", len(numbers), names, ", ".join(refused))
         try:
             return self.resubmit(numbers, why=why)
-        except SubmissionError:  # it is logged
+        except SubmissionError:  # the error is logged already
             return 0
 
     def _refuse_single(self, count: int) -> None:
@@ -167,7 +180,7 @@ class Running:
 
 
 def changed(directory: SweepDirectory, unit: Unit) -> Callable[[Snapshot], list[int]]:
-    """Return what finds the done points that were computed by other code than that of a sweep's task now."""
+    """Return a function that finds the done points that were computed by other code than the task has now."""
     codes: dict[str, Code] = {}
 
     def wanted(snapshot: Snapshot) -> list[int]:
@@ -192,5 +205,5 @@ def tell_changed(found: Sequence[int], snapshot: Snapshot) -> None:
 
 
 def in_states(*states: State) -> Callable[[Snapshot], list[int]]:
-    """Return what finds the points in some states."""
+    """Return a function that finds the points in `states`."""
     return lambda snapshot: snapshot.numbers(*states)

@@ -1,6 +1,6 @@
-"""Snapshot: the state of every point of a sweep, derived from its records, what was collected, and its sources.
+"""Snapshot: the state of every point of a sweep, derived from its records, its collected outcomes, and its sources.
 
-It looks and writes nothing, here or there.
+This module only reads, on this machine and at the sources.
 """
 
 from __future__ import annotations
@@ -31,62 +31,64 @@ class State(str, enum.Enum):
     """The state of a point."""
 
     DONE = "done"
-    """A call of it has succeeded."""
+    """A call of the point has succeeded."""
     ALIVE = "alive"
-    """A call of it is queued, runs, or is being submitted."""
+    """A call of the point is queued, runs, or is being submitted."""
     IN_DOUBT = "in doubt"
-    """A call of it was submitted to a source that does not answer."""
+    """A call of the point was submitted to a source that does not answer."""
     FAILED = "failed"
-    """Its last call has failed."""
+    """The last call of the point has failed."""
     MISSING = "missing"
-    """It was never submitted, or what was submitted was cancelled or fenced."""
+    """The point was never submitted, or its calls were cancelled or fenced."""
 
-    __hash__ = str.__hash__  # that of Enum takes a third of the time of a status
+    __hash__ = str.__hash__  # the hash of Enum would take a third of the time of a status
 
     def __str__(self) -> str:
         return self.value
 
 
 class Point(NamedTuple):
-    """What is known of one point."""
+    """The facts about one point at the time of a snapshot."""
 
     number: int
-    """Its number in the sweep, from 0."""
+    """The number in the sweep, from 0."""
     params: Mapping[str, Any]
     state: State
     job_state: JobState | None = None
-    """The state of the call that counts, as the core has it; None without a call."""
+    """The job state of the call that counts; None without a call."""
     shard: int | None = None
-    """The number of the shard of the call that counts: that of its success, else the last one."""
+    """The number of the shard of the call that counts: the first success, or else a call that is alive or in doubt, or
+    else the last call."""
     source: str | None = None
-    """The source of that shard, as the user named it."""
+    """The source of this shard, as the user named it."""
     call: int | None = None
-    """The number of the call in the submission of the shard."""
+    """The number of the call that counts in the submission of the shard."""
     ended: Ended | None = None
-    """How that call ended."""
+    """How the call that counts ended; None if it has not ended."""
     attempts: int = 0
     """How many attempts have begun or wait to begin, in all shards."""
     reason: str | None = None
-    """The scheduler's reason, while the call waits; or why the source does not answer."""
+    """The scheduler's reason while the call waits; or why the source does not answer; or the reason in the outcome."""
     node: str | None = None
     twins: tuple[int, ...] = ()
-    """The shards of other calls of it that have succeeded, too."""
+    """The shards of other calls of the point that have succeeded, too."""
 
     @property
     def identity(self) -> str:
-        """The digest of its parameters."""
+        """The digest of the parameters."""
         return identity(self.params)
 
 
 class Call(NamedTuple):
-    """A call of a point in a shard, and what became of it."""
+    """A call of a point in a shard, and its state."""
 
     shard: int
     call: int
     ended: Ended | None
-    """None while it is alive or in doubt."""
+    """How the call ended; None while it is alive or in doubt."""
     order: int
-    """Where it stands among the successes: the number of its collection, or a large number before that."""
+    """The position among the successes: the number of the file with the outcome, or a larger number if the outcome is
+    not collected."""
     job_state: JobState | None = None
     reason: str | None = None
     node: str | None = None
@@ -102,42 +104,42 @@ class Snapshot(NamedTuple):
     points: Sequence[Point]
     shards: Mapping[int, Shard]
     troubles: Mapping[str, str]
-    """Why a source does not answer, by its URL."""
+    """Why sources do not answer, by URL."""
     counts: Mapping[State, int]
     starting: tuple[int, ...] = ()
-    """The shards that have no directory at their source yet, or no answer of its scheduler: their client submits them
-    at this moment, or has died."""
+    """The shards that have no directory at their source yet, or no answer of the scheduler: their client is submitting
+    them, or has died."""
 
     def numbers(self, *states: State) -> list[int]:
-        """The numbers of the points in some states."""
+        """Return the numbers of the points in `states`."""
         return [point.number for point in self.points if point.state in states]
 
 
 class SnapshotReader:
-    """Takes snapshots of a sweep, each with what has changed since the last: outcomes never change."""
+    """Takes snapshots of a sweep. Each reads only new outcomes, because outcomes never change."""
 
     def __init__(self, directory: SweepDirectory, places: Places) -> None:
         self._directory, self._places = directory, places
         self._collections: set[int] = set()
         self._ended: dict[tuple[int, int], tuple[Ended, int]] = {}  # by shard and call
         self._fresh: dict[tuple[int, int], tuple[Collected, Located | None]] = {}
-        self._homed: dict[tuple[int | None, int | None], tuple[int, Collected]] = {}  # with a result, log or files
+        self._homed: dict[tuple[int | None, int | None], tuple[int, Collected]] = {}  # with result, log or files
         self._alive: dict[tuple[int, int], Call] = {}
         self._troubles: dict[str, str] = {}
-        self._silent: dict[str, str] = {}  # the troubles of the last look
+        self._silent: dict[str, str] = {}  # the troubles of the last look at the sources
         self._settled: set[int] = set()  # shards all of whose calls have ended
         self._states: dict[int, SubmissionState] = {}
         self._looks = Looks()
         self._done: dict[int, Point] = {}
-        self._calls: dict[int, list[tuple[int, int]]] = {}  # of each point: shards and calls
+        self._calls: dict[int, list[tuple[int, int]]] = {}  # shards and calls of each point
         self._indexed: set[int] = set()
         self._params: Sequence[Mapping[str, Any]] = ()
         self._shards: Mapping[int, Shard] = {}
 
     def read(self, *, look: bool = True, patience: float | None = None) -> Snapshot:
-        """Take a snapshot. Without `look`, the sources are not asked: what is known counts, and the rest is in doubt.
+        """Take a snapshot. Without `look`, the sources are not asked: calls of unknown state are in doubt.
 
-        Sources with calls that are not collected are asked at once; see `Looks.ask` for the commands.
+        Sources with calls that are not collected are asked in parallel; see `Looks.ask` for the commands.
         """
         with without_collection():
             return self._read(look=look, patience=patience)
@@ -155,21 +157,21 @@ class SnapshotReader:
         return Snapshot(points, shards, troubles, counts, tuple(starting))
 
     def state(self, shard: int) -> SubmissionState | None:
-        """What this process knows of the submission of a shard, if it has looked."""
+        """Return what this process knows about the submission of a shard; None if it has not looked."""
         return self._states.get(shard)
 
     @property
     def uncollected(self) -> int:
-        """How many outcomes were read at the sources and that nobody has collected yet."""
+        """How many outcomes were read at the sources and are not collected yet."""
         return len(self._fresh)
 
     @property
     def fresh(self) -> list[tuple[Collected, Located | None]]:
-        """Outcomes that were read at the sources and that nobody has collected yet, and where their results are."""
+        """The outcomes that were read at the sources and are not collected yet, and where their results are."""
         return list(self._fresh.values())
 
     def is_fresh(self, shard: int | None, call: int | None) -> bool:
-        """Whether the outcome of a call was read at its source, and nobody has collected it yet."""
+        """Whether the outcome of a call was read at its source and is not collected yet."""
         return (shard, call) in self._fresh
 
     def has_ended(self, shard: int, call: int) -> bool:
@@ -177,19 +179,22 @@ class SnapshotReader:
         return (shard, call) in self._ended
 
     def home(self, shard: int | None, call: int | None) -> tuple[int, Collected] | None:
-        """What says where the result, the log and the files of a call are in `collected/`, and its file's number."""
+        """Return the number of the file with the outcome of a call, and the outcome.
+
+        None if no result, log or file of the call was copied home.
+        """
         return self._homed.get((shard, call))
 
     def learn_collected(self) -> None:
-        """Read what was collected since the last snapshot."""
+        """Read the outcomes that were collected since the last snapshot."""
         self._add_collected()
 
     def point(self, number: int) -> Point:
-        """What is known of one point, without asking anybody."""
+        """Return what is known about one point, without asking a source."""
         return self._done.get(number) or self._point(number, self._params[number])
 
     def add_ended(self, number: int, elements: Collection[int]) -> list[int]:
-        """Read the outcomes of elements of a shard that have ended; return the points that are new. One command."""
+        """Read the outcomes of ended elements of a shard, with one command; return the points whose outcome is new."""
         shard, state = self._shards[number], self._states[number]
         points, chunk = shard.numbers, shard.chunk
         new = [e for e in elements if (number, e * chunk) not in self._ended]
@@ -216,14 +221,14 @@ class SnapshotReader:
         return [points[at] for at in calls]
 
     def learn(self, number: int, elements: Iterable[int], outcome: Outcome) -> list[int]:
-        """Note an outcome that elements of a shard have now; return their points."""
+        """Record an outcome that elements of a shard have now; return their points."""
         shard = self._shards[number]
         self._add_outcomes(number, shard, dict.fromkeys(elements, outcome))
         calls = (at for e in sorted(elements) for at in range(e * shard.chunk, (e + 1) * shard.chunk))
         return [shard.numbers[at] for at in calls if at < len(shard.numbers)]
 
     def learn_state(self, number: int, state: SubmissionState) -> None:
-        """Note the submission of a shard that this process has queued."""
+        """Record the submission of a shard that this process has queued."""
         self._states[number] = state
 
     def _is_settled(self, number: int, shard: Shard) -> bool:
@@ -244,12 +249,12 @@ class SnapshotReader:
                         self._homed[at] = file, line
                     self._fresh.pop(at, None)
 
-    # What the sources say.
+    # Answers of the sources.
 
     def _look(
         self, shards: Mapping[str, Mapping[int, Shard]], patience: float | None
     ) -> tuple[dict[tuple[int, int], Call], list[int], dict[str, str]]:
-        """Ask places about their shards; returns calls that have not ended, shards that start, and troubles."""
+        """Ask places about their shards; return the calls that have not ended, the shards that start, and troubles."""
         alive: dict[tuple[int, int], Call] = {}
         starting, troubles = list[int](), dict[str, str]()
         wanted = {url: (self._place_of(some), self._wanted(some)) for url, some in shards.items()}
@@ -271,7 +276,7 @@ class SnapshotReader:
         return alive, starting, troubles
 
     def _known(self, shards: Mapping[int, Shard]) -> tuple[dict[tuple[int, int], Call], list[int], dict[str, str]]:
-        """What `_look` would return, as far as this process knows."""
+        """Return the same values as `_look`, from what this process knows."""
         alive: dict[tuple[int, int], Call] = {}
         for number, shard in shards.items():
             if number in self._states and shard.url not in self._silent:
@@ -283,7 +288,7 @@ class SnapshotReader:
         return self._places.of(next(iter(shards.values())).cluster)
 
     def _wanted(self, shards: Mapping[int, Shard]) -> dict[str, list[int]]:
-        """The elements of shards with calls whose outcome was not read yet, by key."""
+        """Return the elements of shards with calls whose outcome was not read yet, by key."""
         return {
             shard.key: list(
                 dict.fromkeys(at // shard.chunk for at in range(len(shard.numbers)) if (number, at) not in self._ended)
@@ -327,12 +332,12 @@ class SnapshotReader:
     # The points.
 
     def _index(self, shards: Mapping[int, Shard]) -> None:
-        """Note which calls each point has, of shards that are new."""
+        """Record the calls that each point has in new shards."""
         for number, shard in shards.items():
             if number not in self._indexed:
                 self._indexed.add(number)
                 for at, point in enumerate(shard.numbers):
-                    if shard.why == REDO:  # what was computed by other code counts no longer
+                    if shard.why == REDO:  # results of other code no longer count
                         self._calls[point] = []
                     self._calls.setdefault(point, []).append((number, at))
                     self._done.pop(point, None)
@@ -371,7 +376,7 @@ class SnapshotReader:
 
 
 def _judged(calls: Sequence[Call], good: Sequence[Call]) -> tuple[State, Call]:
-    """The state of a point, and the call that counts."""
+    """Return the state of a point, and the call that counts. `good` are the calls that have succeeded."""
     if good:
         return State.DONE, min(good, key=lambda call: call.order)
     for call in calls:

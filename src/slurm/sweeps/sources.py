@@ -1,4 +1,4 @@
-"""Sources: the clusters that compute a sweep, each with a number of slots; and the places of its shards."""
+"""Sources: the clusters that compute a sweep, each with a number of slots; and the places of the shards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Source(NamedTuple):
-    """A cluster, and how many elements of a sweep may run there at once; None for as many as the cluster lets."""
+    """A cluster, and how many elements of a sweep may run there at once; None for as many as the cluster allows."""
 
     name: str
     cluster: Cluster
@@ -30,7 +30,7 @@ class Source(NamedTuple):
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What `place_for` makes the place from, in any process: the URL holds the root. Asks for the root."""
+        """The arguments with which `place_for` makes the place in any process. May ask the cluster for its root."""
         place = self.cluster.place
         url = str(place.url._replace(root=place.store.root))
         more = place.spec._asdict()
@@ -38,7 +38,7 @@ class Source(NamedTuple):
 
 
 class Places:
-    """The places of shards, so that a process has one connection to each."""
+    """The places of shards: a process has one connection to each place."""
 
     def __init__(self) -> None:
         self._known: dict[str, Place] = {}
@@ -46,23 +46,23 @@ class Places:
         self._actions = Actions()
 
     def add(self, source: Source) -> None:
-        """Use the place of a source for its shards."""
+        """Use the place of a source for the shards of the source."""
         self._known[source.spec["url"]] = source.cluster.place
 
     def expect(self, sources: Iterable[Source]) -> None:
-        """Note that something is done at these sources, so that none of them keeps the others waiting."""
+        """Record that actions follow at `sources`, so that `act` lets none of them delay the others."""
         self._machines |= {_machine(source.cluster.place) for source in sources}
 
     def act(self, place: Place, kind: str, do: Callable[[], T]) -> T:
-        """Do something at a place, and wait only as long as it answers; see `Actions.run`.
+        """Run an action at a place, and wait only as long as the place answers; see `Actions.run`.
 
-        If this process knows no other place, it waits as long as the core does.
+        If this process knows no other place, it waits until the action ends.
         """
         self._machines.add(_machine(place))
         return self._actions.run(place, kind, do) if len(self._machines) > 1 else do()
 
     def of(self, spec: Mapping[str, Any]) -> Place:
-        """The place of a shard."""
+        """Return the place of a shard; `spec` is the `cluster` of its record."""
         url = str(spec["url"])
         if url not in self._known:
             more: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in spec.items() if n != "url"}
@@ -71,7 +71,7 @@ class Places:
         return self._known[url]
 
     def source(self, shard: Shard) -> Source:
-        """The source of a shard: the cluster of that name, if it is still the same one, else that of the record."""
+        """Return the source of a shard: the cluster of its name if it is still the same, or else the recorded one."""
         with contextlib.suppress(ConfigurationError):
             found = Source(shard.source, cluster_of(shard.source), shard.slots)
             if found.spec["url"] == shard.url:
@@ -85,9 +85,10 @@ def _machine(place: Place) -> str:
 
 
 def sources_of(on: On | Iterable[On]) -> list[Source]:
-    """The sources that a user names: "cpu:40", "slurm+ssh://login:8", "local:2", names of the Slurmfile, clusters.
+    """Return the sources that a user names: "cpu:40", "slurm+ssh://login:8", "local:2", names in the Slurmfile,
+    or clusters.
 
-    A number after the last colon is that of the slots. Raises ConfigurationError that lists what is wrong with any.
+    A number after the last colon is the number of slots. Raises ConfigurationError with the problems of all sources.
     """
     several = [on] if isinstance(on, (str, Cluster)) or _is_pair(on) else list(on)
     if not several:
@@ -127,7 +128,7 @@ def _source(on: Any) -> Source:
 
 
 def _split(text: str) -> tuple[str, int | None]:
-    """Split "cpu:40" into name and slots."""
+    """Split "cpu:40" into the name and the number of slots."""
     name, colon, number = text.rpartition(":")
     if colon and number.isascii() and number.isdecimal() and name:
         return name, int(number)
@@ -135,7 +136,7 @@ def _split(text: str) -> tuple[str, int | None]:
 
 
 def cluster_of(name: str) -> Cluster:
-    """The cluster of a name in the Slurmfile, or of a URL. Raises ConfigurationError that names the source."""
+    """Return the cluster with a name in the Slurmfile, or with a URL. Raises ConfigurationError with the name."""
     try:
         return cluster_named(name, callbacks=False)
     except SlurmfileError:

@@ -1,4 +1,4 @@
-"""Spreading: which source computes which points, and how many elements of a shard may run at once."""
+"""Spreading: decide which source computes which points, and how many elements of a shard may run at once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Share(NamedTuple):
-    """What a source can take."""
+    """The capacity and the load of a source."""
 
     slots: int | None
     load: int = 0
-    """The elements of the sweep that wait or run there."""
+    """The number of elements of the sweep that wait or run at the source."""
 
 
 def spread(numbers: Numbers, shares: Sequence[Share], *, strategy: str = "slots", chunk: int = 1) -> list[list[int]]:
-    """Spread the numbers of points over sources; returns those of each, in order. Chunks stay together.
+    """Spread the numbers of points over sources; returns the numbers for each source, in order. Chunks stay together.
 
     Raises ConfigurationError for an unknown strategy.
     """
@@ -39,13 +39,13 @@ def spread(numbers: Numbers, shares: Sequence[Share], *, strategy: str = "slots"
 
 
 def _weights(shares: Sequence[Share]) -> list[int]:
-    """The slots of each source; a source without a number counts as the largest of the others."""
+    """Return the slots of each source; a source without a number of slots counts like the largest of the others."""
     most = max((share.slots for share in shares if share.slots), default=1)
     return [share.slots or most for share in shares]
 
 
 def _by_slots(count: int, shares: Sequence[Share]) -> list[int]:
-    """Runs of consecutive points, in proportion to the slots."""
+    """Give each source a run of consecutive points, in proportion to its slots."""
     weights = _weights(shares)
     total, found, done = sum(weights), list[int](), 0
     for source, weight in enumerate(weights):
@@ -59,7 +59,7 @@ def _round_robin(count: int, shares: Sequence[Share]) -> list[int]:
 
 
 def _least_loaded(count: int, shares: Sequence[Share]) -> list[int]:
-    """Each to the source with the fewest waiting and running elements for each of its slots."""
+    """Give each chunk to the source that has the fewest waiting and running elements per slot."""
     weights, loads, found = _weights(shares), [share.load for share in shares], list[int]()
     for _ in range(count):
         best = min(range(len(shares)), key=lambda source: (loads[source] + 1) / weights[source])
@@ -69,12 +69,12 @@ def _least_loaded(count: int, shares: Sequence[Share]) -> list[int]:
 
 
 def _random(count: int, shares: Sequence[Share]) -> list[int]:
-    """By chance, in proportion to the slots; the same for the same number of points."""
+    """Choose a source at random, in proportion to the slots; the choice is the same for the same number of points."""
     return random.Random(count).choices(range(len(shares)), _weights(shares), k=count)  # noqa: S311 - no secret
 
 
 def _priority(count: int, shares: Sequence[Share]) -> list[int]:
-    """The first source as long as it has free slots, then the next; what is left over, by slots."""
+    """Fill the free slots of the first source, then of the next; spread the rest in proportion to the slots."""
     found: list[int] = []
     for source, (share, slots) in enumerate(zip(shares, _weights(shares), strict=True)):
         free = count if share.slots is None else max(0, slots - share.load)
@@ -92,9 +92,10 @@ STRATEGIES: Mapping[str, Callable[[int, Sequence[Share]], list[int]]] = {
 
 
 def room(slots: int | None, alive: Mapping[int, tuple[Shard, int]]) -> tuple[int | None, int | None]:
-    """How many elements of a new shard may run at once, and the shard that it waits for, if there is no room.
+    """Return how many elements of a new shard may run at once, and the shard that it must wait for if there is no room.
 
-    `alive` holds the shards of the source that have not ended, by number, with their elements that have not.
+    Both are None for a source without a number of slots. `alive` holds the shards of the source that have not ended,
+    by number, each with the number of its elements that have not ended.
     """
     if slots is None:
         return None, None

@@ -1,4 +1,4 @@
-"""Submit what is missing: prepare every source, write a record of each shard by link(2), then queue it."""
+"""Submit missing points: prepare every source, write a record of each shard with link(2), then queue the shard."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Ready(NamedTuple):
-    """A source whose environment is made, with what is submitted there."""
+    """A source whose environment is ready, with the code and the settings of its submissions."""
 
     source: Source
     spec: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Ready(NamedTuple):
 
 
 class Unit:
-    """What the points of a sweep call: a task of this process, or what another process has pickled."""
+    """What the points of a sweep call: a task of this process, or the code that another process has pickled."""
 
     def __init__(self, directory: SweepDirectory, task: Task[..., Any] | None) -> None:
         self._directory, self.task = directory, task
@@ -62,16 +62,16 @@ class Unit:
 
     @property
     def digest(self) -> str:
-        """The digest of its code."""
+        """The digest of the code."""
         return self._code(())[0].digest
 
     @property
     def command(self) -> bool:
-        """Whether it runs a program."""
+        """Whether the task is a command, which runs a program."""
         return self._code(())[0].command
 
     def code(self, environment: ResolvedEnvironment, *, at: str) -> tuple[Code, Uploads]:
-        """The code for an environment. Raises ConfigurationError if the Python there cannot load it."""
+        """Return the code for an environment. Raises ConfigurationError if the Python there cannot load the code."""
         code, uploads = self._code(environment.modules)
         if code.tag != environment.tag and not environment.program:
             raise ConfigurationError(
@@ -100,15 +100,15 @@ class Unit:
 
 
 def prepare(unit: Unit, sources: Sequence[Source], options: Options, places: Places) -> list[Ready]:
-    """Make the environment of every source before anything is queued.
+    """Make the environment of every source, before anything is queued; return the sources that are ready.
 
-    A source that fails is logged by name, and the rest goes on. Raises the error of the first if all fail.
+    A source that fails is logged by name, and left out. Raises the first error if all sources fail.
     """
     ready, first = list[Ready](), None
     places.expect(sources)
     for source in sources:
         place, do = source.cluster.place, partial(_prepared, unit, source, options)
-        try:  # an environment may take minutes the first time, and Ctrl-C then releases its lock
+        try:  # The first build may take minutes. It runs in this thread, so that Ctrl-C releases its lock.
             ready.append(places.act(place, "prepare", do) if place.prepared else do())
         except SlurmError as error:
             first = first or error
@@ -119,7 +119,7 @@ def prepare(unit: Unit, sources: Sequence[Source], options: Options, places: Pla
 
 
 def settings_of(unit: Unit, source: Source, options: Options) -> Settings:
-    """How points are run at a source: metrics are asked for, and reuse of results is the sweep's own."""
+    """Return the settings for points at a source: with metrics, and without `reuse`, which the sweep does itself."""
     settings = source.cluster.settings.merged(unit.settings)
     defaults, without = Options.parse({"metrics": True}), Options.parse({"reuse": None})
     return settings.replace(options=defaults.merged(settings.options, options, without))
@@ -165,7 +165,7 @@ def draft_of(
 
 
 class Submitted(NamedTuple):
-    """How many points were submitted, those that sources have refused, by their names, and the first error."""
+    """How many points were submitted, the points that sources have refused, by source, and the first error."""
 
     points: int
     refused: Mapping[str, Sequence[int]]
@@ -187,10 +187,11 @@ class Submitter:
         strategy: str = "slots",
         look: bool = True,
     ) -> Submitted:
-        """Submit those points that are `wanted` of a snapshot, one shard a source.
+        """Submit the points that `wanted` selects from a snapshot, as one shard for each source.
 
-        A record of the next number claims its points. Who finds the number taken decides again, so of several processes
-        one submits each point. Without `look`, the snapshots are of what this process knows.
+        The record of a shard, with the next number, claims its points. A process that finds the number taken decides
+        again with a new snapshot, so only one of several processes submits each point. Without `look`, the snapshots
+        contain only what this process knows.
         """
         for each in ready:
             each.code.write(self._directory.path, each.uploads)
@@ -228,7 +229,7 @@ class Submitter:
         return Share(ready.source.slots, sum(left for _, left in alive.values()))
 
     def _claim(self, ready: Ready, numbers: Sequence[int], snapshot: Snapshot, why: str) -> tuple[int, Shard] | None:
-        """Write the record of a shard under the number after those of a snapshot; None if that is taken."""
+        """Write the record of a shard under the next number after a snapshot; returns None if this number is taken."""
         slots, _ = room(ready.source.slots, _alive(snapshot, ready))
         found = {p.number: p.shard for p in snapshot.points if p.state is State.IN_DOUBT and p.shard is not None}
         shard = Shard(
@@ -246,9 +247,9 @@ class Submitter:
         return (number, shard) if self._directory.claim(number, shard) else None
 
     def _queue(self, ready: Ready, shard: Shard, snapshot: Snapshot) -> SubmissionState:
-        """Write the submission of a shard at its source, and queue it.
+        """Write the submission of a shard at its source, and queue the submission.
 
-        If the source stops answering, it may be queued there later; its key tells whether it was.
+        If the source stops answering, the submission may still be queued there later. Its key shows whether it was.
         """
         place, params = ready.source.cluster.place, self._directory.points()
         alive = _alive(snapshot, ready)
@@ -261,7 +262,7 @@ class Submitter:
 
 
 def _alive(snapshot: Snapshot, ready: Ready) -> dict[int, tuple[Shard, int]]:
-    """The shards at a source that have not ended, with their elements that have not."""
+    """Return the shards at a source that have not ended, each with the number of its elements that have not ended."""
     left: dict[int, set[int]] = {}
     for point in snapshot.points:
         if point.state in (State.ALIVE, State.IN_DOUBT) and point.shard is not None and point.call is not None:

@@ -1,4 +1,4 @@
-"""Sweep: the points of a space, computed by a task or a command at several sources, resumed and completed anywhere."""
+"""Sweep: the points of a space, computed by a task or a command at several sources; any process can complete them."""
 
 from __future__ import annotations
 
@@ -50,20 +50,21 @@ MOST_POINTS = 1_000_000
 
 
 class Sweep(Views):
-    """The points of a space, each a call of a task or a command; `name` finds the sweep again, in any process.
+    """The points of a space; each is computed by a call of a task or a command. Any process can open it by its `name`.
 
         sweep = Sweep(train, grid(lr=[1e-3, 1e-2], depth=range(2, 6)), name="depths")
         sweep.run(on=["cpu:40", "local:2"])
         for point in sweep.as_completed():
             print(point.params, point.result())
 
-    The constructor writes nothing. If there is a sweep of this name, it is opened: equal points are its points. Points
-    that it does not have are an error; `Sweep.open(name, task).extend(space)` adds them. `directory` holds the sweeps.
-    `config` is kept beside the points, as sweep_config.yaml.
+    The constructor writes nothing. If a sweep of this name exists, the constructor opens it, and the points of `space`
+    must be among its points. To add points, use `Sweep.open(name, task).extend(space)`. `directory` holds the sweeps.
+    The text `config` is written beside the points, as sweep_config.yaml.
 
-    With `sampler="tpe"` or "random" it is an adaptive search: `space` has ranges, and a sampler chooses the points as
-    others end. `metric` is the number to search for, `direction` "minimize" or "maximize", `trials` the points in all,
-    `seed` that of the sampler, and `prune="median"` stops points that are worse than others were.
+    With `sampler="tpe"` or "random", the sweep is an adaptive search: `space` has ranges, and a sampler chooses points
+    as others end. `metric` names the number to search for, `direction` is "minimize" or "maximize", `trials` is the
+    number of points in all, `seed` is the seed of the sampler, and `prune="median"` stops points that are worse than
+    the others were.
     """
 
     def __init__(
@@ -111,9 +112,9 @@ class Sweep(Views):
     def open(
         cls, name: str, task: Task[..., Any] | None = None, *, directory: str | os.PathLike[str] = OUTPUTS
     ) -> Self:
-        """Open a sweep that any process has run. It goes on with its newest code, or with `task` as it is now.
+        """Open a sweep that any process has run. Later points use its newest code, or `task` as it is now.
 
-        Raises ConfigurationError if there is none.
+        Raises ConfigurationError if there is no such sweep.
         """
         found = cls.__new__(cls)
         found.name, found._new, found._config = _checked(name), None, None  # noqa: SLF001 - of this class
@@ -133,15 +134,16 @@ class Sweep(Views):
         trials: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Self:
-        """Submit the points that are missing, each source's as one array; return at once.
+        """Submit the points that are missing, as one array for each source; do not wait for them.
 
-        `on` names the sources, such as ["cpu:40", "local:2"]: clusters of the Slurmfile or URLs, with the most elements
-        that run at once; by default the active cluster. `strategy` spreads the points: "slots", in proportion;
-        "round_robin", "least_loaded", "random", or "priority", in the order given. `chunk` points go into one element;
-        with "auto" the first 20 tell how many, and a driver submits the others. `seconds`, which a point takes, tells
-        that, too. `options` go over those of the task. The environments of all sources are made first; a source that
-        fails is logged, and the rest goes on. An adaptive search asks for points as far as there are slots; a driver
-        asks for the others, up to `trials` in all.
+        `on` names the sources, such as ["cpu:40", "local:2"]: clusters in the Slurmfile or URLs, with the most elements
+        that run at once; by default, the active cluster. `strategy` spreads the points over the sources: "slots" (in
+        proportion to the slots), "round_robin", "least_loaded", "random", or "priority" (in the order of `on`). `chunk`
+        is the number of points in one element. With "auto", this number is computed from the durations of the first
+        20 points, and a driver submits the others; with `seconds`, from the duration of a point. `options` override the
+        options of the task. The environments of all sources are made first; a source that fails is logged and left out.
+        An adaptive search asks for points while there are free slots; a driver asks for the others, up to `trials` in
+        all.
         """
         self._want(trials)
         self._create()
@@ -162,11 +164,12 @@ class Sweep(Views):
         trials: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> Self:
-        """Submit what is missing, and with `failed` what has failed; what waits or runs is left alone. As `run`.
+        """Submit the missing points, and with `failed` the failed ones, like `run`. Other points are left alone.
 
-        Points of a source that does not answer are in doubt, not missing: with `take_over` they are submitted, too, and
-        what they were submitted as before is fenced as soon as that source answers. They may run twice; the result that
-        is collected first counts. With `redo="changed"`, points that other code has computed are computed again.
+        Points at a source that does not answer are in doubt, not missing. With `take_over`, they are submitted, too,
+        and their earlier submissions are fenced as soon as that source answers. Such points may run twice; the result
+        that is collected first counts. With `redo="changed"`, points that other code has computed are computed again.
+        Raises ConfigurationError for another value of `redo`, and for `redo` with `chunk="auto"`.
         """
         if redo not in (None, "changed"):
             raise ConfigurationError(f'redo={redo!r}: write redo="changed"')
@@ -192,9 +195,9 @@ class Sweep(Views):
         chunk: int | None = None,
         **options: Unpack[TaskOptions],
     ) -> SweepPlan:
-        """What `run` would submit: each source's share, script and CPU-hours. Makes, writes and queues nothing.
+        """Return what `run` would submit: each source's share, script and CPU-hours. Makes, writes and queues nothing.
 
-        Takes the command of the first look at each source, and those that look for its environment.
+        Takes the command that probes each source, and the commands that look for its environment.
         """
         given = Options.parse({**options, **({"chunk_size": chunk} if chunk else {})})
         points: Sequence[Mapping[str, Any]] = self._new or []
@@ -222,12 +225,13 @@ class Sweep(Views):
         return self
 
     def cancel(self) -> int:
-        """Cancel what waits or runs, at all sources; returns how many points that are. They are missing then."""
+        """Cancel the points that wait or run, at all sources; returns how many. These points are then missing."""
         return cancel_calls(self.snapshot(), self.reader, self.places)
 
     def ask(self, n: int = 1) -> list[SweepPoint]:
-        """Add points that the sampler chooses now; `run` or `complete` submits them. Fewer if the space has no others.
+        """Add `n` points that the sampler chooses now; `run` or `complete` submits them.
 
+        Returns fewer points if the space has no others.
         Raises ConfigurationError for a sweep without a sampler.
         """
         search = self._adaptive()
@@ -237,9 +241,9 @@ class Sweep(Views):
         return [self.point(self.reader.point(number)) for number in numbers]
 
     def tell(self, *points: SweepPoint) -> int:
-        """Tell the sampler how points have ended, or without points how all have ended that have; by their metrics.
+        """Give the sampler the metrics of ended points; without arguments, of all points that have ended.
 
-        Returns how many of them it did not know. A driver does this by itself.
+        Returns how many of these results are new. A driver calls this by itself.
         """
         search = self._adaptive()
         self._create()
@@ -251,19 +255,19 @@ class Sweep(Views):
         return self.search
 
     def collect(self) -> int:
-        """Bring home what has ended since somebody drove the sweep; returns how many outcomes."""
+        """Copy home the outcomes, results and files of points that have ended; returns how many new outcomes."""
         return self.driver().collect()
 
     def cleanup(self, *, execute: bool = False) -> list[str]:
-        """The directories at the sources that are no longer needed: all that they hold was collected.
+        """Return the directories at the sources that are no longer needed, because all their files were collected.
 
-        With `execute`, removes them. Those with failed points are kept, and those with logs or files that are too large
-        to be collected.
+        With `execute`, removes these directories. Directories with failed points, or with logs or files that are too
+        large to be collected, are kept.
         """
         return remove_collected(self.snapshot(), self.reader, self.places, execute=execute)
 
     def snapshot(self) -> Snapshot:
-        """The state of every point now. Writes nothing, here or there."""
+        """Return the state of every point now. Writes nothing, on any machine."""
         return self.reader.read()
 
     @property
@@ -274,7 +278,7 @@ class Sweep(Views):
     def report(self, directory: str | os.PathLike[str] | None = None) -> list[Path]:
         """Write three reports: completion, performance and errors. Each is one HTML file with plots; returns the paths.
 
-        They go into `directory`, by default `reports/` of the sweep, and replace older ones.
+        The files go into `directory`, by default `reports/` of the sweep, and replace older ones.
         """
         from slurm.sweeps.reports.files import write_reports  # noqa: PLC0415 - few programs write reports
 
@@ -282,10 +286,10 @@ class Sweep(Views):
         return write_reports(self.name, self.snapshot(), to, self.search.settings if self.search else None)
 
     def export(self, directory: str | os.PathLike[str] | None = None, *, all: bool = False) -> list[str]:  # noqa: A002
-        """Collect, and write a tree of plain files, by default into the directory of the sweep; see the page on sweeps.
+        """Collect the sweep, and write it as a tree of plain files, by default into its directory.
 
-        Of more than 5 000 points, only those that failed or left files have a directory, unless `all`. Returns a line
-        for each file that could not be read at its source.
+        See the page on sweeps. If there are more than 5 000 points, only points that failed or left files have a
+        directory; with `all`, every point has one. Returns a line for each file that could not be read at its source.
         """
         from slurm.sweeps.reports.export import Export  # noqa: PLC0415 - few programs export
 
@@ -295,24 +299,24 @@ class Sweep(Views):
         return Export(self.directory, self.places, self.point, search).write(self.snapshot(), to, everything=all)
 
     def compare(self, other: Sweep) -> Comparison:
-        """Compare the points that both have: each metric of `other` minus that of this sweep."""
+        """Compare the points that both sweeps have: each metric of `other` minus the same metric of this sweep."""
         from slurm.sweeps.reports.compare import compared  # noqa: PLC0415 - as above
 
         return compared(self.snapshot().points, other.snapshot().points)
 
     def as_completed(self, *, stop_after: int | None = None) -> Generator[SweepPoint, None, None]:
-        """Each point that is done or has failed, as it ends; ends when all that was submitted has ended.
+        """Yield each point that is done or has failed, as it ends; stop when all submitted points have ended.
 
-        Meanwhile this process drives the sweep: it collects outcomes and small results, moves what waits at a source
-        that is off or slow to the others of the last `run` or `complete`, and submits anew what a client has claimed
-        and, because it died, never submitted. A source is off after three faults of the place in a row. After
-        `stop_after` failures that are alike the sweep is cancelled. Raises SweepStopped, and NoSourceLeft.
+        Meanwhile, this process drives the sweep: it collects outcomes and small results; it moves points that wait at a
+        source that is off or slow to the other sources of the last `run` or `complete`; and it submits points that
+        another client claimed but did not submit before it died. A source is off after three faults of its place in a
+        row. After `stop_after` failures that are alike, the sweep is cancelled. Raises SweepStopped and NoSourceLeft.
         """
         with closing(self.driver(stop_after=stop_after).points()) as points:
             yield from map(self.point, points)
 
     def drive(self, *, stop_after: int | None = None) -> Snapshot:
-        """Drive the sweep as `as_completed` does; returns how it ended."""
+        """Drive the sweep as `as_completed` does; returns the state of all points at the end."""
         for _ in self.driver(stop_after=stop_after).points():
             pass
         return self.snapshot()
@@ -320,9 +324,9 @@ class Sweep(Views):
     def driver(
         self, *, stop_after: int | None = None, rebalance_every: float = REBALANCE_EVERY, health: Health | None = None
     ) -> Driver:
-        """What drives the sweep, for programs that want its points as a snapshot has them, and the health of sources.
+        """Return a driver, for programs that need the points as a snapshot has them, or the health of the sources.
 
-        What waits may move every `rebalance_every` seconds, and whenever a source goes off or is used again.
+        Waiting points may move every `rebalance_every` seconds, and whenever a source goes off or is used again.
         """
         return Driver(
             self.directory,
@@ -335,17 +339,17 @@ class Sweep(Views):
         )
 
     def point(self, point: Point) -> SweepPoint:
-        """A point of a snapshot, with its result."""
+        """Return a point of a snapshot with access to its result."""
         return SweepPoint(self.directory, self.reader, self.places, self._files, point)
 
     def _want(self, trials: int | None) -> None:
-        """Have a driver ask for so many points in all."""
+        """Let a driver ask for `trials` points in all; None changes nothing."""
         if trials is not None:
             search = self._adaptive()
             search.settings = with_trials(search.settings, trials)
 
     def _create(self) -> None:
-        """Write the sweep, unless it exists."""
+        """Write the sweep, unless it exists. Raises ConfigurationError if the existing one has other points."""
         if self._new is None:
             return
         task = self._unit.task

@@ -1,4 +1,4 @@
-"""SweepPoint: a point of a sweep for its user, with its result."""
+"""SweepPoint: a point of a sweep as users see it, with its result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class SweepPoint:
-    """A point of a sweep, as it was when the sweep was looked at."""
+    """A point of a sweep, with its state at the time of the snapshot."""
 
     def __init__(
         self, directory: SweepDirectory, reader: SnapshotReader, places: Places, files: HomeFiles, point: Point
@@ -33,27 +33,27 @@ class SweepPoint:
 
     @property
     def number(self) -> int:
-        """Its number in the sweep, from 0."""
+        """The number of the point in the sweep, from 0."""
         return self.known.number
 
     @property
     def params(self) -> dict[str, Any]:
-        """Its parameters."""
+        """The parameters of the point."""
         return dict(self.known.params)
 
     @property
     def state(self) -> State:
-        """Its state."""
+        """The state of the point."""
         return self.known.state
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The numbers that its call has returned or written, without reading its result."""
+        """The numbers that the call of the point has returned or written. The result is not read for this."""
         return dict(self.known.ended.metrics or {}) if self.known.ended else {}
 
     @property
     def job(self) -> Job[Any]:
-        """The job of the call that counts. Raises ConfigurationError for a point that was not submitted."""
+        """The job of the call that counts. Raises ConfigurationError if the point was not submitted."""
         if self.known.shard is None or self.known.call is None:
             raise ConfigurationError(f"point {self.number} of {self._directory.path.name} was not submitted")
         shard = self._directory.shards()[self.known.shard]
@@ -61,7 +61,10 @@ class SweepPoint:
         return Job(place, place.registry.get(shard.key), self.known.call)
 
     def result(self, timeout: float | None = None) -> Any:
-        """The result of its call, from what was collected or else from its source; raises what the call raised."""
+        """Return the result of the call, from the collected files or else from the source; raise the error of the call.
+
+        `timeout` is in seconds.
+        """
         home = self._home
         if home and home[1].result:
             return result_of(self._directory.path, home[1].result)
@@ -73,24 +76,25 @@ class SweepPoint:
             raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The exception that `result()` would raise, or None."""
+        """Return the exception that `result()` would raise, or None. `timeout` is in seconds."""
         return None if self.state is State.DONE else self.job.exception(timeout)
 
     @property
     def files_are_here(self) -> bool:
-        """Whether its files were collected, so that `files` and `fetch` do not ask its source."""
+        """Whether the files of the point were collected, so that `files` and `fetch` do not ask its source."""
         home = self._home
         return bool(home and home[1].files)
 
     def files(self) -> Sequence[WorkFile]:
-        """The files in the output directory of its call, by name, from what was collected or else from its source."""
+        """Return the files in the output directory of the call, by name, as collected or else from the source."""
         home = self._home
         return self._files.files(*home) if home and home[1].files else self.job.files()
 
     def fetch(self, *patterns: str, to: str | os.PathLike[str]) -> list[Path]:
-        """Copy its files, or those that match a pattern such as "out/*.h5", to a directory; returns their paths here.
+        """Copy the files of the point to a directory; return the paths of the copies.
 
-        Copies what was collected, or else what is at its source now. Raises TransportError if a pattern matches none.
+        With patterns such as "out/*.h5", copies only files that match. Copies the collected files, or else the files
+        that are at the source now. Raises TransportError if a pattern matches no file.
         """
         home = self._home
         if home and home[1].files:
@@ -98,7 +102,7 @@ class SweepPoint:
         return self.job.fetch(*patterns, to=to, wait=False)
 
     def logs(self, rank: int = 0, *, stderr: bool = False) -> str:
-        """The output of its call so far, from what was collected or else from its source; as `Job.logs`."""
+        """Return the output of the call so far, as collected or else from the source; see `Job.logs`."""
         home = self._home
         if home and home[1].log is not None:
             return self._files.log(*home, rank, stderr=stderr)

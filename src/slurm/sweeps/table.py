@@ -1,4 +1,4 @@
-"""Table: parameters, metrics and what became of the points of a sweep, as rows to filter, group and write."""
+"""Table: parameters, metrics and final states of the points of a sweep, as rows to filter, group and write."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ if TYPE_CHECKING:
     Row = Mapping[str, Any]
 
 COLUMNS = ("point", "state", "source", "seconds", "memory", "attempts")
-"""Our own columns: the number of the point, its state, where it ran, seconds, peak bytes, and how often it started."""
+"""The columns of this package: the number of the point, its state, where it ran, its duration in seconds, its peak
+memory in bytes, and the number of its attempts.
+"""
 
 _SHOWN = 20
-"""The rows that a printout and a notebook show."""
+"""The number of rows that a printout and a notebook show."""
 
 
 class Table(Sequence["Row"]):
-    """Rows with the same columns: `parameters`, then `metrics`, then our own. It never changes.
+    """An immutable sequence of rows with the same columns.
 
-    A row is a dict; what is not known is None. A metric or column of ours with the name of an earlier column ends
-    in "_". Nothing is read after the table was made.
+    The columns are `parameters`, then `metrics`, then the columns of this package. A row is a dict; an unknown value is
+    None. If a metric, or a column of this package, has the name of an earlier column, "_" is added to its name. A table
+    reads no file after it was made.
     """
 
     __slots__ = ("_rows", "columns", "metrics", "parameters")
@@ -41,7 +44,7 @@ class Table(Sequence["Row"]):
     def __init__(
         self, rows: Iterable[Row], *, parameters: Sequence[str], metrics: Sequence[str] = (), others: Sequence[str] = ()
     ) -> None:
-        """`rows` have all of these columns. `others` are neither parameters nor metrics."""
+        """Make a table of `rows`, which have all the named columns. `others` are neither parameters nor metrics."""
         self._rows = tuple(rows)
         self.parameters = tuple(parameters)
         self.metrics = tuple(metrics)
@@ -64,7 +67,7 @@ class Table(Sequence["Row"]):
         return f"<Table of {len(self)} rows: {', '.join(self.columns)}>"
 
     def __str__(self) -> str:
-        """The first rows as text, in aligned columns."""
+        """Return the first rows as text, in aligned columns."""
         lines = [self.columns, *([str(_text(row[name])) for name in self.columns] for row in self._rows[:_SHOWN])]
         widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
         shown = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
@@ -72,27 +75,28 @@ class Table(Sequence["Row"]):
         return "\n".join([*shown, *more])
 
     def column(self, name: str) -> list[Any]:
-        """The values of a column, in the order of the rows. Raises KeyError, with the nearest name."""
+        """Return the values of a column, in the order of the rows. Raises KeyError with the nearest name."""
         return [row[self._known(name)] for row in self._rows]
 
     def where(self, predicate: str | Callable[[Row], object]) -> Table:
-        """The rows that fulfil a condition: a text such as "lr < 0.1 and state == 'done'", or a function of a row.
+        """Return the rows that meet a condition: a text such as "lr < 0.1 and state == 'done'", or a function of a row.
 
-        Raises ConfigurationError for a text that is no condition of the columns.
+        Raises ConfigurationError if the text is not a condition on the columns.
         """
         holds = condition(predicate, self.columns) if isinstance(predicate, str) else predicate
         return self._with(row for row in self._rows if holds(row))
 
     def sort(self, by: str, *, largest: bool = False) -> Table:
-        """The rows in the order of a column; rows without a number there come last, in their order."""
+        """Return the rows sorted by a column; rows without a number in it come last, in their present order."""
         ranked = sorted(self._numbered(by), key=itemgetter(0), reverse=largest)
         rest = (row for row in self._rows if _number(row[by]) is None)
         return self._with([*(row for _, row in ranked), *rest])
 
     def best(self, metric: str, *, largest: bool = False) -> Row:
-        """The row with the least value of a metric, or the largest. NaN and missing values do not count.
+        """Return the row with the smallest value of a metric, or with `largest` the largest.
 
-        Raises KeyError for an unknown column and ValueError if no row has a number there.
+        NaN and missing values do not count. Raises KeyError for an unknown column, and ValueError if no row has a
+        number in this column.
         """
         numbered = self._numbered(metric)
         if not numbered:
@@ -100,10 +104,11 @@ class Table(Sequence["Row"]):
         return (max if largest else min)(numbered, key=itemgetter(0))[1]
 
     def group(self, *by: str) -> Table:
-        """One row for each combination of the values of some columns: `count`, and mean, std, min, max of each metric.
+        """Return one row for each combination of values of the columns `by`, with the statistics of each metric.
 
-        The columns are named `loss`, `loss_std`, `loss_min`, `loss_max`; `std` is that of a sample, None for one value.
-        Points without a number for a metric do not count there. `count` is the number of points.
+        For a metric `loss`, `loss` is the mean, `loss_std` the standard deviation of a sample (None for one value), and
+        `loss_min` and `loss_max` are the smallest and the largest value. Points without a number for a metric do not
+        count for this metric. `count` is the number of points.
         """
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in self._rows:
@@ -118,7 +123,9 @@ class Table(Sequence["Row"]):
         return Table(rows, parameters=by, metrics=names, others=("count",))
 
     def pivot(self, rows: str, columns: str, values: str) -> Table:
-        """One row for each value of the column `rows`, one column for each value of `columns`: the mean of `values`."""
+        """Return the means of the column `values`: one row for each value of the column `rows`, and one column for each
+        value of the column `columns`.
+        """
         across = list({repr(value): value for value in self.column(columns)}.values())
         cells: dict[str, dict[str, list[float]]] = {}
         heads: dict[str, Any] = {}
@@ -135,7 +142,9 @@ class Table(Sequence["Row"]):
         return Table(found, parameters=(rows,), metrics=list(names.values()))
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV file with a line of names. None is empty; lists and mappings are JSON. Replaces the file."""
+        """Write a CSV file with a header line. None becomes an empty cell; lists and mappings become JSON. Replaces the
+        file.
+        """
         with open(path, "w", encoding="utf-8", newline="") as file:
             self.write_csv(file)
 
@@ -147,7 +156,7 @@ class Table(Sequence["Row"]):
         writer.writerows([_text(value) for value in cells(row)] for row in self._rows)
 
     def to_pandas(self) -> pd.DataFrame:
-        """The rows as a data frame. Raises ImportError without pandas."""
+        """Return the rows as a data frame. Raises ImportError if pandas is not installed."""
         try:
             from pandas import DataFrame  # noqa: PLC0415 - not a dependency
         except ImportError as error:
@@ -155,7 +164,7 @@ class Table(Sequence["Row"]):
         return DataFrame(list(self._rows), columns=list(self.columns))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write a Parquet file. Raises ImportError without pandas and pyarrow."""
+        """Write a Parquet file. Raises ImportError if pandas or pyarrow is not installed."""
         try:
             import pyarrow  # noqa: F401, ICN001, PLC0415 - pandas finds it; this tells of a missing one in our words
         except ImportError as error:
@@ -185,7 +194,7 @@ class Table(Sequence["Row"]):
 
 
 def table_of(points: Sequence[Point]) -> Table:
-    """The table of points: their parameters (nested ones as "model.lr"), metrics, and what became of them."""
+    """Return the table of points: their parameters (nested ones as "model.lr"), metrics, and COLUMNS."""
     flat = [_flat(point.params) for point in points]
     found = [(point.ended.metrics if point.ended and point.ended.succeeded else None) or {} for point in points]
     parameters = dict.fromkeys(name for params in flat for name in params)
@@ -202,7 +211,7 @@ def table_of(points: Sequence[Point]) -> Table:
 
 
 def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters by the paths of their names."""
+    """Return nested parameters by the paths of their names."""
     if not any(isinstance(value, dict) for value in params.values()):
         return {f"{prefix}{name}": value for name, value in params.items()} if prefix else dict(params)
     found: dict[str, Any] = {}
@@ -212,7 +221,7 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _free(names: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
-    """The columns of some names: a name that is taken gets a "_"."""
+    """Return a column for each name: "_" is added to a name that is taken."""
     used, found = set(taken), {}
     for name in names:
         column = name
@@ -224,14 +233,14 @@ def _free(names: Iterable[str], taken: Iterable[str]) -> dict[str, str]:
 
 
 def _ours(point: Point) -> tuple[Any, ...]:
-    """What became of a point, in the order of COLUMNS."""
+    """Return the values of COLUMNS for a point, in the same order."""
     ended = point.ended
     seconds, memory = (ended.seconds, ended.peak_memory) if ended else (None, None)
     return point.number, str(point.state), point.source, seconds, memory, point.attempts
 
 
 def _number(value: Any) -> float | None:
-    """The value as a number to compare; None for anything else, and for NaN."""
+    """Return the value as a number that can be compared; None for NaN and for anything that is not a number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return None if math.isnan(value) else value
@@ -248,7 +257,7 @@ def _statistics(metric: str, numbers: Sequence[float]) -> dict[str, float | None
 
 
 def _text(value: Any) -> Any:
-    """A value as a cell: lists and mappings as JSON."""
+    """Return a value as a cell: lists and mappings become JSON."""
     if isinstance(value, list | tuple | dict):
         import json  # noqa: PLC0415 - few tables need it
 

@@ -1,4 +1,4 @@
-"""Views: what a sweep shows. Each is made of a snapshot, writes nothing, and is never read back."""
+"""Views: the status, table and errors of a sweep. Each is made from a snapshot, and writes nothing."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ _ALIVE = State.ALIVE
 
 
 class Status(NamedTuple):
-    """How far a sweep is, in numbers of points."""
+    """How far a sweep is, as numbers of points."""
 
     total: int
     counts: Mapping[State, int]
-    """The points in each state; states without points are left out."""
+    """The number of points in each state; states without points are left out."""
     sources: Mapping[str, Mapping[str, int]]
-    """The points at each source: "done", "failed", and the scheduler's state of those that are alive."""
+    """The number of points at each source by state: "done", "failed", or the scheduler's state of points that are
+    alive.
+    """
     troubles: Mapping[str, str]
-    """Why a source does not answer, by its URL."""
+    """Why sources do not answer, by URL."""
     search: SearchStatus | None = None
-    """How far the search of an adaptive sweep is."""
+    """How far the search of an adaptive sweep is; None for other sweeps."""
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is alive or in doubt."""
+        """Whether no point is alive or in doubt."""
         return not (self.counts.get(State.ALIVE) or self.counts.get(State.IN_DOUBT))
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +66,7 @@ class Status(NamedTuple):
 
 
 def status_of(snapshot: Snapshot, search: Search | None = None) -> Status:
-    """Count the points of a snapshot, and find the best one if the sweep is a search."""
+    """Count the points of a snapshot by state, and find the best one if the sweep is a search."""
     kinds = Counter((point.source, point.state, point.state is _ALIVE and point.job_state) for point in snapshot.points)
     sources: dict[str, Counter[str]] = {}
     for (source, state, job_state), count in kinds.items():
@@ -78,19 +80,19 @@ def status_of(snapshot: Snapshot, search: Search | None = None) -> Status:
 
 
 def errors_of(snapshot: Snapshot) -> list[FailureGroup]:
-    """The failed points in groups of the same kind, the most frequent first."""
+    """Return the failed points in groups of the same kind, the most frequent first."""
     failed = (point for point in snapshot.points if point.state is State.FAILED)
     return grouped(Failure(point.number, point.ended) for point in failed if point.ended is not None)
 
 
 def recent_of(snapshot: Snapshot, limit: int) -> list[Point]:
-    """The points that have ended last, newest first, by the nodes' clocks."""
+    """Return the points that have ended last, newest first, by the nodes' clocks."""
     ended = [point for point in snapshot.points if point.ended is not None and point.ended.ended is not None]
     return sorted(ended, key=lambda point: -_time(point))[:limit]
 
 
 def facts_of_point(point: Point) -> dict[str, Any]:
-    """The facts about a point, as plain data."""
+    """Return the facts about a point as plain data."""
     ended = point.ended
     return {
         "point": point.number,
@@ -106,7 +108,10 @@ def facts_of_point(point: Point) -> dict[str, Any]:
 
 
 def why_of(snapshot: Snapshot, number: int, name: str) -> str:
-    """Tell why a point of the sweep `name` is as it is, and what to do. Raises ConfigurationError for no such point."""
+    """Explain the state of a point of the sweep `name`, and what to do about it.
+
+    Raises ConfigurationError if there is no such point.
+    """
     if not 0 <= number < len(snapshot.points):
         raise ConfigurationError(f"there is no point {number}: the sweep has {len(snapshot.points)}, from 0")
     point = snapshot.points[number]
@@ -155,34 +160,34 @@ def _time(point: Point) -> float:
 
 
 class Views:
-    """What a sweep shows. A sweep gives `name` and `snapshot`; nothing here writes anything, here or at a source."""
+    """The views of a sweep. A subclass defines `name` and `snapshot`. The methods write nothing, on any machine."""
 
     name: str
     search: AdaptiveSearch | None
 
     def snapshot(self) -> Snapshot:
-        """The state of every point now."""
+        """Return the state of every point now. A subclass defines this."""
         raise NotImplementedError
 
     def status(self) -> Status:
-        """How far it is, over all and at each source."""
+        """Return how far the sweep is, in total and at each source."""
         return status_of(self.snapshot(), self.search.settings if self.search else None)
 
     def table(self) -> Table:
-        """A row for each point: parameters, metrics, state, source, seconds, memory in bytes, attempts.
+        """Return a row for each point: parameters, metrics, state, source, seconds, memory in bytes, attempts.
 
-        No result is unpickled: metrics are read from outcomes.
+        No result is unpickled: the metrics come from the outcomes.
         """
         return table_of(self.snapshot().points)
 
     def errors(self) -> list[FailureGroup]:
-        """The failed points in groups: numbers, addresses, paths and hosts in messages do not count."""
+        """Return the failed points in groups. Numbers, addresses, paths and hosts in the messages do not count."""
         return errors_of(self.snapshot())
 
     def recent(self, limit: int = 10) -> Sequence[Point]:
-        """The points that have ended last, newest first."""
+        """Return the `limit` points that have ended last, newest first."""
         return recent_of(self.snapshot(), limit)
 
     def why(self, number: int) -> str:
-        """Why a point is as it is, and what to do about it."""
+        """Explain the state of a point, and what to do about it."""
         return why_of(self.snapshot(), number, self.name)

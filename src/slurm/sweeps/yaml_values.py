@@ -1,7 +1,7 @@
 """YAML values: read a text by the rules of YAML 1.2, with the line of each value.
 
-PyYAML reads by those of 1.1, where 1e-3 is text, `no` is false and 12:30 is a number. Imports yaml, which takes as long
-as the whole package: import this module where it is needed.
+PyYAML follows YAML 1.1, where 1e-3 is text, `no` is false and 12:30 is a number. This module imports yaml, which takes
+as long as the import of the whole package: import this module only where it is needed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TRUTH_OF_1_1 = frozenset(
 
 
 class Invalid(NamedTuple):
-    """A place of the text that cannot be read: its line, the path of its key, and why."""
+    """A part of the text that cannot be read: its line, the path of its key, and the reason."""
 
     line: int
     key: str
@@ -35,17 +35,17 @@ class Invalid(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a text says. `lines` has the line of each value, by the path of its key, such as `sweep.grid.lr[2]`."""
+    """The values of a text. `lines` has the line of each value, by the path of its key, such as `sweep.grid.lr[2]`."""
 
     value: Any
     lines: dict[str, int]
     problems: list[Invalid]
     doubts: list[Invalid]
-    """Values that YAML 1.1 reads otherwise, such as `no`."""
+    """Notes on values that YAML 1.1 reads differently, such as `no`."""
 
 
 def read(text: str) -> Values:
-    """Read a text. Problems are listed, and their values are None."""
+    """Read a text. A value that cannot be read is None, and is listed among the problems."""
     found = Values(None, {}, [], [])
     try:
         node = compose(text, most=MOST_VALUES)
@@ -101,7 +101,7 @@ def _scalar(node: yaml.Node, key: str, line: int, found: Values) -> Any:
 
 
 def plain(text: str) -> Any:
-    """What a word without quotes stands for in YAML 1.2."""
+    """Return the value of a word without quotes in YAML 1.2."""
     if text in _NULL:
         return None
     if text in _TRUTH:

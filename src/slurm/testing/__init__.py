@@ -1,6 +1,6 @@
 """Support for tests: a cluster that runs in this process and fails on request. `plugin` and `contracts` need pytest.
 
-Names are imported at first use, because pytest imports the plug-in in each of its runs.
+Names are imported at their first use, because each run of pytest imports the plug-in.
 """
 
 from __future__ import annotations

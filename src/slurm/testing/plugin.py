@@ -1,6 +1,7 @@
 """The pytest plug-in: fixtures that give a test a cluster in a temporary root, and play failures.
 
-pytest finds it by its entry point and loads it in each run, so it imports nothing else at its top.
+pytest finds this module by its entry point and loads it in each run, so its top level imports no other module of the
+package.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def slurm_inline() -> Iterator[InlineCluster]:
-    """Give a cluster that runs in this process, active, with a root of its own. `slurm_inline.queue` plays failures."""
+    """Give an active cluster that runs in this process, with its own root. `slurm_inline.queue` plays failures."""
     from slurm.testing.inline.cluster import InlineCluster  # noqa: PLC0415 - imported at first use
 
     with InlineCluster() as cluster:
@@ -31,7 +32,7 @@ def slurm_play(slurm_inline: InlineCluster) -> Iterator[Callable[..., None]]:
     """Give the function that plays failures on the inline cluster: `slurm_play("TIMEOUT", task="train", element=1)`.
 
     The states are TIMEOUT, OUT_OF_MEMORY, NODE_FAIL, PREEMPTED, CANCELLED, BOOT_FAIL and DEADLINE; REQUEUE runs the
-    element again. The test fails if no attempt of an element has met a failure that it has played.
+    element again. The test fails if a failure that it requested was not applied to any attempt.
     """
     yield slurm_inline.queue.play
     if unmet := slurm_inline.queue.unmet():
@@ -42,9 +43,9 @@ def slurm_play(slurm_inline: InlineCluster) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def slurm_local(tmp_path: Path, _slurm_local_scheduler: None) -> Iterator[Cluster]:
-    """Give a cluster whose jobs are processes of this machine, active, with its root in the test's `tmp_path`.
+    """Give an active cluster whose jobs are processes of this machine, with its root in the test's `tmp_path`.
 
-    Its jobs are cancelled at the end of the test.
+    The jobs are cancelled at the end of the test.
     """
     from slurm.clusters.cluster import Cluster  # noqa: PLC0415 - as above
 
@@ -54,7 +55,7 @@ def slurm_local(tmp_path: Path, _slurm_local_scheduler: None) -> Iterator[Cluste
 
 @pytest.fixture(scope="session")
 def _slurm_local_scheduler() -> Iterator[None]:
-    """Run the jobs of the session on a local scheduler of their own, unless SLURMTASKS_LOCAL_DIR names one."""
+    """Run the jobs of the session on a separate local scheduler, unless SLURMTASKS_LOCAL_DIR names one."""
     import contextlib  # noqa: PLC0415 - as above
     import os  # noqa: PLC0415
     import shutil  # noqa: PLC0415

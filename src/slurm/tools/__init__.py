@@ -1,4 +1,4 @@
-"""External tools: run directories, manifests, stages, and a dry run, for programs that other people wrote.
+"""External tools: run programs of other authors as jobs, with run directories, manifests, stages and a dry run.
 
 from slurm.tools import Stage, Tool
 

@@ -1,8 +1,8 @@
-"""Attempts: the files of a run's jobs, seen from its directory.
+"""Attempts: the files of a run's jobs, in the run directory.
 
-`attempts/<stage>.<n>` is the directory of the n-th job of a stage, `output/<stage>` the output of the last one: links
-where the job's directory can be seen from here, and copies, once they were fetched, where it cannot. `output/<stage>`
-leads nowhere until the job has succeeded.
+`attempts/<stage>.<n>` is the directory of the n-th job of a stage, and `output/<stage>` is the output of the last job.
+Both are links if this machine can see the job's directory. If not, they are copies, which exist after `fetch`. The
+link `output/<stage>` is broken until the job has succeeded.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _MAY_STILL_RUN = (JobState.NODE_FAIL, JobState.LOST, JobState.UNKNOWN)
 
 
 class Left(NamedTuple):
-    """The directory that an attempt has left, there."""
+    """The directory that an attempt has left at the cluster."""
 
     path: str
     copied: bool
-    """Whether its files are copied: the attempt may still write there."""
+    """Whether the next attempt copies the files, because the earlier attempt may still write there."""
 
 
 def link(run_dir: Path, stage: str, number: int, job: Job[Finished]) -> None:
-    """Link a new job's directory, if it can be seen from here. The output of an earlier job is it no more.
+    """Link a new job's directory, if this machine can see it, and remove the link to the output of an earlier job.
 
     Raises OSError.
     """
@@ -53,7 +53,7 @@ def link(run_dir: Path, stage: str, number: int, job: Job[Finished]) -> None:
 
 
 def replace_link(path: Path, target: str) -> None:
-    """Make a link, over an earlier one, in one step. Raises OSError."""
+    """Make a link, or replace an earlier one, atomically. Raises OSError."""
     path.parent.mkdir(exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
     draft.symlink_to(target)
@@ -61,9 +61,9 @@ def replace_link(path: Path, target: str) -> None:
 
 
 def fetch(run_dir: Path, stage: str, number: int, job: Job[Finished], patterns: Sequence[str]) -> list[Path]:
-    """Copy files of a job, by default all, to `attempts/<stage>.<number>`, and link the output; return their paths.
+    """Copy files of a job, by default all, to `attempts/<stage>.<number>`; return the paths of the copies.
 
-    Raises TransportError.
+    Links the output if the job has succeeded. Raises TransportError.
     """
     target, output = run_dir / ATTEMPTS / f"{stage}.{number}", run_dir / OUTPUT / stage
     if target.is_symlink():
@@ -80,7 +80,7 @@ def fetch(run_dir: Path, stage: str, number: int, job: Job[Finished], patterns: 
 
 
 def left_by(stage: str, job: Job[Finished]) -> Left:
-    """The directory of a job's last attempt, for a resume. Raises ToolError if there is nothing to resume."""
+    """Return the directory of a job's last attempt, for a resume. Raises ToolError if there is nothing to resume."""
     status = job.status()
     if not status.state.final:
         raise ToolError(

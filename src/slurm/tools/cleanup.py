@@ -1,4 +1,4 @@
-"""Cleanup: the files of attempts that are not the output of a stage go to a trash, from where they can come back."""
+"""Cleanup: move files of attempts that are not the output of a stage to a trash, from which they can be restored."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ class Leftover(NamedTuple):
     attempt: int
     key: str
     directory: str
-    """The directory of its files, there. In the trash it has `trash-` before its name."""
+    """The directory of the files at the cluster. In the trash, its name begins with `trash-`."""
     bytes: int
-    """The size of its files outside of the trash."""
+    """The size of the files outside of the trash, in bytes."""
 
 
 def leftovers(cluster: Cluster, run_dir: Path, stages: Sequence[str]) -> list[Leftover]:
-    """The leftovers of stages. Those are of all attempts that have ended, except the last one that has succeeded."""
+    """Return the leftovers of stages: the files of all ended attempts, except the last attempt that has succeeded."""
     records = submissions.read(run_dir)
     return [left for stage in stages for left in _of_stage(cluster, records, stage)]
 
 
 def clean(cluster: Cluster, left: Sequence[Leftover], verb: Verb, *, dry_run: bool = False) -> list[Leftover]:
-    """Move leftovers to the trash, bring them back, or empty the trash; return those that this has changed.
+    """Move leftovers to the trash, restore them, or empty the trash; return the leftovers that were changed.
 
-    A dry run returns those that it would change. One command. Raises TransportError.
+    A dry run returns the leftovers that would be changed. Takes one command. Raises TransportError if it fails.
     """
     if not left:
         return []

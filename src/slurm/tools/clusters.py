@@ -1,4 +1,4 @@
-"""The cluster of a run: by its name in the Slurmfile or its URL, and the URL with the root that the manifest keeps."""
+"""Find the cluster of a run by its name in the Slurmfile or by its URL; and make the URL for the manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from slurm.tasks import active
 
 
 def cluster_of(on: str | Cluster | None) -> Cluster:
-    """The cluster of a name or a URL; None for the active one, else the default. Raises ConfigurationError."""
+    """Return the cluster with a name or a URL; for None, the active one or else the default.
+
+    Raises ConfigurationError.
+    """
     if on is None:
         found = active.current()
         return found if isinstance(found, Cluster) else cluster_named(None)
@@ -16,16 +19,16 @@ def cluster_of(on: str | Cluster | None) -> Cluster:
 
 
 def cluster_at(url: str, name: str | None) -> Cluster:
-    """The active cluster if it is this place, else that of the name, else one without settings of its own."""
+    """Return the active cluster if it is this place; or else the one with this name; or else one without settings."""
     found = active.current()
     return found if isinstance(found, Cluster) and place_url(found) == url else cluster_named(name or url)
 
 
 def name_of(on: str | Cluster | None) -> str | None:
-    """The name of a cluster in the Slurmfile, if it is given by name."""
+    """Return the name of a cluster in the Slurmfile, if the cluster is given by name."""
     return on if isinstance(on, str) and "://" not in on else None
 
 
 def place_url(cluster: Cluster) -> str:
-    """The URL with the root, as it was asked for: two clusters with the same are one place."""
+    """Return the URL of a cluster with the root as the user gave it: two clusters with equal URLs are one place."""
     return str(cluster.place.url)

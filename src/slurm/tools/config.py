@@ -1,7 +1,7 @@
-"""Configuration: the options and the environment of a stage, from six layers, each over those before it.
+"""Configuration: the options and the environment of a stage, from six layers. Each layer overrides the ones before.
 
 built-in (the declaration of the tool) < default (all tools, in the Slurmfile) < cluster < tool < stage < command line.
-None suppresses an option of the layers before. A layer that does not have the option does not.
+None in a layer suppresses an option of the layers before. A layer without the option keeps their value.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ NOTHING = ToolEntry()
 
 
 class Layer(NamedTuple):
-    """What one layer says of a stage, and where each value is written."""
+    """The settings of one layer for a stage, and where each value is written."""
 
     name: str
     settings: Settings
     origins: Mapping[str, str] = {}
     origin: str = ""
-    """Of what has no place of its own."""
+    """Where the values are written that are not in `origins`."""
 
 
 class ToolConfig(NamedTuple):
-    """The layers of a tool that a Slurmfile holds."""
+    """The layers of a tool in a Slurmfile."""
 
     default: ToolEntry = NOTHING
     tool: ToolEntry = NOTHING
@@ -47,9 +47,9 @@ class ToolConfig(NamedTuple):
     def layers(
         self, tool: type[Declaration], stage: str, cluster: Layer | None, given: Mapping[str, Any]
     ) -> list[Layer]:
-        """All layers of a stage, from the weakest. `given` are options of the command line.
+        """Return all layers of a stage, from the weakest. `given` are options of the command line.
 
-        Without a cluster, that of the submission comes before all others, as for any task.
+        Without a cluster layer, the cluster of the submission is the weakest layer, as for any task.
         """
         declared = tool.stages[stage]
         built_in = Settings.parse({"launch": "once", **declared.options, "env": declared.env})
@@ -64,7 +64,7 @@ class ToolConfig(NamedTuple):
 
 
 def get_nested(values: Mapping[str, Any], *keys: str, default: Any = None) -> Any:
-    """The value below these keys, such as `get_nested(config, "freq", "Nfreqs")`; the default if one is missing."""
+    """Return a nested value, such as `get_nested(config, "freq", "Nfreqs")`; the default if a key is missing."""
     found: Any = values
     for key in keys:
         if not hasattr(found, "keys") or key not in found:
@@ -74,7 +74,7 @@ def get_nested(values: Mapping[str, Any], *keys: str, default: Any = None) -> An
 
 
 def get_tool_config(tool: type[Declaration], file: Source | None = None) -> ToolConfig:
-    """What the Slurmfile, by default the one that the search finds, says of a tool.
+    """Return the layers of a tool in a Slurmfile, by default the one that the search finds.
 
     Raises SlurmfileError; ToolError for a stage that the tool does not have.
     """
@@ -88,15 +88,15 @@ def get_tool_config(tool: type[Declaration], file: Source | None = None) -> Tool
 
 
 def merge_slurm_config(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that remain of some layers, from the weakest: `merge_slurm_config({"mem": "4G"}, {"mem": None})`.
+    """Merge options of several layers, from the weakest: `merge_slurm_config({"mem": "4G"}, {"mem": None})`.
 
-    None suppresses an option; a layer without the option does not. Raises OptionError.
+    None in a layer suppresses an option; a layer without the option keeps the earlier value. Raises OptionError.
     """
     return NONE.merged(*map(Options.parse, layers)).to_json()
 
 
 def merged(layers: list[Layer]) -> Settings:
-    """The settings of a stage. An option that is suppressed stays so over the cluster's own defaults."""
+    """Return the settings of a stage. A suppressed option stays suppressed, also over the cluster's own defaults."""
     found = Settings()
     for layer in layers:
         found = found.merged(layer.settings)
@@ -106,13 +106,13 @@ def merged(layers: list[Layer]) -> Settings:
 def stage_settings(
     tool: type[Declaration], cluster: Cluster, given: Mapping[str, Any] | None = None
 ) -> dict[str, Settings]:
-    """The settings of each stage on a cluster, with the Slurmfile of this directory."""
+    """Return the settings of each stage on a cluster, with the Slurmfile of the working directory."""
     config, of_cluster = get_tool_config(tool), cluster_layer(cluster.settings)
     return {stage: merged(config.layers(tool, stage, of_cluster, given or {})) for stage in tool.stages}
 
 
 def cluster_layer(settings: Settings, entry: ClusterEntry | None = None) -> Layer:
-    """The layer of a cluster. Its callbacks are not in it: the cluster adds them to every task."""
+    """Return the layer of a cluster, without its callbacks: the cluster itself adds these to every task."""
     origins = {setting.key.removeprefix("options."): setting.origin for setting in (entry.settings if entry else ())}
     return Layer(
         "cluster", settings.replace(callbacks=(), environment=settings.environment or None), origins, "cluster"
@@ -120,7 +120,7 @@ def cluster_layer(settings: Settings, entry: ClusterEntry | None = None) -> Laye
 
 
 def shown(tool: type[Declaration], stage: str, layers: list[Layer]) -> Iterator[Setting]:
-    """Each option of a stage and the environment, with its layer and the place where it is written."""
+    """Yield each option of a stage, and its environment, with the layer and the file where the value is written."""
     final = merged(layers)
     names = {name for layer in layers for name in _names(layer.settings.options)}
     values = _names(final.options)
@@ -143,7 +143,7 @@ def _setting(key: str, value: object, name: str, layer: Layer) -> Setting:
 
 
 def _names(options: Options) -> dict[str, Any]:
-    """The values of options by name, None for those that are suppressed."""
+    """Return the values of options by name; None for suppressed options."""
     mappings: dict[str, Mapping[str, Any]] = {"sbatch": options.sbatch, "labels": options.labels, "env": options.env}
     flat = {f"{name}.{key}": value for name, mapping in mappings.items() for key, value in mapping.items()}
     return {**options.given(), **flat}

@@ -1,4 +1,4 @@
-"""Declaration: what a tool says of itself, and how it is checked when its class is made."""
+"""Declaration: the class attributes that describe a tool, and their check when the class is made."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 GROUP = "slurm.tools"
-"""The entry points by which packages name their tools."""
+"""The group of entry points with which packages register their tools."""
 
 _importing: ContextVar[str] = ContextVar("importing", default="")
 
 
 class Declaration:
-    """The names, folders, templates and stages of a tool. Subclasses are checked when they are made: ToolError."""
+    """The names, folders, templates and stages of a tool. An invalid subclass raises ToolError when it is made."""
 
     name: ClassVar[str]
     taxonomy: ClassVar[tuple[str, ...]] = ()
@@ -31,15 +31,15 @@ class Declaration:
     templates: ClassVar[str | os.PathLike[str] | None] = None
     max_path: ClassVar[int] = 4000
     records: ClassVar[tuple[str, ...]] = ()
-    """Patterns of the files that `recorded` reads, below the directory of a stage."""
+    """Patterns of the files that `recorded` reads, relative to the directory of a stage."""
     stages: ClassVar[Mapping[str, Stage]] = {}
     order: ClassVar[tuple[str, ...]] = ()
-    """The names of the stages, each after those that it runs after."""
+    """The names of the stages, each after the stages that it depends on."""
 
     def __init_subclass__(cls, *, abstract: bool = False) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Stage)}
         cls.stages = {**cls.stages, **own}
-        if abstract:  # a base of tools, and none itself
+        if abstract:  # a base class of tools, not a tool
             return
         if not isinstance(getattr(cls, "name", None), str):
             raise ToolError(f'{cls.__name__} has no name: write name = "…", the folder of its runs')
@@ -53,16 +53,16 @@ class Declaration:
 
     @classmethod
     def recorded(cls, attempt: Path) -> Mapping[str, Any] | None:
-        """The values that the program says it used, by their keys in the configuration; None if it does not say.
+        """Return the values that the program has recorded as used, by their keys in the configuration.
 
-        `attempt` is a directory with the files of one stage that match `records`.
+        None if the program records none. `attempt` is a directory with the files of one stage that match `records`.
         """
         del attempt
         return None
 
     @classmethod
     def templates_directory(cls) -> Path:
-        """The directory of its templates."""
+        """Return the directory of the tool's templates."""
         if cls.templates is not None:
             return Path(cls.templates)
         file = getattr(sys.modules.get(cls.__module__), "__file__", None)
@@ -70,9 +70,10 @@ class Declaration:
 
     @classmethod
     def declared_in(cls) -> str | None:
-        """The class as FILE.py:CLASS or MODULE:CLASS, for other processes.
+        """Return the class as FILE.py:CLASS or MODULE:CLASS, for other processes.
 
-        None for a tool of an installed package, which has a name, and for a class that no other process can import.
+        None for a tool of an installed package, which other processes find by its name, and for a class that no other
+        process can import.
         """
         from importlib.metadata import entry_points  # noqa: PLC0415 - only `prepare` needs it
 
@@ -81,7 +82,7 @@ class Declaration:
             return None
         module = sys.modules.get(cls.__module__)
         spec, file = getattr(module, "__spec__", None), getattr(module, "__file__", None)
-        if cls.__module__ == "__main__" and spec is not None:  # of python -m
+        if cls.__module__ == "__main__" and spec is not None:  # started with python -m
             return f"{spec.name}:{cls.__qualname__}"
         if file and file.endswith(".py") and "." not in cls.__module__:
             return f"{os.path.abspath(file)}:{cls.__qualname__}"
@@ -90,7 +91,7 @@ class Declaration:
 
 @contextmanager
 def importing(name: str) -> Iterator[None]:
-    """Say that the class of a run is being imported, which may not prepare or submit runs."""
+    """Mark that the class of a run is being imported: within the block, no run may be prepared or submitted."""
     token = _importing.set(name)
     try:
         yield

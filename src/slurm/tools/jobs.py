@@ -1,4 +1,4 @@
-"""jobs.json: what was submitted of a run, for people and scripts. It is derived from `submissions/`."""
+"""jobs.json: the submitted jobs of a run, for people and scripts. The file is derived from `submissions/`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ JOBS = "jobs.json"
 
 
 def write_jobs_json(run_dir: str | os.PathLike[str]) -> Path:
-    """Write `jobs.json` from the records of the submissions, in one step; return its path.
+    """Write `jobs.json` from the records of the submissions, atomically; return its path.
 
-    `jobs` has the last job of each stage, `history` the ones before it, oldest first.
+    In the file, `jobs` has the last job of each stage, and `history` has the earlier ones, oldest first.
     """
     path = Path(run_dir) / JOBS
     records = submissions.read(path.parent)
@@ -50,7 +50,7 @@ def write_jobs_json(run_dir: str | os.PathLike[str]) -> Path:
 
 
 def load_jobs_json(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content of `jobs.json`. Raises RunDirectoryError if it is missing or damaged."""
+    """Return the content of `jobs.json`. Raises RunDirectoryError if the file is missing or damaged."""
     path = Path(run_dir) / JOBS
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -66,7 +66,7 @@ def load_jobs_json(run_dir: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def archive_jobs_json(run_dir: str | os.PathLike[str]) -> Path | None:
-    """Rename `jobs.json` to `jobs.<n>.json`, read-only, with the first n that is free; None if there is none."""
+    """Rename `jobs.json` to `jobs.<n>.json`, read-only, with the first free n; return the path, None without a file."""
     path = Path(run_dir) / JOBS
     for number in range(1, 1 + len(os.listdir(path.parent)) + 1):
         target = path.with_name(f"jobs.{number}.json")

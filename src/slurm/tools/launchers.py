@@ -1,6 +1,7 @@
-"""Launchers: what comes before the program of a stage. They give the words of the environments of jobs.
+"""Launchers: the lines and words of bash that come before the program of a stage, as the environments give them.
 
-The script of a stage uses them without a job: a job has its environment already when it starts the script.
+The script of a stage uses them only if it runs without a job: a job provides the environment before it starts the
+script.
 """
 
 from __future__ import annotations
@@ -20,24 +21,25 @@ WORKING_DIRECTORY = ('"$PWD"',)
 
 
 class CondaRunner:
-    """Activates a conda environment, by its name or its path: the words of the environment `Conda`."""
+    """Activates a conda environment, given by its name or its path, as the environment `Conda` does."""
 
     def __init__(self, environment: str) -> None:
         self.environment = Conda(environment)
 
     def activation_commands(self) -> list[str]:
-        """Lines of bash, for a shell in which `set -u` is off: the scripts of conda use unset variables."""
+        """Return lines of bash for a shell without `set -u`, because the scripts of conda use unset variables."""
         return list(self.environment.steps)
 
 
 class ContainerRunner:
-    """Runs a program in an image: the words of the environment `Container`, whose arguments it takes."""
+    """Runs a program in an image. It takes the arguments of the environment `Container`, and works in the same way."""
 
     def __init__(self, image: str, *, runtime: str = "apptainer", **arguments: Any) -> None:
         self.environment = Container(image, runtime=runtime, **arguments)
 
     def exec_prefix(self, directories: Sequence[str] = WORKING_DIRECTORY, env: Mapping[str, str] | None = None) -> str:
-        """Words of bash before the program. `directories` are words of bash too; the container sees them as they are.
+        """Return the words of bash before the program. `directories` are also words of bash: the container has these
+        directories at the same paths.
 
         Raises ConfigurationError for a runtime that starts containers in jobs only.
         """
@@ -47,7 +49,7 @@ class ContainerRunner:
 def before(
     environments: Sequence[Environment], directories: Sequence[str], env: Mapping[str, str]
 ) -> tuple[list[str], str]:
-    """Lines of bash that provide some environments without a job, and words before the program.
+    """Return lines of bash that provide environments without a job, and the words before the program.
 
     Raises ConfigurationError for an environment that only a job can provide.
     """

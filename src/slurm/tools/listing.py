@@ -1,4 +1,4 @@
-"""Listing: the runs below a directory, from their own files, and the states of their stages."""
+"""Listing: find the runs below a directory by their files, and the states of their stages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 class Listed(NamedTuple):
-    """A prepared run: its directory, its manifest or why that is invalid, and the number of its submissions."""
+    """A prepared run: its directory, its manifest or the error in the manifest, and the number of its submissions."""
 
     directory: Path
     manifest: ManifestBase | None
@@ -34,9 +34,9 @@ class Listed(NamedTuple):
 
 
 def list_runs(root: str | os.PathLike[str]) -> Iterator[Listed]:
-    """The prepared runs below a directory, by their paths; reads one file of each, and asks no cluster.
+    """Yield the prepared runs below a directory, sorted by path; reads one file of each run, and asks no cluster.
 
-    Raises RunDirectoryError. Directories that cannot be read, and hidden ones, are left out.
+    Directories that cannot be read, and hidden ones, are left out. Raises RunDirectoryError if `root` is missing.
     """
     top = Path(root).expanduser().absolute()
     if not top.is_dir():
@@ -52,7 +52,7 @@ def list_runs(root: str | os.PathLike[str]) -> Iterator[Listed]:
 
 
 def list_states(runs: Sequence[Listed]) -> dict[Path, dict[str, str]]:
-    """The states of the stages that were submitted, by runs and stages. A few commands for each cluster.
+    """Return the states of the submitted stages, by run and stage. Takes a few commands for each cluster.
 
     The runs of a cluster that does not answer are left out, with a warning.
     """
@@ -78,7 +78,7 @@ def list_states(runs: Sequence[Listed]) -> dict[Path, dict[str, str]]:
 
 
 def _run_directories(directory: str) -> Iterator[tuple[str, set[str]]]:
-    """Each directory with a manifest, and the names in it. The directories below a run are not looked at."""
+    """Yield each directory with a manifest, and the names in it. Does not search the directories below a run."""
     try:
         with os.scandir(directory) as found:
             entries = sorted(found, key=lambda entry: entry.name)

@@ -1,4 +1,4 @@
-"""Manifest: `manifest.json` of a run directory. It is written once, when all else is there, and never changes."""
+"""Manifest: `manifest.json` of a run directory. It is written once, after all other files, and never changes."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestBase:
-    """What a run was prepared from. A tool may add fields in a subclass, with defaults."""
+    """The inputs of the preparation of a run. A tool may add fields, with defaults, in a subclass."""
 
     tool: str
     run_id: str
     taxonomy: dict[str, str]
     created_utc: str
-    """ISO 8601, in UTC."""
+    """The time of the preparation, as ISO 8601 in UTC."""
     url: str
-    """The cluster that it was prepared for, with its root."""
+    """The URL of the cluster for which the run was prepared, with its root."""
     cluster: str | None = None
-    """The name of the cluster in the Slurmfile, if it was given by name."""
+    """The name of the cluster in the Slurmfile, if the cluster was given by name."""
     template: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The options, products and command of each stage, by its name."""
     files: dict[str, str] = field(default_factory=dict)
-    """The SHA-256 of each file that was written, by its path in the run directory."""
+    """The SHA-256 of each prepared file, by its path in the run directory."""
     run_dir: str | None = None
-    """The path of the run directory when it was prepared."""
+    """The path of the run directory at the time of the preparation."""
     declared_in: str | None = None
-    """The tool as FILE.py:CLASS or MODULE:CLASS, if no installed package names it."""
+    """The tool as FILE.py:CLASS or MODULE:CLASS, if no installed package registers it."""
     format: int = FORMAT
     written_by: str = f"slurm-tasks {__version__}"
 
 
 def write_manifest(manifest: ManifestBase, run_dir: str | os.PathLike[str]) -> Path:
-    """Write `manifest.json`, at once and read-only. Raises ManifestError if there is one."""
+    """Write `manifest.json`, atomically and read-only. Raises ManifestError if the file exists."""
     path = Path(run_dir) / MANIFEST
     text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n"
     draft = path.with_name(f".{MANIFEST}.{os.getpid()}")
@@ -64,7 +64,7 @@ def write_manifest(manifest: ManifestBase, run_dir: str | os.PathLike[str]) -> P
 
 
 def load_manifest(run_dir: str | os.PathLike[str], kind: type[Any] = ManifestBase) -> Any:
-    """Read the manifest of a run directory as this class. Raises ManifestError, see `validate_manifest`."""
+    """Read the manifest of a run directory as an instance of `kind`. Raises ManifestError; see `validate_manifest`."""
     path = Path(run_dir) / MANIFEST
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -76,10 +76,10 @@ def load_manifest(run_dir: str | os.PathLike[str], kind: type[Any] = ManifestBas
 
 
 def validate_manifest(data: object, kind: type[Any] = ManifestBase, path: str | os.PathLike[str] = MANIFEST) -> Any:
-    """Make a manifest of the values of a file. Unknown fields are ignored.
+    """Make a manifest from the values of a file. Unknown fields are ignored.
 
-    Raises ManifestError for a missing field or one of another type, and for a newer format. It names the file, the
-    field, and the version that wrote it.
+    Raises ManifestError for a missing field, a field of a wrong type, and a newer format. The error names the file, the
+    field, and the version that wrote the file.
     """
     if not isinstance(data, Mapping):
         raise ManifestError(f"{path}: expected a JSON object, found {type(data).__name__}")
@@ -105,11 +105,11 @@ def validate_manifest(data: object, kind: type[Any] = ManifestBase, path: str | 
 
 
 _hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
-"""The types of the fields of a class. To find them takes longer than to read a manifest."""
+"""The cached types of the fields of a class: finding them takes longer than reading a manifest."""
 
 
 def _is(value: object, hint: Any) -> bool:
-    """Whether a value of a JSON file has this type."""
+    """Whether a value from a JSON file has the type `hint`."""
     origin = get_origin(hint)
     if origin is dict:
         inner = get_args(hint)[1]

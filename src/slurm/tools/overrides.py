@@ -1,6 +1,7 @@
-"""Overrides: change values of a YAML text in place. Every other byte stays: comments, tags, order and quotes.
+"""Overrides: change values of a YAML text in place. All other bytes stay: comments, tags, order and quotes.
 
-Imports yaml, which takes as long as the whole package: import this module where it is needed.
+This module imports yaml, which takes as long as the import of the whole package: import this module only where it is
+needed.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def overridden(text: str, overrides: Mapping[str, Any], *, name: str) -> str:
-    """Return a YAML text with some values replaced, such as `{"freq.Nfreqs": 4}`.
+    """Return a YAML text with the values in `overrides` replaced, such as `{"freq.Nfreqs": 4}`.
 
-    A key is the path of its names, separated by dots. A value is None, a bool, a finite number, a text, or a list or
-    mapping of them. A mapping given for a mapping changes the keys that it names. `name` is the file's, for messages.
-    Raises TemplateError for a key that the file does not have, with the nearest one, and for other values.
+    A key is a path of names, separated by dots. A value is None, a bool, a finite number, a text, or a list or mapping
+    of such values. A mapping that overrides a mapping changes only the keys in it. `name` is the file's name, for
+    messages. Raises TemplateError for a key that the file does not have, with the nearest one, and for other values.
     """
     for key, value in overrides.items():
         for path, scalar in _leaves(tuple(key.split(".")), value, text, name):
@@ -35,7 +36,7 @@ def overridden(text: str, overrides: Mapping[str, Any], *, name: str) -> str:
 
 
 def _leaves(path: tuple[str, ...], value: Any, text: str, name: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The values to replace one by one: a mapping for a mapping changes only what it names."""
+    """Yield the single values to replace: a mapping that overrides a mapping changes only the keys in it."""
     if isinstance(value, Mapping) and value and isinstance(_find(text, path, name)[1], MappingNode):
         for key, inner in value.items():
             yield from _leaves((*path, str(key)), inner, text, name)
@@ -53,16 +54,16 @@ def _replaced(text: str, path: Sequence[str], value: Any, name: str) -> str:
 
 
 def _span(text: str, key: Node, old: Node) -> tuple[int, int, str, str]:
-    """Where a value stands, and what goes before and after another one there."""
+    """Return the start and the end of a value in the text, and the texts to write before and after a new value."""
     start, end, name = old.start_mark.index, old.end_mark.index, key.end_mark.index
     if not isinstance(old, ScalarNode) and not getattr(old, "flow_style", False):
-        block = text[name:end]  # it stands on lines of its own, up to the next key
+        block = text[name:end]  # a block has its own lines, up to the next key
         return name, end, ": ", block[len(block.rstrip()) :] or "\n"
     return start, end, "" if text[name:start][-1:].isspace() else " ", ""  # an empty value begins at its colon
 
 
 def spans(text: str, *, name: str) -> dict[str, tuple[int, int, str, str]]:
-    """Return where each value of a YAML text stands, by the path of its key. Raises TemplateError."""
+    """Return the position of each value of a YAML text, as in `_span`, by the path of its key. Raises TemplateError."""
     return dict(_spans(text, _composed(text, name), ""))
 
 
@@ -80,7 +81,7 @@ def _composed(text: str, name: str) -> Node | None:
 
 
 def _find(text: str, path: Sequence[str], name: str) -> tuple[Node, Node]:
-    """The nodes of the last key of a path, and of its value."""
+    """Return the nodes of the last key of a path and of its value. Raises TemplateError if the key is missing."""
     node = _composed(text, name)
     found: tuple[Node, Node] | None = None
     for depth, part in enumerate(path):

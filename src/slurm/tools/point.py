@@ -1,7 +1,7 @@
-"""Point: write the run directory of a point of a sweep, on the node, into the directory of its attempt.
+"""Point: write the run directory of a point of a sweep, on the node, into the directory of the point's attempt.
 
-It is sent with the call, so it imports the standard library only. The client has found where each value of the
-configuration stands; the node writes other values there.
+The client sends this module with the call, so its top level imports only the standard library. The client finds the
+position of each value in the configuration; the node writes the new values at these positions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 RANKS = "stages/start-ranks.sh"
-"""The script that starts the ranks of a stage, as the cluster of the point does. No stage can have this name."""
+"""The script that starts the ranks of a stage in the way of the point's cluster. No stage can have this name."""
 _START_RANKS = """\
 #!/bin/sh
 # Starts the ranks of a stage as this cluster does: start-ranks.sh NUMBER PROGRAM…; 0 is as many as the job has tasks.
@@ -33,31 +33,31 @@ unset {variables}
 exec {launcher} "$@"
 """
 _WORDS = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
-"""Words that YAML 1.1 or 1.2 does not read as text."""
+"""Words that YAML 1.1 or YAML 1.2 does not read as text."""
 
 
 def words(script: str, /, **overrides: Any) -> list[str]:
-    """Return the words that run a script of the directory."""
+    """Return the command line that runs a script in the run directory."""
     del overrides
     return ["sh", script]
 
 
 def check_of_stage(checks: Mapping[str, Any], product: Path) -> object:
-    """Check a product of `output/<stage>/` by the function of that stage."""
+    """Check a product in `output/<stage>/` with the function of its stage."""
     run = next(parent for parent in product.parents if (parent / "manifest.json").is_file())
     check = checks.get(product.relative_to(run).parts[1])
     return check(product) if check else True
 
 
 def diagnose_by_stage(diagnoses: Mapping[str, Any], log: str, exit_status: int) -> Any:
-    """Name a failure by the function of the stage that the log names last."""
+    """Name a failure with the `diagnose` function of the last stage that the log names."""
     names = [line.split()[2] for line in log.splitlines() if line.startswith("==> stage ")]
     diagnose = diagnoses.get(names[-1]) if names else None
     return diagnose(log, exit_status) if diagnose else None
 
 
 def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> None:
-    """Write the directory: configuration, scripts, and the manifest last."""
+    """Write the run directory: configuration, scripts, and the manifest last."""
     files = dict(data["files"])
     if data["ranks"]:
         files[RANKS] = _start_ranks(directory)
@@ -76,7 +76,7 @@ def prepare(data: Mapping[str, Any], directory: str, /, **overrides: Any) -> Non
 
 
 def _start_ranks(directory: str) -> str:
-    """The script that starts ranks by the words that the submission has for the cluster."""
+    """Return the script that starts ranks with the launcher of the submission. Raises RuntimeError in a container."""
     import shlex  # noqa: PLC0415 - few points use MPI
 
     from slurm.runner import contained, mpi  # noqa: PLC0415 - the client has no use for them
@@ -97,7 +97,7 @@ def _start_ranks(directory: str) -> str:
 
 
 def filled(text: str, spans: Mapping[str, Sequence[Any]], overrides: Mapping[str, Any], *, name: str) -> str:
-    """Return the text of a file with other values at their places. Raises ValueError, which names the key."""
+    """Return the text of a file with new values at the positions `spans`. Raises ValueError, which names the key."""
     end = len(text) + 1
     for key, value in sorted(leaves(spans, overrides), key=lambda each: -spans[each[0]][0]):
         start, stop, before, after = spans[key]
@@ -109,7 +109,7 @@ def filled(text: str, spans: Mapping[str, Sequence[Any]], overrides: Mapping[str
 
 
 def leaves(spans: Mapping[str, Sequence[Any]], values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The values to write one by one: a mapping given for a mapping changes what it names. Raises KeyError."""
+    """Yield the single values to write: a mapping that overrides a mapping changes only its keys. Raises KeyError."""
     for name, value in values.items():
         key = f"{above}{name}"
         if key not in spans:
@@ -121,9 +121,9 @@ def leaves(spans: Mapping[str, Sequence[Any]], values: Mapping[str, Any], above:
 
 
 def written(value: Any, key: str, *, plain: bool = True) -> str:
-    """Return a value as YAML in one line: as JSON, unless words may be `plain`.
+    """Return a value as YAML in one line: with `plain`, words have no quotes; without it, the value is JSON.
 
-    Raises ValueError, which names the key, for a value that YAML lacks.
+    Raises ValueError, which names the key, for a value that YAML cannot represent.
     """
     if isinstance(value, dict):
         pairs = [
@@ -145,7 +145,7 @@ def written(value: Any, key: str, *, plain: bool = True) -> str:
 
 
 def _text(text: str, key: str, *, plain: bool) -> str:
-    """A text: a plain word as it is, others in double quotes."""
+    """Return a text: with `plain`, a simple word unchanged; any other text in double quotes. Raises ValueError."""
     if plain and text.isascii() and text.isidentifier() and text.lower() not in _WORDS:
         return text
     if not text.isprintable() and any("\ud800" <= each <= "\udfff" for each in text):

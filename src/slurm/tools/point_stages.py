@@ -1,4 +1,4 @@
-"""Point stages: the stages of a tool that one job of a sweep runs in order, and what the job needs for all of them."""
+"""Point stages: the stages of a tool that one job of a sweep runs in order, and the settings of this job."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ wrote() {{ [ -e "$2" ] || {{ echo "==> stage $stage did not write $1" >&2; exit 
 
 
 def chosen(tool: type[Declaration], last: str | None) -> list[str]:
-    """The stages that a point runs, in order: all, or those that `last` needs, and `last`."""
+    """Return the stages that a point runs, in order: all, or with `last` only this stage and the stages it needs."""
     if last is None:
         return list(tool.order)
     needed, left = set[str](), [last]
@@ -67,7 +67,7 @@ def chosen(tool: type[Declaration], last: str | None) -> list[str]:
 
 
 def driver(tool: type[Declaration], stages: Sequence[str], settings: Mapping[str, Settings]) -> str:
-    """The text of the script that runs the stages. It stops at the first one that fails, or lacks a product."""
+    """Return the text of the script that runs the stages. It stops at the first stage that fails or lacks a product."""
     most = max((ntasks(each.options.get) for each in settings.values() if _is_mpi(each)), default=0)
     return _START + "".join(
         line
@@ -88,11 +88,11 @@ def _lines(stage: Stage, stages: Mapping[str, Stage], options: Options, *, most_
     exports += [f'export {name}="$run/{OUTPUT}/{name}"' for name in stage.used(stages)]
     exports.append(f"export {IN_A_JOB}={stage.name}")
     yield f"\nbegin {stage.name}\nstatus=0\n"
-    # The stage with the most ranks has as many as the job, whose options may be changed later.
+    # 0 means as many ranks as the job has: the options of the job may be changed later.
     launcher = f'"$run/{RANKS}" {0 if ranks == most_ranks else ranks} sh ' if options.get("launch") == "mpi" else ""
     yield f'( {"; ".join(exports)}; exec sh {launcher}"$run/{STAGES}/{stage.name}.sh" ) || status=$?\nended "$status"\n'
     for pattern in stage.pattern_list:
-        if "**" not in pattern:  # which sh does not know; the end of the job tells
+        if "**" not in pattern:  # sh does not know "**": the end of the job checks such products
             yield f"wrote {shlex.quote(pattern)} {_glob(pattern)}\n"
     if isinstance(stage.check, str):
         words = Template.parse(stage.check).words
@@ -102,31 +102,34 @@ def _lines(stage: Stage, stages: Mapping[str, Stage], options: Options, *, most_
 
 
 def _glob(pattern: str) -> str:
-    """A pattern of files for sh, in which only `*`, `?` and brackets are special."""
+    """Quote a pattern of files for sh, so that only `*`, `?` and brackets are special."""
     return "".join(each if each in "*?[]" else shlex.quote(each) for each in re.split(r"([*?\[\]])", pattern) if each)
 
 
 def products(tool: type[Declaration], stages: Sequence[str]) -> list[str]:
-    """The products of all stages, by their paths in the directory of the point."""
+    """Return the products of all stages, as paths in the directory of the point."""
     return [f"{OUTPUT}/{name}/{pattern}" for name in stages for pattern in tool.stages[name].pattern_list]
 
 
 def check(tool: type[Declaration], stages: Sequence[str]) -> Callable[[Path], object] | None:
-    """The function that checks a product as its stage does. The script runs checks that are commands."""
+    """Return a function that checks a product with the function of its stage. Checks that are commands are part of the
+    script.
+    """
     found = {name: tool.stages[name].check for name in stages if callable(tool.stages[name].check)}
     return partial(check_of_stage, found) if found else None
 
 
 def diagnose(tool: type[Declaration], stages: Sequence[str]) -> Callable[[str, int], Diagnosis | None] | None:
-    """The function that names a failure as the stage does that has failed."""
+    """Return a function that names a failure with the `diagnose` function of the failed stage."""
     found = {name: tool.stages[name].diagnose for name in stages if tool.stages[name].diagnose}
     return partial(diagnose_by_stage, found) if found else None
 
 
 def together(tool: type[Declaration], settings: Mapping[str, Settings]) -> Settings:
-    """The settings of one job for all stages. Raises ToolError if no job can have those of all of them.
+    """Return the settings of one job for all stages. Raises ToolError if one job cannot serve all stages.
 
-    The time is the sum, memory and numbers are the largest. Other options are those of the last stage that has them.
+    The time is the sum of the times; memory and numbers are the largest. Any other option is taken from the last stage
+    that has it.
     """
     mpi = {name: str(each.options.get("mpi") or "") for name, each in settings.items() if _is_mpi(each)}
     if len({*mpi.values()}) > 1:
@@ -151,10 +154,10 @@ def together(tool: type[Declaration], settings: Mapping[str, Settings]) -> Setti
 
 
 def _numbers(last: Options, several: Sequence[Options]) -> Iterator[tuple[str, Any]]:
-    """The time of all, and the largest of what is a number, of the options that remain."""
+    """Yield the options of the job that are computed: the sum of the times, and the largest of each numeric option."""
     times = [kinds.seconds(text) for each in several if isinstance(text := each.get("time"), str)]
     limited = [time for time in times if time]
-    if len(times) < len(several):  # one has the limit of the cluster, which is not known here
+    if len(times) < len(several):  # a stage has the limit of the cluster, which is not known here
         yield "time", None
     else:
         yield "time", kinds.clock(sum(limited)) if len(limited) == len(times) else "0"

@@ -1,4 +1,4 @@
-"""Points: a tool as the unit of a sweep, and the runs of its points."""
+"""Points: use a tool as the task of a sweep, and open the runs of its points."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ RUN_ID = "point"
 
 
 class PointTask(CommandTask):
-    """A stage of a tool as a task. Its parameters are overrides, such as `freq.Nfreqs`."""
+    """Stages of a tool as a task. Its parameters are overrides, such as `freq.Nfreqs`."""
 
     def to_send(self, uploads: Uploads) -> Command:
-        """The program, with its files. The script of several stages is one process, which starts those of MPI."""
+        """Return the program with its files. A script of several stages is one process, which starts the MPI ranks."""
         sent, data = super().to_send(uploads), self._data
         return sent.replace(mpi=False) if data["ranks"] else sent
 
     @property
     def _data(self) -> Mapping[str, Any]:
-        """What the node prepares points from."""
+        """The data from which the node prepares points."""
         found: Mapping[str, Any] = cast("partial[None]", self.unwrapped.prepare).args[0]
         return found
 
@@ -74,7 +74,7 @@ def unit(
     template: str | None,
     override: Mapping[str, Any],
 ) -> PointTask:
-    """Return stages as a task, as `Tool.at` says."""
+    """Return stages of a tool as a task; see `Tool.at`. Raises ToolError."""
     if stage is not None and stage not in tool.stages:
         raise ToolError(f"{tool.name} has no stage {stage!r}{near(stage, tool.stages)}")
     chosen = point_stages.chosen(tool, stage)
@@ -85,7 +85,7 @@ def unit(
     config = get_tool_config(tool)
     settings = {each: merged(config.layers(tool, each, None, {})) for each in chosen}
     runs = _of_one(tool, chosen[0], settings[chosen[0]]) if len(chosen) == 1 else _of_several(tool, chosen, settings)
-    named = {**dict.fromkeys(tool.taxonomy, RUN_ID), **taxonomy}  # folders that a point does not have
+    named = {**dict.fromkeys(tool.taxonomy, RUN_ID), **taxonomy}  # a point has no such folders
     made = draft(tool, RUN_ID, named, template=template, override=override, root="/", on="local", unique=False)
     file = f"{CONFIG}/{tool.config}" if tool.config else ""
     own = {name: text for name, text in made.files.items() if name in {file, *(f"{STAGES}/{e}.sh" for e in chosen)}}
@@ -97,7 +97,7 @@ def unit(
         "spans": _spans(own[file].decode(), f"{template}/{tool.config}") if file else {},
         "manifest": {
             **asdict(made.manifest),
-            "run_dir": None,  # each point has its own, which the node chooses
+            "run_dir": None,  # the node chooses a directory for each point
             "files": {name: digest for name, digest in made.manifest.files.items() if name not in others},
             "taxonomy": {name: text for name, text in made.manifest.taxonomy.items() if name in taxonomy},
             "stages": {name: made.manifest.stages[name] for name in chosen},
@@ -116,7 +116,7 @@ def unit(
 
 
 class _Runs(NamedTuple):
-    """What a point runs: a script, and what the job has for it."""
+    """The script that a point runs, and the settings of its job."""
 
     name: str
     script: str
@@ -130,14 +130,14 @@ class _Runs(NamedTuple):
 
 
 def _of_one(tool: type[Declaration], name: str, settings: Settings) -> _Runs:
-    """The one stage of a point, in the directory of the point."""
+    """Return the script and settings for a point of one stage, which runs in the directory of the point."""
     stage = tool.stages[name]
     env, labels, products = {IN_A_JOB: name}, {"stage": name}, stage.pattern_list
     return _Runs(f"{tool.name}.{name}", name, products, stage.check, stage.diagnose, settings, env, labels)
 
 
 def _of_several(tool: type[Declaration], stages: Sequence[str], settings: Mapping[str, Settings]) -> _Runs:
-    """Several stages, each in a directory of its own below that of the point."""
+    """Return the script and settings for several stages, each in its own directory below the point's directory."""
     return _Runs(
         tool.name,
         point_stages.DRIVER,
@@ -156,10 +156,10 @@ def _spans(text: str, name: str) -> dict[str, Any]:
 
 
 class PointRun(Run):
-    """The run of a point of a sweep: a view of the directory of its attempt."""
+    """The run of a point of a sweep: a view of the directory of the point's attempt."""
 
     def __init__(self, tool: type[Declaration], job: Job[Finished]) -> None:
-        """Waits for the job, which may have failed. Raises RunDirectoryError if its directory is on another machine."""
+        """Wait for the job, which may fail. Raises RunDirectoryError if the job's directory is on another machine."""
         error = job.exception()
         failed = error.directory if isinstance(error, CommandFailed) else None
         directory = Path(failed) if failed else job.result().directory
@@ -170,20 +170,20 @@ class PointRun(Run):
 
     @property
     def jobs(self) -> dict[str, Job[Finished]]:
-        """The job of the point, by each of its stages."""
+        """The job of the point, once for each of its stages."""
         return dict.fromkeys(self.manifest.stages, self._job)
 
     def status(self) -> dict[str, JobStatus | None]:
-        """The state of the job of the point, by its stage."""
+        """Return the state of the job of the point, by stage."""
         return dict.fromkeys(self.manifest.stages, self._job.status())
 
     def job(self, stage: str) -> Job[Finished]:
-        """The job of the point. Raises ToolError for another stage."""
+        """Return the job of the point. Raises ToolError for a stage that the point does not run."""
         self._chosen([stage])
         return self._job
 
     def _chosen(self, stages: Sequence[str]) -> list[str]:
-        """The stages of the point. Raises ToolError for others."""
+        """Return the stages of the point. Raises ToolError for other stages."""
         own = list(self.manifest.stages)
         if others := [name for name in stages if name not in own]:
             raise ToolError(f"a point of this sweep has the stage {', '.join(own)} only, and not {', '.join(others)}")

@@ -1,4 +1,4 @@
-"""Prepare a run: write its directory once, the manifest last."""
+"""Prepare a run: write the run directory once, with the manifest last."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Draft(NamedTuple):
-    """A run that is not written yet: its files by their paths in the directory, and its manifest."""
+    """A run that is not written yet: its files, by their paths in the run directory, and its manifest."""
 
     tool: type[Declaration]
     run_dir: Path
@@ -37,10 +37,10 @@ class Draft(NamedTuple):
     manifest: ManifestBase
 
     def write(self) -> Run:
-        """Write the run directory, the manifest last. Raises RunNotWritten; then nothing of it is left.
+        """Write the run directory, with the manifest last. Raises RunNotWritten; then all files of the run are removed.
 
-        It is written under a hidden name beside, and renamed: a process that is killed leaves no half of a run, and of
-        two at once, one fails.
+        The directory is written under a hidden name beside its final path, and then renamed. So a process that is
+        killed leaves no incomplete run, and if two processes write the same run, one of them fails.
         """
         before = next(parent for parent in self.run_dir.parents if parent.is_dir())
         hidden = self.run_dir.with_name(f".{self.run_dir.name}.{os.getpid()}-{os.urandom(4).hex()}")
@@ -53,7 +53,7 @@ class Draft(NamedTuple):
         except (OSError, RunNotWritten) as error:
             shutil.rmtree(hidden, ignore_errors=True)
             remove_empty_parents(self.run_dir, up_to=before)
-            check_free(self.run_dir)  # another process may have prepared it
+            check_free(self.run_dir)  # another process may have prepared this run
             why = str(error) if isinstance(error, RunNotWritten) else f"{error.filename or ''}: {error.strerror}"
             raise RunNotWritten(f"{self.run_dir} cannot be written, and nothing of it is left: {why}") from error
         return Run(self.tool, self.run_dir)
@@ -70,7 +70,7 @@ def draft(
     on: str | Cluster | None,
     unique: bool,
 ) -> Draft:
-    """Describe the run that `Tool.prepare` writes. Writes nothing."""
+    """Return a draft of the run that `Tool.prepare` writes. Writes nothing."""
     named = _taxonomy(tool, taxonomy)
     run_dir = build_run_dir(root or ".", tool.name, named, run_id, unique=unique)
     while unique and run_dir.exists():
@@ -100,7 +100,7 @@ def draft(
 
 
 def _check_length(tool: type[Declaration], run_dir: Path) -> None:
-    """Raise ToolError if the path of a product, as `bash stages/<stage>.sh` or a link names it, is too long."""
+    """Raise ToolError if the path of a product is too long, as the script of a stage or a link would use it."""
     below = [f"{OUTPUT}/{name}/{product}" for name in tool.stages for product in tool.stages[name].pattern_list]
     longest = max((f"{run_dir}/{path}" for path in ("", *below)), key=len)
     if len(longest) > tool.max_path:
@@ -121,7 +121,7 @@ def _taxonomy(tool: type[Declaration], given: Mapping[str, object]) -> dict[str,
 
 
 def _config(tool: type[Declaration], template: str | None, override: Mapping[str, Any]) -> dict[str, bytes]:
-    """The files of the template, by their paths in the run directory, with the overrides."""
+    """Return the files of the template with the overrides, by their paths in the run directory. Raises ToolError."""
     if template is None:
         if tool.config or override:
             raise ToolError(f"{tool.name} needs a template, for its {tool.config or 'configuration'}: write template=…")

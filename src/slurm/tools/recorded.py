@@ -1,4 +1,4 @@
-"""Recorded: compares the overrides of a run with the values that its program says it used."""
+"""Recorded: compare the overrides of a run with the values that its program has recorded as used."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Ignored(NamedTuple):
 
 
 def ignored(tool: type[Declaration], manifest: ManifestBase, stage: str, job: Job[Finished]) -> list[Ignored]:
-    """The overrides that a stage that has ended did not use. Copies the small files that say so to this machine.
+    """Return the overrides that an ended stage did not use. Copies the small files with its record to this machine.
 
-    Raises ToolError if the files that say so cannot be read.
+    Raises ToolError if these files cannot be read.
     """
     if not tool.records or not manifest.overrides:
         return []
@@ -43,11 +43,11 @@ def ignored(tool: type[Declaration], manifest: ManifestBase, stage: str, job: Jo
     with tempfile.TemporaryDirectory(prefix="slurm-tool-") as here:
         try:
             job.fetch(*(f"{below}/{pattern}" for pattern in tool.records), to=here)
-        except TransportError:  # a stage that records nothing
+        except TransportError:  # the stage records nothing
             return []
         try:
             used = tool.recorded(Path(here, below))
-        except Exception as error:  # the function is the tool's
+        except Exception as error:  # the function belongs to the tool, and may raise anything
             what = f"{type(error).__name__}: {error}"
             raise ToolError(
                 f"what stage {stage} recorded in {', '.join(tool.records)} cannot be read: {what}"
@@ -56,7 +56,7 @@ def ignored(tool: type[Declaration], manifest: ManifestBase, stage: str, job: Jo
 
 
 def differences(stage: str, asked: Mapping[str, Any], used: Mapping[str, Any]) -> Iterator[Ignored]:
-    """The keys whose recorded value is another one. A program need not record all keys, and may nest them."""
+    """Yield the keys whose recorded value differs. A program need not record all keys, and may nest them."""
     for key, value in _flat(asked).items():
         found = get_nested(used, *key.split("."), default=value)
         if not _same(value, found):
@@ -64,7 +64,7 @@ def differences(stage: str, asked: Mapping[str, Any], used: Mapping[str, Any]) -
 
 
 def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """The values by the paths of their keys, such as `freq.Nfreqs`."""
+    """Return the values by the paths of their keys, such as `freq.Nfreqs`."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         below = _flat(value, f"{above}{name}.") if isinstance(value, dict) else {}
@@ -73,7 +73,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _same(asked: Any, used: Any) -> bool:
-    """Whether two values are the same number or text, however they are written, or lists of the same."""
+    """Whether two values are the same number or text in any notation, or lists of such values."""
     if isinstance(asked, list | tuple) and isinstance(used, list | tuple):
         return len(asked) == len(used) and all(map(_same, asked, used))
     try:

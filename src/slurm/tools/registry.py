@@ -1,4 +1,4 @@
-"""Registry: the tools of installed packages, by the entry points `slurm.tools`, and the runs of directories."""
+"""Registry: find the tools of installed packages by their entry points `slurm.tools`, and open run directories."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def tools() -> Mapping[str, type[Tool]]:
-    """The tools by name. One whose package cannot be imported is left out, with a warning."""
+    """Return the tools by name. A tool whose package cannot be imported is left out, with a warning."""
     found = {}
     for name, point in sorted(_points().items()):
         try:
@@ -34,7 +34,7 @@ def tools() -> Mapping[str, type[Tool]]:
 
 
 def find_tool(name: str) -> type[Tool]:
-    """The tool of a name; imports no other. Raises ToolError for an unknown one, with the nearest."""
+    """Return the tool with a name; imports no other tool. Raises ToolError with the nearest name for an unknown one."""
     points = _points()
     if name not in points:
         raise ToolError(
@@ -45,7 +45,7 @@ def find_tool(name: str) -> type[Tool]:
 
 
 def open_run(run_dir: str | os.PathLike[str], tool: type[Tool] | None = None) -> Run:
-    """The run of a prepared directory, of the tool that its manifest names, unless one is given.
+    """Open the run in a prepared directory, with the tool that its manifest names, unless `tool` is given.
 
     Raises RunDirectoryError, ManifestError, ToolError.
     """
@@ -60,7 +60,7 @@ def _points() -> dict[str, EntryPoint]:
 def _loaded(point: EntryPoint) -> type[Tool]:
     try:
         found = point.load()
-    except Exception as error:  # the package is another's, and may raise anything
+    except Exception as error:  # a package of somebody else may raise anything
         raise ToolError(f"the tool {point.name} ({point.value}) cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Tool)):
         raise ToolError(f"the tool {point.name} ({point.value}) is no subclass of slurm.tools.Tool")

@@ -1,4 +1,4 @@
-"""Run: a prepared run directory of a tool. Its jobs are calls of `command`, whose directories are the truth."""
+"""Run: a prepared run directory of a tool. Its jobs are calls of `command`; their directories decide their states."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _log = logging.getLogger("slurm.tools")
 
 
 class _Wanted(NamedTuple):
-    """What is submitted: the stages in order, where, how, after which records, and what is left to resume from."""
+    """What `submit` submits: stages in order, the cluster, settings, earlier records, directories to resume from."""
 
     stages: list[str]
     cluster: Cluster
@@ -68,10 +68,10 @@ class _Wanted(NamedTuple):
 
 
 class Run:
-    """A prepared run of a tool: `Tool.prepare` makes one, `Tool.open` opens one. Nothing changes what was prepared."""
+    """A prepared run of a tool. `Tool.prepare` makes a run, `Tool.open` opens one. The prepared files never change."""
 
     def __init__(self, tool: type[Declaration], run_dir: str | os.PathLike[str]) -> None:
-        """Raises RunDirectoryError, ManifestError, and ToolError if it is a run of another tool."""
+        """Open a prepared directory. Raises RunDirectoryError, ManifestError; ToolError for a run of another tool."""
         self.tool, self.directory = tool, validate_run_dir(run_dir)
         self.manifest: ManifestBase = load_manifest(self.directory)
         if self.manifest.tool != tool.name:
@@ -89,10 +89,10 @@ class Run:
         depend_afterok: Sequence[str | int] = (),
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Plan[Job[Finished]]]:
-        """What `submit` would submit, by stage: scripts, commands and files. Writes nothing, here or there.
+        """Return what `submit` would submit, by stage: scripts, commands and files. Writes nothing, on any machine.
 
-        A plan does not name the jobs of this run that its stage runs after, because they have no ids yet. Raises what
-        `submit` raises before it submits.
+        A plan does not name the jobs of this run that its stage waits for, because they have no ids yet. Raises the
+        errors that `submit` raises before it submits.
         """
         chosen, cluster, settings, records, left = self._wanted(
             stages, on, options, again=again, resume=resume, dry=True
@@ -108,14 +108,14 @@ class Run:
         return plans
 
     def _program(self, name: str, launch: str) -> str:
-        """The command line of a stage's program, as its script has it."""
+        """Return the command line of a stage's program, as in the script of the stage."""
         words = program_of(script_of(self.directory, name).read_text(encoding="utf-8")) or f"sh {STAGES}/{name}.sh"
         used = self.tool.stages[name].used(self.tool.stages)
         where = ", ".join(f"${each} is the output directory of stage {each}" for each in used)
         return " ".join(filter(None, [launch, words, where and f" # {where}"]))
 
     def resumable(self) -> list[str]:
-        """The resumable stages whose last job has ended without success."""
+        """Return the resumable stages whose last job has ended without success."""
         return [
             name
             for name, status in self.status().items()
@@ -131,14 +131,14 @@ class Run:
         depend_afterok: Sequence[str | int] = (),
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Job[Finished]]:
-        """Submit these stages, or all, in order; return their jobs by stage. Never waits.
+        """Submit the given stages, or all, in order; return their jobs by stage. Does not wait for the jobs.
 
-        A stage runs after those that it names, of this or of an earlier `submit`. `depend_afterok` are ids of jobs of
-        other programs that the first stages wait for. `options` are those of the jobs, over all others. A stage that
-        was submitted is refused, unless `again`: then the new job counts, and all stages may go to another place, `on`.
-        With `resume`, a resumable stage that has ended without success, by default each, begins with the files of its
-        last attempt, and the stages that were submitted to run after it, and did not run, are submitted again. Raises
-        ToolError, and as a submission does.
+        A stage waits for the stages that it names, from this or an earlier `submit`. The first stages wait for the jobs
+        of other programs whose ids are in `depend_afterok`. `options` override all other options of the jobs. A stage
+        that was submitted before is refused, unless `again` is given: then the new job counts, and all stages may go
+        to another place, `on`. With `resume`, the given stages, or all resumable stages that ended without success,
+        begin with the files of their last attempt; stages that waited for them and did not run are submitted again.
+        Raises ToolError, and the errors of a submission.
         """
         refuse_while_importing()
         self._warn_of_edits()
@@ -169,7 +169,7 @@ class Run:
         return {name: jobs[name] for name in chosen}
 
     def _write_scripts(self, wanted: _Wanted) -> None:
-        """Write the scripts of the stages for another cluster than before. Raises RunNotWritten."""
+        """Write the scripts of the stages again if the cluster has changed. Raises RunNotWritten."""
         cluster, records = wanted.cluster, wanted.records
         if place_url(cluster) != submissions.place(records, self.manifest)[0]:
             texts = scripts(
@@ -184,7 +184,7 @@ class Run:
             write_moved(self.directory, len(records) + 1, texts)
 
     def _queue(self, wanted: _Wanted, record: Mapping[str, Any], jobs: dict[str, Job[Finished]]) -> None:
-        """Queue the stages of a record, and add their jobs to `jobs`, which has those that they run after."""
+        """Queue the stages of a record, and add their jobs to `jobs`, which holds the jobs that they wait for."""
         chain, outside = wanted.cluster.chain(), record["depend_afterok"]
         for name, key in record["stages"].items():
             after = {each: jobs[each] for each in record["upstreams"][name]}
@@ -205,7 +205,7 @@ class Run:
         resume: bool,
         dry: bool = False,
     ) -> _Wanted:
-        """What `submit` submits. Raises AlreadySubmitted, ToolError."""
+        """Return what `submit` submits. Raises AlreadySubmitted, ToolError."""
         records = submissions.read(self.directory)
         cluster = cluster_of(on) if on and again else self._cluster(on)
         resumed, anew = self._resumed(stages) if resume else ([], [])
@@ -219,9 +219,8 @@ class Run:
         return _Wanted(chosen, cluster, settings, records, left)
 
     def _resumed(self, stages: Sequence[str]) -> tuple[list[str], list[str]]:
-        """The stages to resume, these or all that can be, and those to start anew because they waited for them.
-
-        Raises ToolError if there is none to resume.
+        """Return the stages to resume (`stages`, or all resumable ones), and the stages to start again that waited for
+        these. Raises ToolError if there is no stage to resume.
         """
         chosen = self._chosen(stages) if stages else self.resumable()
         if not chosen:
@@ -240,7 +239,7 @@ class Run:
         return resumed, anew
 
     def _left(self, chosen: Sequence[str], cluster: Cluster, records: Sequence[Mapping[str, Any]]) -> dict[str, Left]:
-        """The directories that the last attempts of stages have left. Raises ToolError if one cannot be resumed."""
+        """Return the directories of the last attempts of stages. Raises ToolError if a stage cannot be resumed."""
         keys = submissions.keys(records)
         for name in chosen:
             if not self.tool.stages[name].resumable:
@@ -255,7 +254,7 @@ class Run:
 
     @property
     def jobs(self) -> dict[str, Job[Finished]]:
-        """The job of the last submission of each stage. Left out are stages whose job was removed, or never queued."""
+        """The job of the last submission of each stage, without stages whose job was removed or never queued."""
         cluster = self._cluster()
         found = {}
         for name, key in submissions.keys(submissions.read(self.directory)).items():
@@ -264,19 +263,19 @@ class Run:
         return found
 
     def status(self) -> dict[str, JobStatus | None]:
-        """The state of the job of each stage; None for one that was not submitted. A success has all products.
+        """Return the state of each stage's job; None if it was not submitted. A job that succeeded has all products.
 
-        A stage that the scheduler has forgotten, and that could not run because one before it failed, is CANCELLED.
+        A job that the scheduler has forgotten, and that could not run because an earlier stage failed, is CANCELLED.
         """
         records = submissions.read(self.directory)
         keys, found = submissions.keys(records), states_of(self._cluster().place, records)
         return {name: found.get(keys.get(name, "")) for name in self.tool.stages}
 
     def verify(self, *stages: str, checksums: bool = False) -> list[Health]:
-        """The health of what was prepared, and of these stages, or all, by their products and the manifest.
+        """Check the prepared files and the products of the given stages, or all; return the health of each.
 
-        A product is compared by its size, with `checksums` by its SHA-256, which is computed there. A stage whose job's
-        directory was removed is judged by what was fetched before.
+        A product is compared by its size, or with `checksums` by its SHA-256, which is computed at the cluster. If the
+        directory of a stage's job was removed, the files that were fetched before are checked.
         """
         from slurm.tools.verify import verify  # noqa: PLC0415 - it imports what only this needs
 
@@ -285,22 +284,22 @@ class Run:
         return verify(self.tool, self.manifest, self.directory, jobs, states, found, checksums=checksums)
 
     def logs(self, stage: str) -> str:
-        """The output of a stage so far, that of the script around its program included. Raises as `job` does."""
+        """Return the output of a stage so far, with the output of the script around its program. Raises ToolError."""
         return self.job(stage).logs()
 
     def job(self, stage: str) -> Job[Finished]:
-        """The last job of a stage. Raises ToolError if it was not submitted, or its directory was removed."""
+        """Return the last job of a stage. Raises ToolError if it was not submitted, or its directory was removed."""
         keys = submissions.keys(submissions.read(self.directory))
         if self._chosen([stage]) and stage not in keys:
             raise ToolError(f"stage {stage} of {self.directory} was not submitted")
         return upstream_job(self.directory, self._cluster(), stage, keys[stage])
 
     def fetch(self, stage: str, *patterns: str) -> list[Path]:
-        """Copy the files of the last job of a stage to `attempts/` here, by default all; return their paths.
+        """Copy the files of the last job of a stage, by default all, to `attempts/` on this machine; return the paths.
 
-        Patterns are those of `Job.fetch`, such as "output/*.h5". `output/<stage>` leads to the copies if the stage has
-        succeeded. Where the job's directory can be seen from here, `attempts/` has a link to it, and nothing needs
-        copying unless the job is to be removed.
+        Patterns are as for `Job.fetch`, such as "output/*.h5". If the stage has succeeded, `output/<stage>` becomes a
+        link to the copies. If this machine can see the job's directory, `attempts/` has a link to it, and a copy is
+        needed only before the job is removed.
         """
         from slurm.tools.attempts import fetch  # noqa: PLC0415 - as above
 
@@ -308,14 +307,14 @@ class Run:
         return fetch(self.directory, stage, number, self.job(stage), patterns)
 
     def leftovers(self, *stages: str) -> list[Leftover]:
-        """The files of attempts of these stages, or all, that are not the output: earlier ones, and failed ones."""
+        """Return the files of earlier and failed attempts of the given stages, or all, that are not the output."""
         return self.cleanup(*stages, dry_run=True)
 
     def cleanup(self, *stages: str, verb: Verb = "trash", dry_run: bool = False) -> list[Leftover]:
-        """Move `leftovers` to a trash beside them; return those that were moved.
+        """Move `leftovers` to a trash beside them; return the leftovers that were moved.
 
-        With the verb "restore", bring them back; with "empty", remove what is in the trash. A dry run changes nothing,
-        and returns the same. The output of a stage, and what may still run, are never touched.
+        The verb "restore" brings them back; "empty" removes the files in the trash. A dry run changes nothing, and
+        returns the same. The output of a stage, and attempts that may still run, are never touched.
         """
         from slurm.tools.cleanup import clean, leftovers  # noqa: PLC0415 - as above
 
@@ -323,9 +322,9 @@ class Run:
         return clean(cluster, leftovers(cluster, self.directory, self._chosen(stages)), verb, dry_run=dry_run)
 
     def ignored(self) -> list[Ignored]:
-        """The overrides that a program did not use, as far as it says so: see `Tool.recorded`. Waits for the stages.
+        """Return the overrides that a program did not use, by its record: see `Tool.recorded`. Waits for the stages.
 
-        Raises ToolError if the files that say so cannot be read.
+        Raises ToolError if the record cannot be read.
         """
         found = self.jobs.items()
         return [each for name, job in found for each in recorded.ignored(self.tool, self.manifest, name, job)]
@@ -333,7 +332,7 @@ class Run:
     def _task(
         self, name: str, upstreams: Mapping[str, Job[Finished]], settings: Settings, left: Left | None = None
     ) -> Any:
-        """The command of a stage, with the files of the run."""
+        """Return the command of a stage, with the files of the run."""
         stage = self.tool.stages[name]
         script = f"{STAGES}/{name}.sh"
         files: dict[str, str | os.PathLike[str]] = {script: script_of(self.directory, name)}
@@ -357,21 +356,21 @@ class Run:
         return task.after(*others) if others else task
 
     def _warn_of_edits(self) -> None:
-        """Log a warning for each prepared file that is not as the manifest says."""
+        """Log a warning for each prepared file that differs from the manifest."""
         from slurm.tools.verify import flaws  # noqa: PLC0415 - it imports what only this needs
 
         for flaw in flaws(self.manifest, self.directory):
             _log.warning("%s: %s, and it is submitted as it is", self.directory, flaw.problem)
 
     def _chosen(self, stages: Sequence[str]) -> list[str]:
-        """The stages in an order in which each comes after those that it names."""
+        """Return the given stages, or all, in the order of their dependencies. Raises ToolError for an unknown one."""
         for name in stages:
             if name not in self.tool.stages:
                 raise ToolError(f"{self.tool.name} has no stage {name!r}{near(name, self.tool.stages)}")
         return [name for name in self.tool.order if not stages or name in stages]
 
     def _cluster(self, on: str | Cluster | None = None) -> Cluster:
-        """The cluster of the run. Raises ToolError if `on` is another place."""
+        """Return the cluster of the run. Raises ToolError if `on` is another place."""
         url, name = submissions.place(submissions.read(self.directory), self.manifest)
         cluster = cluster_of(on) if on else cluster_at(url, name)
         if place_url(cluster) != url:

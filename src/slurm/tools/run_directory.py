@@ -1,4 +1,4 @@
-"""Run directories: where the files of one run of a tool are, `<root>/<tool>/<taxonomy…>/<run_id>`."""
+"""Run directories: the path of the files of one run of a tool, `<root>/<tool>/<taxonomy…>/<run_id>`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MANIFEST = "manifest.json"
-"""It is written last: a run directory without it is not prepared."""
+"""The file that is written last: a run directory without it is not prepared."""
 
 _NAME = re.compile(r"[A-Za-z0-9_+=@,][A-Za-z0-9_.+=@,-]*")
-"""The names of folders that every file system, shell and scheduler takes as they are. Slurm replaces `%j` in paths."""
+"""Folder names that every file system, shell and scheduler accepts unchanged. Slurm replaces `%j` in paths."""
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.+=@,-]+")
 _LONGEST = 128
 
@@ -26,10 +26,11 @@ _LONGEST = 128
 def build_run_dir(
     root: str | os.PathLike[str], tool: str, taxonomy: Mapping[str, object], run_id: str, *, unique: bool = False
 ) -> Path:
-    """The path of a run, absolute. With `unique`, a folder below it named by the UTC time and four random digits.
+    """Return the absolute path of a run.
 
-    `taxonomy` has the names of the folders in order, such as {"telescope": "HERA"}. Creates nothing. Raises
-    RunDirectoryError for a name that is not possible as a folder.
+    With `unique`, this is a folder below the usual path, named by the UTC time and four random digits. `taxonomy` has
+    the names of the folders in order, such as {"telescope": "HERA"}. Creates no directory. Raises RunDirectoryError
+    for a name that is not allowed for a folder.
     """
     names = {"tool": tool, **{name: str(value) for name, value in taxonomy.items()}, "run_id": run_id}
     for what, name in names.items():
@@ -42,7 +43,10 @@ def build_run_dir(
 
 
 def ensure_run_dir(path: str | os.PathLike[str]) -> Path:
-    """Create a run directory, and its parents. Raises RunDirectoryError if it is there with files in it."""
+    """Create a run directory and its parents.
+
+    Raises RunDirectoryError if it exists and is not empty, RunNotWritten if it cannot be created.
+    """
     made = Path(path)
     check_free(made)
     try:
@@ -53,7 +57,7 @@ def ensure_run_dir(path: str | os.PathLike[str]) -> Path:
 
 
 def check_free(path: Path) -> None:
-    """Raise RunDirectoryError if there is something else than an empty directory."""
+    """Raise RunDirectoryError if the path exists and is not an empty directory."""
     try:
         found = sorted(entry.name for entry in path.iterdir())
     except FileNotFoundError:
@@ -70,7 +74,7 @@ def check_free(path: Path) -> None:
 
 
 def remove_empty_parents(path: Path, *, up_to: Path) -> None:
-    """Remove the parents of a path that are empty, up to one that stays."""
+    """Remove the empty parents of a path, up to the directory `up_to`, which stays."""
     for parent in path.parents:
         if parent == up_to:
             return
@@ -81,7 +85,7 @@ def remove_empty_parents(path: Path, *, up_to: Path) -> None:
 
 
 def validate_run_dir(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of a run directory that is prepared. Raises NotPrepared for anything else."""
+    """Return the absolute path of a prepared run directory. Raises NotPrepared for anything else."""
     found = Path(path).expanduser().absolute()
     if not found.is_dir():
         raise NotPrepared(f"there is no run directory {found}")

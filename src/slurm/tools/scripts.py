@@ -1,4 +1,4 @@
-"""Scripts: the programs of the stages as a cluster starts them, for people and for jobs."""
+"""Scripts: write the scripts that start the programs of the stages at a cluster, for people and for jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scripts(
     run_dir: Path,
     moved: bool = False,
 ) -> dict[str, str]:
-    """The text of the script of each stage at a cluster. `moved` is as for `Stage.script`."""
+    """Return the text of the script of each stage at a cluster. `moved` is as for `Stage.script`."""
     values = {**taxonomy, "run_id": run_id, **({CONFIG: f"{CONFIG}/{tool.config}"} if tool.config else {})}
     return {
         name: stage.script(
@@ -43,15 +43,16 @@ def scripts(
 
 
 def script_of(run_dir: Path, stage: str) -> Path:
-    """The script of a stage at the cluster where the run is now."""
+    """Return the path of the script of a stage for the cluster where the run is now."""
     last = run_dir / STAGES / f"{stage}.{LAST}.sh"
     return last if last.exists() else run_dir / STAGES / f"{stage}.sh"
 
 
 def write_moved(run_dir: Path, number: int, texts: Mapping[str, str]) -> None:
-    """Write the scripts of a run that submission `number` moves, beside those that were prepared. Raises RunNotWritten.
+    """Write the scripts of a run that submission `number` moves to another cluster, beside the prepared scripts.
 
-    They are `stages/<stage>.<number>.sh`, and `stages/<stage>.last.sh` is a link to them.
+    The scripts are `stages/<stage>.<number>.sh`; `stages/<stage>.last.sh` is a link to the script. Raises
+    RunNotWritten.
     """
     for name, text in texts.items():
         path = run_dir / STAGES / f"{name}.{number}.sh"

@@ -1,4 +1,4 @@
-"""Stage: one program of a tool, and the script that runs it, in a job or by hand."""
+"""Stage: one program of a tool, and the script that runs the program, in a job or by hand."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 STAGES, CONFIG, OUTPUT = "stages", "config", "output"
 LAST = "last"
-"""In the name of the script that a stage has at the cluster to which its run was moved last."""
+"""Part of the name of a stage's script for the cluster to which the run was last moved."""
 IN_A_JOB = "TOOL_STAGE"
-"""The variable that says that a job runs the script: then the job has started the ranks."""
+"""The variable that is set if a job runs the script. The job has then started the ranks already."""
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _PROGRAM = 'program() { exec "$@" '
-"""How the line of a script begins that has the words of the program."""
+"""The first characters of the line of a script that has the words of the program."""
 
 
 class Stage:
     """One program of a tool: `simulate = Stage("run_pyuvsim --param {config}", products=["*.uvh5"], mem="8G")`.
 
     The fields of the template are `{config}` (the path of the tool's configuration file), `{run_id}`, the names of the
-    taxonomy, and the names of other stages (their output directory; the stage then runs after them). `after` names more
-    stages to run after. A `resumable` program continues from the files that an earlier attempt left in its directory.
-    `products`, `check`, `diagnose`, `launch` and the other options are those of `slurm.command`.
+    taxonomy, and the names of other stages (their output directory; the stage then waits for them). `after` names more
+    stages to wait for. A `resumable` program continues from the files that an earlier attempt left in its directory.
+    `products`, `check`, `diagnose`, `launch` and the other options are as for `slurm.command`.
     """
 
     name: str = ""
@@ -53,7 +53,7 @@ class Stage:
         resumable: bool = False,
         **options: Any,
     ) -> None:
-        """Raises ValueError for an invalid template; OptionError for options that a command does not have."""
+        """Declare a stage. Raises ValueError for an invalid template, OptionError for an unknown option."""
         self.template = Template.parse(command)
         self.command, self.products, self.check, self.diagnose = command, products, check, diagnose
         self.after = (after,) if isinstance(after, str) else tuple(after)
@@ -68,11 +68,11 @@ class Stage:
 
     @property
     def pattern_list(self) -> list[str]:
-        """The patterns of its products."""
+        """The patterns of the stage's products."""
         return [self.products] if isinstance(self.products, str) else list(self.products)
 
     def with_options(self, **options: Any) -> Stage:
-        """A copy with other options of the job."""
+        """Return a copy of the stage with other options of the job."""
         return Stage(
             self.command,
             products=self.products,
@@ -85,14 +85,14 @@ class Stage:
         )
 
     def upstreams(self, stages: Mapping[str, Stage]) -> tuple[str, ...]:
-        """The names of the stages that it runs after. Raises ToolError for an unknown one."""
+        """Return the names of the stages that this stage waits for. Raises ToolError for an unknown name in `after`."""
         for name in self.after:
             if name not in stages or name == self.name:
                 raise ToolError(f"stage {self.name}: after={name!r} is not another stage of the tool")
         return tuple(dict.fromkeys((*self.used(stages), *self.after)))
 
     def used(self, stages: Mapping[str, Stage]) -> tuple[str, ...]:
-        """The names of the stages whose directories its command names."""
+        """Return the names of the stages whose directories the command uses."""
         return tuple(name for name in self.template.fields if name in stages and name != self.name)
 
     def script(
@@ -105,10 +105,11 @@ class Stage:
         alone: Alone,
         moved: bool = False,
     ) -> str:
-        """The text of `stages/<name>.sh`: the program, and how it is started without a job.
+        """Return the text of `stages/<name>.sh`: the program, and how it is started without a job.
 
-        `values` are those of the fields, `directory` is that of the run. A job starts the script by sh, within its
-        environment, which may be an image. Without a job, the script of a run that has `moved` since runs in its place.
+        `values` are the values of the fields, `directory` is the run directory. A job starts the script with sh, within
+        its environment, which may be an image. If the run was moved later, the script without a job runs the script
+        for the last cluster instead; `moved` makes the text of that script. Raises ToolError for an unknown field.
         """
         from slurm.schedulers.directives import user_lines  # noqa: PLC0415 - only `prepare` writes scripts
         from slurm.tools.run_directory import MANIFEST  # noqa: PLC0415
@@ -142,23 +143,23 @@ class Stage:
 
 
 def program_of(script: str) -> str:
-    """The words of the program in the text of a stage's script, for bash; empty if the script was edited there."""
+    """Return the words of the program, for bash, from the text of a stage's script; empty if this line was edited."""
     lines = [line for line in script.splitlines() if line.startswith(_PROGRAM)]
     return lines[0].removeprefix(_PROGRAM).removesuffix("; }") if len(lines) == 1 else ""
 
 
 class Alone(NamedTuple):
-    """How the script of a stage starts its program without a job."""
+    """The settings with which the script of a stage starts its program without a job."""
 
     options: Options
     setup: Sequence[str] = ()
-    """The steps that each job of the cluster runs first."""
+    """The setup steps that each job of the cluster runs first."""
     environments: Sequence[Environment] = ()
     launch: Sequence[str] = ()
-    """What starts the ranks of MPI."""
+    """The words of the command that starts the ranks of MPI."""
 
     def lines(self, directories: Sequence[str]) -> list[str]:
-        """Lines of bash, of which the last starts the program."""
+        """Return lines of bash. The last line starts the program."""
         from slurm.tools.launchers import before  # noqa: PLC0415 - it imports containers
 
         exported = [
@@ -171,13 +172,13 @@ class Alone(NamedTuple):
         except ConfigurationError as error:
             return [f"echo {shlex.quote(f'{error}')} >&2; exit 1"]
         steps = [*self.setup, *steps]
-        # The scripts of modules and of conda use unset variables, and commands that fail.
+        # The scripts of modules and conda use unset variables and failing commands: `set -eu` would stop them.
         activated = ["set +u", *(f"{{ {step}\n}} || exit" for step in steps), "set -u"] if steps else []
         return [*activated, *exported, " ".join(filter(None, ["program", shlex.join(self.launch), prefix]))]
 
 
 def quoted(word: str, values: Mapping[str, str], stages: Mapping[str, Stage]) -> str:
-    """A word of a template for bash. Values are quoted; the directories of stages are variables."""
+    """Return a word of a template for bash. Values are quoted; the directories of stages are variables."""
     parts = []
     for literal, field, _, _ in Formatter().parse(word):
         if literal:

@@ -1,7 +1,7 @@
-"""Submissions: `submissions/<n>.json` of a run directory, one for each `submit`, written before anything is queued.
+"""Submissions: the records `submissions/<n>.json` of a run directory, one for each `submit`.
 
-`submissions/<n>.<stage>.commands.json` follows just before a stage is queued, with the exact commands, and
-`submissions/<n>.<stage>.json` when it was queued, with its job's id.
+A record is written before anything is queued. `submissions/<n>.<stage>.commands.json`, with the exact commands, is
+written just before a stage is queued; `submissions/<n>.<stage>.json`, with the id of its job, afterwards.
 """
 
 from __future__ import annotations
@@ -23,48 +23,48 @@ if TYPE_CHECKING:
 SUBMISSIONS, COMMANDS = "submissions", "commands"
 
 _being_queued: set[str] = set()
-"""The keys that threads of this process have recorded and are queueing."""
+"""The keys of recorded stages that threads of this process are queueing now."""
 
 
 def read(run_dir: Path) -> list[dict[str, Any]]:
-    """The records of a run directory, in order. Raises RunDirectoryError for one that cannot be read."""
+    """Return the records of a run directory, in order. Raises RunDirectoryError for a record that cannot be read."""
     return [_read(run_dir / SUBMISSIONS / f"{number}.json") for number in range(1, _last(run_dir) + 1)]
 
 
 def keys(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The key of the last submission of each stage."""
+    """Return the key of the last submission of each stage."""
     return {stage: key for record in records for stage, key in record["stages"].items()}
 
 
 def place(records: Sequence[Mapping[str, Any]], manifest: ManifestBase) -> tuple[str, str | None]:
-    """The URL and the name of the cluster of a run: that of the last submission, else that of the manifest."""
+    """Return the URL and the name of the cluster of a run, from the last submission or else from the manifest."""
     if records and records[-1]["url"] != manifest.url:
         return records[-1]["url"], records[-1].get("cluster")
     return manifest.url, manifest.cluster
 
 
 def last(records: Sequence[Mapping[str, Any]], stage: str) -> int:
-    """The number of the last record of a stage; 0 without one."""
+    """Return the number of the last record of a stage, from 1; 0 if there is none."""
     return max((number for number, record in enumerate(records, 1) if stage in record["stages"]), default=0)
 
 
 def count(records: Sequence[Mapping[str, Any]], stage: str) -> int:
-    """The number of records of a stage: that of its last attempt."""
+    """Return the number of records of a stage, which is also the number of its last attempt."""
     return sum(stage in record["stages"] for record in records)
 
 
 def add(run_dir: Path, seen: int, record: Mapping[str, Any]) -> bool:
-    """Write the record after the `seen` first ones. False if another process has written one meanwhile."""
+    """Write a record after the first `seen` records; returns False if another process has written this record."""
     return _write(run_dir, f"{seen + 1}.json", record)
 
 
 def add_commands(run_dir: Path, number: int, stage: str, key: str, commands: Sequence[str]) -> None:
-    """Record the commands that are about to queue a stage of the record `number`."""
+    """Record the commands that will queue a stage of the record `number`."""
     _write(run_dir, f"{number}.{stage}.{COMMANDS}.json", {"key": key, COMMANDS: list(commands)})
 
 
 def commands(run_dir: Path, number: int, stage: str) -> list[str]:
-    """The commands that queued a stage, or were about to; none if its client died before."""
+    """Return the commands that queued a stage, or would have; empty if its client died before it recorded them."""
     path = run_dir / SUBMISSIONS / f"{number}.{stage}.{COMMANDS}.json"
     return list(_read(path)[COMMANDS]) if path.exists() else []
 
@@ -75,14 +75,16 @@ def add_queued(run_dir: Path, number: int, stage: str, facts: Mapping[str, Any])
 
 
 def queued(run_dir: Path, number: int, stage: str) -> dict[str, Any] | None:
-    """What was recorded when a stage was queued; None if it was not, or its client died just after."""
+    """Return the facts that were recorded when a stage was queued; None if it was not queued, or its client died just
+    after it.
+    """
     path = run_dir / SUBMISSIONS / f"{number}.{stage}.json"
     return _read(path) if path.exists() else None
 
 
 @contextmanager
 def queueing(keys: Iterable[str]) -> Iterator[None]:
-    """Say that this thread queues what it records, for other threads."""
+    """Tell other threads that this thread is queueing the recorded stages with these keys."""
     some = set(keys)
     _being_queued.update(some)
     try:
@@ -92,7 +94,7 @@ def queueing(keys: Iterable[str]) -> Iterator[None]:
 
 
 def may_be_submitting(record: Mapping[str, Any]) -> str:
-    """The process that may still be queueing what it has recorded; empty if it has ended."""
+    """Return a description of the process that may still be queueing a recorded submission; empty if it has ended."""
     client = record.get("client") or {}
     host, pid = client.get("host"), client.get("pid")
     if host == socket.gethostname() and isinstance(pid, int):
@@ -136,7 +138,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _last(run_dir: Path) -> int:
-    """The number of the last record."""
+    """Return the number of the last record, from 1; 0 if there is none."""
     try:
         names = os.listdir(run_dir / SUBMISSIONS)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Submitted: what earlier submissions of a run mean for a new one."""
+"""Submitted: check earlier submissions of a run before a new one, and record the new one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def job_of(cluster: Cluster, key: str) -> Job[Finished]:
-    """The job of a stage. Raises NoSuchJob."""
+    """Return the job of a stage. Raises NoSuchJob."""
     return cast("Job[Finished]", cluster.job(key))
 
 
@@ -50,7 +50,7 @@ def new_record(
     left: Mapping[str, Left],
     depend_afterok: Sequence[str | int],
 ) -> dict[str, Any]:
-    """The record of a submission, which is written before anything is queued."""
+    """Return the record of a submission, which is written before anything is queued."""
     return {
         "stages": keys,
         "upstreams": upstreams,
@@ -65,7 +65,7 @@ def new_record(
 
 
 def upstream_keys(tool: type[Declaration], stages: Sequence[str], keys: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The keys of the jobs that each stage runs after. Raises ToolError if one of them was not submitted."""
+    """Return the keys of the jobs that each stage waits for. Raises ToolError if one of them was not submitted."""
     found = {stage: tool.stages[stage].upstreams(tool.stages) for stage in stages}
     for stage, names in found.items():
         if missing := [name for name in names if name not in keys]:
@@ -76,7 +76,9 @@ def upstream_keys(tool: type[Declaration], stages: Sequence[str], keys: Mapping[
 
 
 def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[Finished]:
-    """The job of a stage that is needed. Raises ToolError if its directory was removed."""
+    """Return the job of a stage that another stage needs. Raises ToolError if its directory was removed, or it was
+    never queued.
+    """
     try:
         return job_of(cluster, key)
     except NoSuchJob:
@@ -87,10 +89,10 @@ def upstream_job(run_dir: Path, cluster: Cluster, stage: str, key: str) -> Job[F
 
 
 def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, JobStatus]:
-    """The states of the jobs of these submissions that have a directory, by their keys. A few commands for all.
+    """Return the states of the jobs of `records` that have a directory, by their keys. Takes a few commands in all.
 
-    A job that never ran is told from the one before it, which has failed: its scheduler may have forgotten it, and its
-    directory does not say.
+    The scheduler may have forgotten a job that never ran, and its directory does not show this. Such a job counts as
+    cancelled if a job that it waited for has failed.
     """
     upstreams = {key: record["upstreams"][stage] for record in records for stage, key in record["stages"].items()}
     parts = [Part(place, state, [0]) for state in place.registry.get_several([*upstreams])]
@@ -111,9 +113,9 @@ def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, J
 
 
 def check_move(run_dir: Path, cluster: Cluster, records: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> None:
-    """Raise ToolError unless a run can leave this cluster: all its stages go along, and none of them runs here.
+    """Raise ToolError unless a run can leave `cluster`: all its stages must move, and none of its jobs may wait or run.
 
-    Jobs cannot wait for jobs of another place, nor read their files.
+    Jobs cannot wait for jobs at another place, and cannot read their files.
     """
     keys, states = submissions.keys(records), states_of(cluster.place, records)
     if others := [stage for stage in keys if stage not in stages]:
@@ -134,8 +136,8 @@ def refuse_submitted(
 ) -> None:
     """Raise AlreadySubmitted if one of the stages was submitted.
 
-    One whose client died before it was queued counts as not submitted: its key is fenced, so that nothing starts under
-    it any more, unless `dry`.
+    A stage whose client died before the stage was queued counts as not submitted. Its key is fenced, so that no job can
+    start under this key; not with `dry`.
     """
     found = {}
     for stage in stages:
@@ -155,7 +157,7 @@ def refuse_submitted(
 def _was_given_up(
     run_dir: Path, stage: str, number: int, record: Mapping[str, Any], cluster: Cluster, *, dry: bool
 ) -> bool:
-    """Whether a recorded stage was never queued, and never will be."""
+    """Whether a recorded stage was never queued, and never will be. Raises AlreadySubmitted while this is unknown."""
     if submissions.queued(run_dir, number, stage):
         return False
     key = record["stages"][stage]
@@ -176,7 +178,7 @@ def _was_given_up(
 
 
 def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], jobs: Mapping[str, Job[Finished]]) -> None:
-    """Record which jobs of stages of the last record were queued, and link their directories."""
+    """Record which jobs of the last record's stages were queued, and link their directories."""
     for stage, job in jobs.items():
         state = job.part.state
         if state.submitted is None:
@@ -193,7 +195,7 @@ def record_queued(run_dir: Path, records: Sequence[Mapping[str, Any]], jobs: Map
 def tell_differences(
     cluster: Cluster, stages: Iterable[str], before: Mapping[str, str], now: Mapping[str, str]
 ) -> None:
-    """Warn if a stage that was resumed has another environment, such as an image, or other files than before."""
+    """Warn if a resumed stage has another environment, such as an image, or other files than before."""
     for stage in stages:
         old, new = (cluster.place.store.records(keys[stage]).submission for keys in (before, now))
         one, other = old.environment.key, new.environment.key

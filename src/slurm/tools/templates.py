@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 
 def list_templates(templates: Path) -> list[str]:
-    """The names of the templates in a directory, sorted. Empty if there is no such directory."""
+    """Return the names of the templates in a directory, sorted; an empty list if there is no such directory."""
     if not templates.is_dir():
         return []
     return sorted(path.name for path in templates.iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
 
 
 def get_template_path(templates: Path, name: str) -> Path:
-    """The directory of a template: one of the tool's, or any directory by its path.
+    """Return the directory of a template: a template of the tool by its name, or any directory by its path.
 
-    Raises TemplateError for a name that the tool does not have.
+    Raises TemplateError for a name that the tool does not have, and for a path that is not a directory.
     """
     if "/" in name:
         path = Path(name).expanduser().absolute()
@@ -38,7 +38,10 @@ def get_template_path(templates: Path, name: str) -> Path:
 
 
 def template_files(template: Path) -> Iterator[tuple[str, Path]]:
-    """Each file of a template, by its path relative to it, sorted. Raises TemplateError for a link that leaves it."""
+    """Yield each file of a template, with its path in the template, sorted.
+
+    Raises TemplateError for a link to a file outside of the template.
+    """
     for path in sorted(template.rglob("*")):
         if path.is_symlink() and not path.resolve().is_relative_to(template.resolve()):
             raise TemplateError(f"{path} is a link that leaves its template: put a copy of the file there")

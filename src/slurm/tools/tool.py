@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from slurm.tools.run import Run
 
     class PointOfSweep(Protocol):
-        """A point, as `sweep.points` gives it."""
+        """A point of a sweep, such as an entry of `sweep.points`."""
 
         @property
         def job(self) -> Job[Any]:
-            """The job of its call."""
+            """The job of the point's call."""
 
 
 class Tool(Declaration, abstract=True):
-    """An external tool. A subclass declares it:
+    """An external tool. A subclass declares the tool:
 
         class Pyuvsim(Tool):
             name, taxonomy = "pyuvsim", ("telescope", "observation_id")
@@ -35,9 +35,10 @@ class Tool(Declaration, abstract=True):
         run = Pyuvsim.prepare("ref1", telescope="HERA", observation_id="2458098", template="small")
         jobs = run.submit()
 
-    `name` names the folder of its runs, `taxonomy` the folders below it. `config` is the main configuration file of a
-    template, which overrides change. `templates` is the directory of templates: by default `templates` beside the
-    module of the class. `max_path` is the longest path that the program takes, of a product in the run directory.
+    `name` is the name of the folder of the tool's runs, `taxonomy` has the names of the folders below it. `config` is
+    the main configuration file of a template, which overrides change. `templates` is the directory of templates, by
+    default `templates` beside the module of the class. `max_path` is the most characters that the program accepts in a
+    path of a product in the run directory.
     """
 
     @classmethod
@@ -54,10 +55,10 @@ class Tool(Declaration, abstract=True):
     ) -> Run:
         """Write the run directory `<root>/<name>/<taxonomy…>/<run_id>`, and return the run. Submits nothing.
 
-        `template` is one of the tool's, or a directory with a / in its path; `override` changes values of its
-        configuration, such as {"freq.Nfreqs": 4}. `root` is by default the working directory. `on` is the cluster, by
-        its name in the Slurmfile, or its URL; its default is that of the command `slurm`. With `unique`, the directory
-        is one below, named by the time. Raises ToolError; then nothing that counts as a run was written.
+        `template` is the name of a template of the tool, or the path of a directory, with a /. `override` changes
+        values of its configuration, such as {"freq.Nfreqs": 4}. `root` is by default the working directory. `on` is
+        the cluster: its name in the Slurmfile, or its URL; the default is the same as for the command `slurm`. With
+        `unique`, the run directory is a folder below, named by the time. Raises ToolError; then no run was written.
         """
         from slurm.tools.prepare import draft  # noqa: PLC0415 - it imports yaml
 
@@ -76,13 +77,13 @@ class Tool(Declaration, abstract=True):
         override: Mapping[str, Any] | None = None,
         **taxonomy: object,
     ) -> PointTask:
-        """The stages as the unit of a sweep, whose points are overrides of the configuration:
+        """Return the stages as the task of a sweep, whose points are overrides of the configuration:
 
             Sweep(Pyuvsim.at(telescope="HERA", template="small"), grid(**{"freq.Nfreqs": [2, 4]}))
 
-        The element of a point prepares its run directory on the node, from the template and the point, and runs all
-        stages in order; with `stage`, this one after those that it needs. Names of the taxonomy may be left out if no
-        command uses them. Raises ToolError.
+        The element of a point prepares the run directory on the node, from the template and the point, and runs all
+        stages in order; with `stage`, only this stage and the stages that it needs. Names of the taxonomy may be left
+        out if no command uses them. Raises ToolError.
         """
         from slurm.tools.points import unit  # noqa: PLC0415 - it imports yaml
 
@@ -90,9 +91,9 @@ class Tool(Declaration, abstract=True):
 
     @classmethod
     def open(cls, run_dir: str | os.PathLike[str] | PointOfSweep) -> Run:
-        """The run of a prepared directory, or of a point of a sweep, which has ended.
+        """Open the run in a prepared directory, or the run of an ended point of a sweep.
 
-        Raises RunDirectoryError, ManifestError; ToolError for another tool.
+        Raises RunDirectoryError or ManifestError; ToolError if it is a run of another tool.
         """
         if not isinstance(run_dir, str) and hasattr(run_dir, "job"):
             from slurm.tools.points import PointRun  # noqa: PLC0415 - few runs are points

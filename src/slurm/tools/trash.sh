@@ -1,7 +1,7 @@
 # shellcheck shell=sh
-# Move what jobs have left to a trash beside it, bring it back, or remove it.
-# Arguments: trash, restore or empty; "really" or "dry", which changes nothing; then directories of jobs' calls, such as
-# …/work/0. Prints those that it has done, or would do.
+# Move directories that jobs have left to a trash beside them, restore them, or remove them from the trash.
+# Arguments: trash, restore or empty; "really", or "dry" to change nothing; then directories of jobs' calls, such as
+# …/work/0. Prints the directories that were changed, or would be.
 verb=$1 how=$2
 shift 2
 status=0

@@ -1,4 +1,4 @@
-"""Verify: whether a run is whole, by its manifest and by the products of its stages. Ids of jobs decide nothing."""
+"""Verify: check that a run is complete, by its manifest and the products of its stages. Ids of jobs do not count."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ UNFINISHED, NOT_SUBMITTED = "unfinished", "not submitted"
 
 
 class Health(NamedTuple):
-    """The health of what was prepared, with stage None, or of a stage.
+    """The health of a stage, or with stage None the health of the prepared files.
 
-    `word` is ok, moved, edited or missing for what was prepared; ok, missing, changed, stale, ignored (its program did
-    not use a value of the configuration), failed, unfinished, gone or not submitted for a stage.
+    `word` is ok, moved, edited or missing for the prepared files. For a stage, it is ok, missing, changed, stale,
+    ignored (its program did not use a value of the configuration), failed, unfinished, gone or not submitted.
     """
 
     stage: str | None
@@ -45,7 +45,7 @@ class Health(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no problem was found; a moved run is ok."""
         return self.word in (OK, MOVED)
 
 
@@ -59,7 +59,7 @@ def verify(
     *,
     checksums: bool,
 ) -> list[Health]:
-    """The health of what was prepared and of each stage."""
+    """Return the health of the prepared files and of each stage."""
     records = submissions.read(run_dir)
     keys = submissions.keys(records)
     found = list(flaws(manifest, run_dir)) or [_place(manifest, run_dir)]
@@ -79,14 +79,14 @@ def verify(
 
 
 def brief(status: JobStatus) -> str:
-    """The error of a stage in one line; the end of its log is left out."""
+    """Return the error of a stage in one line, without the end of its log."""
     kind, _, rest = error_of(status).partition(": ")
     error = rest if kind.startswith("slurm.errors.Command") else error_of(status)
     return error.partition("\n")[0].partition(". Its standard ")[0] or (status.reason or "")
 
 
 def flaws(manifest: ManifestBase, run_dir: Path) -> Iterator[Health]:
-    """The files of the manifest that are not as they were written."""
+    """Yield the files of the manifest that are missing, or differ from the written ones."""
     for name, digest in manifest.files.items():
         path = run_dir / name
         if not path.is_file():
@@ -103,7 +103,7 @@ def _place(manifest: ManifestBase, run_dir: Path) -> Health:
 
 
 def _stale(stage: str, records: Sequence[Mapping[str, Any]], keys: Mapping[str, str]) -> str:
-    """Why the products of a stage are not made from those of the stages before it; empty if they are."""
+    """Return why the products of a stage are not made from the last products of earlier stages; empty if they are."""
     record = records[submissions.last(records, stage) - 1]
     upstreams = record.get("upstreams", {}).get(stage, {})
     newer = [name for name, key in upstreams.items() if keys.get(name) != key]
@@ -127,7 +127,7 @@ def _of_job(stage: str, job: Job[Finished], status: JobStatus, *, checksums: boo
 
 
 def _of_copy(run_dir: Path, stage: str, number: int, *, checksums: bool) -> Health:
-    """The health of a stage whose job's directory was removed: that of what was fetched before."""
+    """Return the health of a stage whose job's directory was removed, from the files that were fetched before."""
     try:
         record = json.loads((run_dir / ATTEMPTS / f"{stage}.{number}.json").read_text(encoding="utf-8"))
         products = [Product.from_json(each) for each in record["products"]]
@@ -148,7 +148,7 @@ def _of_copy(run_dir: Path, stage: str, number: int, *, checksums: bool) -> Heal
 
 
 def _differs(products: Sequence[Product], sizes: Mapping[str, int]) -> tuple[str, str] | None:
-    """What is wrong with the sizes of products."""
+    """Return what is wrong with the sizes of products: a word and a sentence; None if all sizes are right."""
     for product in products:
         own = [size for name, size in sizes.items() if _belongs(name, product)]
         if not own and product.bytes:
@@ -159,7 +159,7 @@ def _differs(products: Sequence[Product], sizes: Mapping[str, int]) -> tuple[str
 
 
 def _other_content(products: Sequence[Product], found: Mapping[str, str]) -> tuple[str, str] | None:
-    """What is wrong with the digests of products; see `directory_digest` for those of directories."""
+    """Return what is wrong with the digests of products, as `_differs`; see `directory_digest` for directories."""
     for product in products:
         digest = found.get(product.path)
         if digest is None:

@@ -1,8 +1,8 @@
-"""The names of submitit, on this library: `import slurm.compat.submitit as submitit`.
+"""The API of submitit, implemented with this library: `import slurm.compat.submitit as submitit`.
 
-Names are imported at first use: a node imports this module with the user's own. Nodes have no executors;
-pickles name the classes in this module, so a function may refer to them. docs/coming-from/submitit.md lists the
-differences.
+Names are imported at their first use, because a node imports this module together with the user's module. Nodes have
+no executors. Pickles refer to the classes by this module, so a function may use them. docs/coming-from/submitit.md
+lists the differences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from slurm.compat.submitit.job_environment import JobEnvironment
 
 _HOMES = {"Job": "job", "DebugJob": "job", "JobEnvironment": "job_environment"}
-"""The modules of some names; the other names are in `executors`."""
+"""The modules that define some names; `executors` defines the others."""
 
 __all__ = [
     "AutoExecutor",

@@ -1,4 +1,4 @@
-"""Call: what a job of the façade runs on the node, with the requeues of callables that have `checkpoint`."""
+"""Call: the function that a job of the façade runs on the node; it also requeues callables that have `checkpoint`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     Checkpoint = Callable[..., DelayedSubmission | None]
 
 SIGNAL = "USR2"
-"""The signal ahead of the time limit, as in submitit. SIGTERM announces a preemption."""
+"""The signal that is sent before the time limit, as in submitit. SIGTERM announces a preemption."""
 
 
 def checkpoint_method(function: Callable[..., Any]) -> Checkpoint | None:
-    """Return what makes the call of the next attempt, if a callable has it."""
+    """Return the `checkpoint` method of a callable, which makes the call of the next attempt; None if it has none."""
     found: Checkpoint | None = getattr(function, "__submitit_checkpoint__", None) or getattr(
         function, "checkpoint", None
     )
@@ -29,9 +29,9 @@ def checkpoint_method(function: Callable[..., Any]) -> Checkpoint | None:
 
 
 class Call:
-    """The function of the task: makes the submitted call, or the one that an earlier attempt left.
+    """The function of the task: makes the submitted call, or the call that an earlier attempt has left.
 
-    `timeouts` is how often a call may reach its time limit and go on; preemptions do not count.
+    `timeouts` is how often a call may reach its time limit and continue; preemptions do not count.
     """
 
     def __init__(self, name: str, timeouts: int) -> None:
@@ -43,14 +43,14 @@ class Call:
         if checkpoint_method(submission.function) is None:
             return submission.result()
         context = current_job()
-        # Rank 0 alone has made a checkpoint, which all ranks continue.
+        # Only rank 0 has saved a checkpoint; all ranks continue from it.
         left = context.replace(rank=0).restored
         current, timeouts = left or (submission, 0)
         context.on_stop(lambda: self._stop(context, current, timeouts))
         return current.result()
 
     def _stop(self, context: JobContext, current: DelayedSubmission, timeouts: int) -> None:
-        """Save what the next attempt calls, and end this one. Raises UncompletedJobError if there is no next one."""
+        """Save the call of the next attempt, and end this one. Raises UncompletedJobError if no attempt may follow."""
         timeouts += stop_signal() == SIGNAL
         if timeouts > self.timeouts:
             raise UncompletedJobError(f"Job not requeued because: timed-out too many times ({timeouts}).")

@@ -1,4 +1,4 @@
-"""Executors: functions become jobs of a cluster, with the parameters of submitit."""
+"""Executors: run functions as jobs of a cluster, with the parameters of submitit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ R = TypeVar("R")
 
 
 class Executor:
-    """The base class of all executors. `parameters` has the parameters that were set, by this executor's names."""
+    """The base class of all executors. `parameters` holds the parameters that were set, by the executor's own names."""
 
     __module__ = "slurm.compat.submitit"
 
@@ -39,7 +39,7 @@ class Executor:
         self._implicit = False
 
     def update_parameters(self, **parameters: Any) -> None:
-        """Set parameters of later jobs. Raises OptionError, and RuntimeError in a batch."""
+        """Set parameters of later jobs. Raises OptionError, or RuntimeError within a batch."""
         if self._batch is not None:
             raise RuntimeError("parameters cannot change within 'with executor.batch()'")
         self._update(parameters)
@@ -54,7 +54,7 @@ class Executor:
         return job
 
     def map_array(self, fn: Callable[..., R], *iterable: Iterable[Any]) -> list[Job[R]]:
-        """Submit a call for each item, as one array; several iterables are zipped. Raises FailedSubmissionError."""
+        """Submit a call for each item, as one array. Several iterables are zipped. Raises FailedSubmissionError."""
         return self._submit_array([DelayedSubmission(fn, *args) for args in zip(*iterable)])  # noqa: B905 - as submitit
 
     def submit_array(self, fns: Sequence[Callable[[], R]]) -> list[Job[R]]:
@@ -63,7 +63,11 @@ class Executor:
 
     @contextmanager
     def batch(self, allow_implicit_submissions: bool = False) -> Iterator[None]:  # noqa: FBT001, FBT002 - as in submitit
-        """Submit the calls in the block as one array, at its end; if allowed, earlier, when a job of it is used."""
+        """Submit the calls in the block as one array, at the end of the block.
+
+        With `allow_implicit_submissions`, submit them earlier if one of the jobs is used. Raises RuntimeError within
+        another batch.
+        """
         if self._batch is not None:
             raise RuntimeError("'with executor.batch()' cannot be nested")
         self._batch, self._implicit = [], allow_implicit_submissions
@@ -146,7 +150,7 @@ class _ClusterExecutor(Executor):
 
 
 class SlurmExecutor(_ClusterExecutor):
-    """Jobs of Slurm, with the parameters of sbatch. `cluster` is the cluster of this library."""
+    """Submits jobs to Slurm, with the parameters of sbatch. `cluster` is the `Cluster` of this library."""
 
     __module__ = "slurm.compat.submitit"
 
@@ -155,7 +159,7 @@ class SlurmExecutor(_ClusterExecutor):
 
 
 class LocalExecutor(_ClusterExecutor):
-    """Jobs on this machine."""
+    """Runs jobs on this machine."""
 
     __module__ = "slurm.compat.submitit"
 
@@ -173,10 +177,10 @@ class DebugExecutor(Executor):
 
 
 class AutoExecutor(Executor):
-    """The executor for this machine: Slurm's if `sbatch` is on PATH, else the local one.
+    """Uses the executor for this machine: `SlurmExecutor` if `sbatch` is on PATH, else `LocalExecutor`.
 
     `cluster` is "slurm", "local", "debug", or a URL of this library such as "slurm+ssh://login". Other arguments and
-    parameters have the name of their executor before them: `slurm_partition`. Those of another executor are ignored.
+    parameters have the name of their executor as a prefix: `slurm_partition`. Those for other executors are ignored.
     """
 
     __module__ = "slurm.compat.submitit"
@@ -210,7 +214,7 @@ class AutoExecutor(Executor):
         return "slurm" if shutil.which("sbatch") else "local"
 
     def register_dev_folders(self, folders: list[str | Path]) -> None:  # noqa: ARG002 - as in submitit
-        """Warn: nothing is sent. Wheel sends a project."""
+        """Warn that no folder is sent: use `Wheel` to send a project."""
         warnings.warn("dev folders are ignored: environment=Wheel() of a task sends a project", stacklevel=2)
 
     def _update(self, parameters: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The helpers of submitit: callables with checkpoints, sequences, and waiting."""
+"""The helpers of submitit: callables with checkpoints, sequences of calls, and functions that wait for jobs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _RANK_VARIABLES = frozenset({"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE",
 
 
 class Checkpointable:
-    """A base class of callables that go on with their state after a time limit or a preemption."""
+    """A base class for callables that continue with their state after a time limit or a preemption."""
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         """Raise TypeError for a class that is not callable."""
@@ -45,12 +45,15 @@ class Checkpointable:
         return found
 
     def checkpoint(self, *args: Any, **kwargs: Any) -> DelayedSubmission:
-        """Return the call of the next attempt: this object, with its state of now."""
+        """Return the call of the next attempt: this object with its present state, and the same arguments."""
         return DelayedSubmission(self, *args, **kwargs)  # type: ignore[arg-type]
 
 
 class FunctionSequence(Checkpointable):
-    """Calls one after the other; its result is the list of their results. After a stop it goes on with the next one."""
+    """Makes calls one after the other, and returns the list of their results.
+
+    After a stop, the next attempt continues with the call that was not finished.
+    """
 
     def __init__(self, verbose: bool = False) -> None:  # noqa: FBT001, FBT002 - as in submitit
         self.verbose = verbose
@@ -67,7 +70,7 @@ class FunctionSequence(Checkpointable):
         return iter(self.delayed_functions)
 
     def __call__(self) -> list[Any]:
-        """Make the calls that have not been made."""
+        """Make the calls that were not made yet; return the results of all calls."""
         if self.verbose:
             print(f"Starting from {sum(call.done() for call in self)}/{len(self)}", flush=True)
         return [call.result() for call in self]
@@ -78,12 +81,12 @@ def as_completed(
     timeout: float | None = None,
     poll_frequency: float = 10,  # noqa: ARG001 - as in submitit
 ) -> Iterator[Job[R]]:
-    """Yield the jobs as they end. Raises TimeoutError. `poll_frequency` has no effect."""
+    """Yield the jobs as they end. `timeout` is in seconds; raises TimeoutError. `poll_frequency` has no effect."""
     from slurm.jobs.waiting import as_completed as completed  # noqa: PLC0415 - a node imports this module
 
     there = {job.native: job for job in jobs if hasattr(job, "native")}
     for job in jobs:
-        if not hasattr(job, "native") and job.done():  # of the debug executor
+        if not hasattr(job, "native") and job.done():  # a job of the debug executor
             yield job
     yield from (there[native] for native in completed(list(there), timeout))
 
@@ -105,7 +108,7 @@ def monitor_jobs(
 
 @contextmanager
 def clean_env(extra_names: Sequence[str] = ()) -> Iterator[None]:
-    """Remove the variables of a job from the environment within the block."""
+    """Remove the environment variables of a job within the block."""
     names = [
         name for name in os.environ if name.startswith(_JOB_VARIABLES) or name in _RANK_VARIABLES or name in extra_names
     ]
@@ -117,7 +120,7 @@ def clean_env(extra_names: Sequence[str] = ()) -> Iterator[None]:
 
 
 class TorchDistributedEnvironment:
-    """The variables of torch.distributed. The library sets them for each task, so `export` keeps them."""
+    """The environment variables of torch.distributed. This library sets them for each task, so `export` keeps them."""
 
     def __init__(self) -> None:
         self.master_addr, self.master_port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
@@ -125,7 +128,7 @@ class TorchDistributedEnvironment:
         self.local_rank, self.local_world_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
 
     def export(self, set_cuda_visible_devices: bool = True, overwrite: bool = False) -> Self:  # noqa: ARG002, FBT001, FBT002 - as in submitit
-        """Show this process the GPU of its rank only, unless told otherwise."""
+        """Make only the GPU of its rank visible to this process, unless `set_cuda_visible_devices` is false."""
         if set_cuda_visible_devices:
             os.environ["CUDA_VISIBLE_DEVICES"] = str(self.local_rank)
         return self

@@ -1,4 +1,4 @@
-"""Job: a job of this library with the methods of submitit's."""
+"""Job: a job of this library with the methods of submitit's `Job`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ R = TypeVar("R", covariant=True)
 
 
 class JobPaths:
-    """Where a job keeps its files, on the cluster."""
+    """The paths of a job's files, on the cluster."""
 
     def __init__(self, directory: str, log: str, task: int, *, separate: bool) -> None:
         rank = f"{log.removesuffix('.log')}.{task}.log" if task else log
@@ -42,9 +42,9 @@ class JobPaths:
 
 
 class Job(Generic[R]):
-    """A submitted call. In a batch, it has a job of the cluster once the batch is submitted.
+    """A submitted call. A call within a batch gets a job of the cluster when the batch is submitted.
 
-    `tasks` is the number of processes that run it; `task` is the one of them that `job.task(i)` stands for.
+    `tasks` is the number of processes that run the call; `task` is the process that `job.task(i)` represents.
     """
 
     __module__ = "slurm.compat.submitit"
@@ -73,33 +73,33 @@ class Job(Generic[R]):
         return self._native
 
     def become(self, other: Job[Any]) -> None:
-        """Take the place of the job that a batch has submitted for this call."""
+        """Represent the job that a batch has submitted for this call."""
         vars(self).update(vars(other))
         self._submit = None
         self.__class__ = type(other)
 
     @property
     def job_id(self) -> str | None:
-        """The scheduler's id, such as "1234_0"; None while the queue has no room for it."""
+        """The scheduler's id, such as "1234_0"; None while the queue has no room for the job."""
         return self.native.job_id
 
     @property
     def paths(self) -> JobPaths:
-        """Where its logs are."""
+        """The paths of the job's logs."""
         return JobPaths(self.native.directory, self.native.log_path, self._task or 0, separate=self._separate)
 
     @property
     def num_tasks(self) -> int:
-        """The number of processes that run it."""
+        """The number of processes that run the call."""
         return self._tasks if self._task is None else 1
 
     @property
     def task_id(self) -> int | None:
-        """The process that this object stands for; None for all of several."""
+        """The number of the process that this object represents; None if it represents all of several processes."""
         return 0 if self._tasks == 1 else self._task
 
     def task(self, task_id: int) -> Job[R]:
-        """Return one of its processes. Raises ValueError."""
+        """Return the job for one of the processes. Raises ValueError if there is no such process."""
         if not 0 <= task_id < self.num_tasks:
             raise ValueError(f"task_id {task_id} must be between 0 and {self.num_tasks - 1}")
         if self.num_tasks == 1:
@@ -107,7 +107,7 @@ class Job(Generic[R]):
         return Job(self.native, tasks=self._tasks, separate=self._separate, task=task_id)
 
     def submission(self) -> DelayedSubmission:
-        """Return the submitted call. Reads it from the cluster."""
+        """Return the submitted call, which is read from the cluster."""
         found: DelayedSubmission = self.native.arguments()["submission"]
         return found
 
@@ -116,13 +116,13 @@ class Job(Generic[R]):
         self.native.exception()
 
     def done(self, force_check: bool = False) -> bool:  # noqa: ARG002, FBT001, FBT002 - as in submitit
-        """Whether it has ended. Looks each time."""
+        """Whether the job has ended. Asks each time."""
         return self.native.done()
 
     def exception(self) -> UncompletedJobError | None:
         """Wait for the end; return a FailedJobError if the function raised, an UncompletedJobError for other failures.
 
-        Raises TransportError and ProtocolError if the outcome cannot be read now.
+        Returns None after a success. Raises TransportError and ProtocolError if the outcome cannot be read now.
         """
         error = self.native.exception()
         if error is None:
@@ -137,7 +137,7 @@ class Job(Generic[R]):
         return found
 
     def results(self) -> list[R]:
-        """Wait for the end; return the result of each process. Raises what `exception` returns."""
+        """Wait for the end; return the result of each process. Raises the error that `exception` returns."""
         error = self.exception()
         if error is not None:
             raise error
@@ -148,27 +148,27 @@ class Job(Generic[R]):
         return results
 
     def result(self) -> R:
-        """Wait; return the result. Raises what `exception` returns, and ValueError if there are several processes."""
+        """Wait; return the result. Raises the error that `exception` returns, and ValueError for several processes."""
         if self.num_tasks > 1:
             raise ValueError(f"the job runs {self.num_tasks} processes: use results()")
         return self.results()[0]
 
     @property
     def state(self) -> str:
-        """The state, in Slurm's words. Asks the scheduler, unless it has ended."""
+        """The state, as Slurm names it. Asks the scheduler, unless the job has ended."""
         return self.native.status().state.value
 
     def get_info(self, mode: str = "force") -> dict[str, str]:  # noqa: ARG002 - as in submitit
-        """Return the id, the state and the node. Asks the scheduler, unless it has ended."""
+        """Return the id, the state and the node. Asks the scheduler, unless the job has ended."""
         status = self.native.status()
         return {"JobID": self.job_id or "", "State": status.state.value, "NodeList": status.node or ""}
 
     def stdout(self) -> str | None:
-        """Its standard output so far; None if it has not begun."""
+        """Return the standard output so far; None if the job has not begun."""
         return self._log(stderr=False)
 
     def stderr(self) -> str | None:
-        """Its standard error so far; None if it has not begun, and with `stderr_to_stdout`."""
+        """Return the standard error so far; None if the job has not begun, or with `stderr_to_stdout`."""
         return self._log(stderr=True) if self._separate else None
 
     def _log(self, *, stderr: bool) -> str | None:
@@ -177,16 +177,16 @@ class Job(Generic[R]):
         return text if text.strip("\n") or self.done() else None
 
     def cancel(self, check: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - as in submitit
-        """Cancel it, unless it has ended."""
+        """Cancel the job, unless it has ended."""
         self.native.cancel()
 
     def cancel_at_deletion(self, value: bool = True) -> Job[R]:  # noqa: FBT001, FBT002 - as in submitit
-        """Cancel it when this object is deleted. Returns the job."""
+        """Cancel the job when this object is deleted, or with `value=False` do not. Returns this object."""
         self._cancel_at_deletion = value
         return self
 
     def awaitable(self) -> AsyncJobProxy[R]:
-        """Return the methods for asyncio."""
+        """Return a proxy of the job with methods for asyncio."""
         return AsyncJobProxy(self)
 
     def __repr__(self) -> str:
@@ -209,7 +209,7 @@ class DebugJob(Job[R]):
 
     @property
     def native(self) -> NoReturn:
-        """Raises AttributeError."""
+        """Raise AttributeError: a job of the debug executor has no job of this library."""
         raise AttributeError("a job of the debug executor runs in this process: it has no files and no logs")
 
     @property
@@ -222,13 +222,13 @@ class DebugJob(Job[R]):
         return self._submission
 
     def results(self) -> list[R]:
-        """Make the call, if it has not been made; return its result. Raises what the function raises."""
+        """Make the call, if it was not made yet; return its result. Raises the error of the function."""
         if self.cancelled:
             raise UncompletedJobError(f"{self!r} was cancelled")
         debugged.append(self.job_id)
         try:
             return [self._submission.result()]
-        except Exception:  # the user's function
+        except Exception:  # the user's function may raise anything
             if sys.stdin.isatty():
                 import pdb  # noqa: PLC0415, T100 - it is what this executor is for
 
@@ -262,7 +262,7 @@ class DebugJob(Job[R]):
         return "DONE" if self._submission.done() else "CANCELLED" if self.cancelled else "QUEUED"
 
     def get_info(self, mode: str = "force") -> dict[str, str]:  # noqa: ARG002 - as in submitit
-        """Return its state."""
+        """Return the state of the job."""
         return {"State": self.state}
 
     def cancel(self, check: bool = True) -> None:  # noqa: ARG002, FBT001, FBT002 - as in submitit
@@ -279,7 +279,7 @@ class DebugJob(Job[R]):
 
 
 class AsyncJobProxy(Generic[R]):
-    """A job for asyncio. Results arrive when they are there; `poll_interval` has no effect."""
+    """A job for asyncio. Results arrive as soon as they exist; `poll_interval` has no effect."""
 
     def __init__(self, job: Job[R]) -> None:
         self.job = job

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 debugged: list[str] = []
-"""The ids of the jobs that run in this process, of the debug executor."""
+"""The ids of the debug executor's jobs that run in this process."""
 
 
 class JobEnvironment:
-    """The ids, ranks and nodes of the current job. Raises RuntimeError outside of a job."""
+    """The ids, ranks and nodes of the current job. The constructor raises RuntimeError outside of a job."""
 
     def __init__(self) -> None:
         context = JobContext(root="", key="", index=0, job_id=debugged[-1]) if debugged else current_job()
@@ -43,7 +43,7 @@ class JobEnvironment:
 
     @property
     def folder(self) -> Path:
-        """A directory for files of this call, kept with the job. Created if it is missing."""
+        """A directory for files of this call, which is kept with the job. It is created if it is missing."""
         return self._context.output_directory()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Parameters: the words of submitit's `update_parameters`, and the options of a task that they stand for."""
+"""Parameters: translate the parameters of submitit's `update_parameters` into options of a task."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARED: dict[str, tuple[str, Any]] = {
     "tasks_per_node": ("ntasks_per_node", int),
     "stderr_to_stdout": ("stderr_to_stdout", bool),
 }
-"""The parameters of all executors: the name that Slurm's executor has for each, and its type."""
+"""The parameters of all executors: for each, its name in `SlurmExecutor`, and its type."""
 _SAME = (
     *("account", "comment", "constraint", "cpus_per_gpu", "cpus_per_task", "exclude", "exclusive", "gpus_per_node"),
     *("gpus_per_task", "gres", "job_name", "mail_type", "mail_user", "mem", "mem_per_cpu", "mem_per_gpu", "nodelist"),
@@ -36,30 +36,30 @@ _OTHER = {
     "stderr_to_stdout": False,
     "use_srun": True,
 }
-"""Parameters of Slurm's executor that are no options of a task by the same name, with their defaults."""
+"""Parameters of `SlurmExecutor` that are not options of a task with the same name, with their defaults."""
 OF_SLURM = frozenset({*_SAME, *_OTHER})
 OF_LOCAL = frozenset(
     {"timeout_min", "gpus_per_node", "visible_gpus", "tasks_per_node", "nodes", "signal_delay_s", "setup"}
     | {"stderr_to_stdout", "name", "mem_gb", "cpus_per_task"}
 )
 VALID = {"slurm": OF_SLURM, "local": OF_LOCAL, "debug": frozenset[str]()}
-"""The parameters of each executor, by the prefix that they have for `AutoExecutor`."""
+"""The parameters of each executor, by the prefix of its parameters for `AutoExecutor`."""
 _ON = {"afterok": "success", "afternotok": "failure", "afterany": "any"}
 
 
 class Translated(NamedTuple):
-    """Parameters in the words of this library."""
+    """Parameters as options and arguments of this library."""
 
     options: dict[str, Any]
     after: tuple[tuple[tuple[str, ...], str], ...] = ()
-    """Ids of jobs to wait for, and the `on` of `Task.after`."""
+    """Groups of ids of jobs to wait for, each with the argument `on` of `Task.after`."""
     signal_lead: int = 90
     tasks: int = 1
     """How many processes run the call."""
 
 
 def for_executor(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters for one executor in its own words, from those of `AutoExecutor`. None is not set.
+    """Return the parameters for one executor, by its own names, from parameters of `AutoExecutor`. None is not set.
 
     Raises NameError for an unknown parameter, TypeError for a value of the wrong type.
     """
@@ -101,7 +101,7 @@ def check(name: str, given: Mapping[str, Any]) -> None:
 
 
 def of_slurm(given: Mapping[str, Any]) -> Translated:
-    """Translate parameters of Slurm's executor. Raises OptionError."""
+    """Translate parameters of `SlurmExecutor`. Raises OptionError."""
     words = {"time": 5, "nodes": 1, **_OTHER, **given}
     options = {name: words[name] for name in _SAME if words.get(name) is not None}
     options |= {"max_concurrent": words["array_parallelism"], "separate_stderr": not words["stderr_to_stdout"]}
@@ -122,7 +122,7 @@ def of_slurm(given: Mapping[str, Any]) -> Translated:
 
 
 def of_local(given: Mapping[str, Any]) -> Translated:
-    """Translate parameters of the local executor, which ignores memory and CPUs. Raises OptionError."""
+    """Translate parameters of `LocalExecutor`, which ignores memory and CPUs. Raises OptionError."""
     if given.get("nodes", 1) > 1:
         raise OptionError("LocalExecutor can use only one node. Use nodes=1")
     count, visible = given.get("gpus_per_node", 0), given.get("visible_gpus")
@@ -136,7 +136,7 @@ def of_local(given: Mapping[str, Any]) -> Translated:
 
 
 def _srun(words: Iterable[str]) -> dict[str, Any]:
-    """Return options of srun by their names. Raises OptionError for a short one."""
+    """Return options of srun by their names. Raises OptionError for a short option."""
     found: dict[str, Any] = {}
     last = None
     for word in words:
@@ -151,7 +151,7 @@ def _srun(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _dependencies(text: str | None) -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Return the jobs of `--dependency` with what they are waited for. Raises OptionError for other kinds."""
+    """Return the jobs in `--dependency` with the kind of end to wait for. Raises OptionError for unknown kinds."""
     found = []
     for part in (text or "").split(",") if text else ():
         kind, *ids = part.split(":")

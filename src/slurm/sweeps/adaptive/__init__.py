@@ -1,5 +1,5 @@
-"""Adaptive search: a sampler chooses the next points of a sweep by how the earlier ones have ended.
+"""Adaptive search: a sampler chooses the next points of a sweep from the results of the earlier ones.
 
-Nothing is stored but the settings in `sweep.json`, and the points and outcomes that every sweep has. A process that
-goes on with a search tells a new sampler of these.
+The state of a sampler is not stored. Only the settings in `sweep.json` are added to the points and outcomes that every
+sweep has. A process that continues a search gives these points and outcomes to a new sampler.
 """

@@ -30,7 +30,10 @@ class FileSearch(NamedTuple):
 def read_search(
     sweep: Mapping[str, Any], constants: Mapping[str, Any], refuse: Callable[[str, str], None]
 ) -> FileSearch | None:
-    """The search of a file; None if it has none. `constants` are values that all points have. Tells problems."""
+    """Return the search of a file; None if it has none. `constants` are values that all points have.
+
+    Calls `refuse` with the key and the message of each problem.
+    """
     if not any(key in sweep for key in KEYS):
         return None
     for key in sweep:
@@ -46,7 +49,7 @@ def read_search(
 
 
 def _options(given: Any, ranges: Mapping[str, Range], refuse: Callable[[str, str], None]) -> SearchOptions:
-    """The settings of a search. Tells problems."""
+    """Return the settings of a search. Calls `refuse` for each problem."""
     settings: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {"name": given or "tpe"}
     unknown = [name for name in settings if name not in _SETTINGS]
     for name in unknown:
@@ -63,7 +66,10 @@ def _options(given: Any, ranges: Mapping[str, Range], refuse: Callable[[str, str
 
 
 def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The ranges by their names: those within other mappings as "model.depth". A misspelt range counts as one."""
+    """Yield each range with its name; a range in a nested mapping is named "model.depth".
+
+    A misspelt range counts as a range.
+    """
     for name, value in values.items() if isinstance(values, Mapping) else ():
         if isinstance(value, Mapping) and not any(get_close_matches(str(key), KINDS) for key in value):
             yield from _flat(value, f"{prefix}{name}.")

@@ -21,15 +21,15 @@ class SearchStatus(NamedTuple):
     sampler: str
     direction: str
     trials: int | None
-    """How many points it asks for in all, if that is known."""
+    """How many points the search asks for in all; None if that is not known."""
     ended: int
     """How many points are done or have failed."""
     pruned: int
     metric: str
     best: float | None
-    """The best value so far, of points that were not pruned."""
+    """The best value so far among the points that were not pruned."""
     point: int | None
-    """The point that has it."""
+    """The number of the first point that has the best value."""
 
     def __str__(self) -> str:
         of = f" of {self.trials}" if self.trials else ""
@@ -46,11 +46,11 @@ class Trial(NamedTuple):
     value: float
     pruned: bool
     best: float | None
-    """The best value of this point and those with lower numbers; of points that were not pruned."""
+    """The best value of this point and the points with lower numbers; pruned points do not count."""
 
 
 def trials_of(points: Iterable[Point], search: Search) -> list[Trial]:
-    """The points that have a finite value, by their numbers."""
+    """Return the points that have a finite value, in the order of their numbers."""
     found = list[Trial]()
     best: float | None = None
     for point in points:
@@ -64,7 +64,7 @@ def trials_of(points: Iterable[Point], search: Search) -> list[Trial]:
 
 
 def search_status(points: Sequence[Point], search: Search) -> SearchStatus:
-    """How far a search is. Counts the points that have ended, and finds the first that has the best value."""
+    """Return how far a search is: count the points that have ended, and find the first point with the best value."""
     trials = trials_of(points, search)
     best = trials[-1].best if trials else None
     at = next((each.point for each in trials if each.best == best and not each.pruned), None)

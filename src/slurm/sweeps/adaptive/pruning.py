@@ -1,6 +1,6 @@
-"""Pruning: stop points whose reports of progress are worse than the median of those that have ended.
+"""Pruning: stop a point whose reports of progress are worse than the median of the points that have ended.
 
-Reports are read at the sources, at most every few seconds, with one command each.
+Reports are read at the sources, at most every few seconds, with one command for each source.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 FEWEST = 5
-"""How many points have to be done before any is stopped."""
+"""How many finished points must have reported as many steps as a point before this point is stopped."""
 _EVERY = 2.0
-"""The shortest pause between two looks at the reports, in seconds."""
+"""The shortest pause between two readings of the reports, in seconds."""
 _SHARE = 20
-"""The pause is at least this many times as long as a look takes."""
+"""The pause is at least this many times as long as the last reading took."""
 
 
 class Reports(NamedTuple):
-    """What the last attempt of a point has reported: its steps, and the best value up to each of them."""
+    """The reports of the last attempt of a point: its steps, and the best value up to each step."""
 
     attempt: int = 0
     steps: tuple[float, ...] = ()
     best: tuple[float, ...] = ()
 
     def add(self, attempt: int, step: float, value: float, *, largest: bool) -> Reports:
-        """The reports with another one. A later attempt begins anew."""
+        """Return the reports with one more. A report of a later attempt discards the reports of the earlier ones."""
         known = self if attempt == self.attempt else Reports(attempt)
         best = (max if largest else min)(value, known.best[-1]) if known.best else value
         return Reports(attempt, (*known.steps, step), (*known.best, best))
 
     def at(self, step: float) -> float | None:
-        """The best value up to a step; None if the point did not get so far, or had none."""
+        """Return the best value up to a step; None if the point did not get that far, or had no value."""
         if not self.steps or self.steps[-1] < step:
             return None
         return next((best for at, best in zip(self.steps[::-1], self.best[::-1], strict=True) if at <= step), None)
 
 
 def is_worse(own: Reports, others: Iterable[Reports], *, largest: bool) -> bool:
-    """Whether the best value of a point is worse than the median of those that others had after as many steps.
+    """Whether the best value of a point is worse than the median of the best values of others after as many steps.
 
-    False while fewer than five others got so far.
+    False while fewer than five other points have got that far.
     """
     if not own.steps:
         return False
@@ -71,23 +71,26 @@ def is_worse(own: Reports, others: Iterable[Reports], *, largest: bool) -> bool:
 
 
 class Pruner:
-    """Reads the reports of one sweep's points, and asks those that are worse than the median to stop."""
+    """Reads the reports of one sweep's points, and asks the points that are worse than the median to stop."""
 
     def __init__(self, places: Places, search: Search) -> None:
         self._places, self._search = places, search
         self._reports: dict[int, Reports] = {}  # by point
-        self._ends: dict[tuple[int, int], int] = {}  # how far the file of each call was read, by shard and call
+        self._ends: dict[tuple[int, int], int] = {}  # bytes read from the file of each call, by shard and call
         self._complete: set[tuple[int, int]] = set()  # calls that had ended when their file was read
         self._asked: set[tuple[int, int]] = set()
         self._due = 0.0
 
     @property
     def due(self) -> bool:
-        """Whether it is time to look again."""
+        """Whether it is time to read the reports again."""
         return time.monotonic() >= self._due
 
     def look(self, snapshot: Snapshot) -> list[int]:
-        """Read new reports, and ask points to stop; returns their numbers. A source that fails is left for later."""
+        """Read new reports, and ask points to stop; returns the numbers of these points.
+
+        A source that fails is logged, and read again at the next call.
+        """
         began = time.monotonic()
         by_url: dict[str, dict[int, list[Point]]] = {}
         for point in snapshot.points:
@@ -108,7 +111,7 @@ class Pruner:
         return stopped
 
     def _read(self, shards: Mapping[int, Shard], wanted: Mapping[int, Sequence[Point]]) -> None:
-        """Read what points at one source have reported. Raises TransportError."""
+        """Read the new reports of the points at one source. Raises TransportError."""
         place = self._places.of(shards[next(iter(wanted))].cluster)
         queries = [
             ProgressQuery(
@@ -134,7 +137,7 @@ class Pruner:
                 self._reports[point] = known.add(report["attempt"], report["done"], value, largest=self._search.largest)
 
     def _stop(self, snapshot: Snapshot, wanted: Mapping[int, Sequence[Point]]) -> list[int]:
-        """Ask those points of one source to stop that are worse than others. Raises TransportError."""
+        """Ask the points of one source that are worse than the median to stop. Raises TransportError."""
         done = [p.number for p in snapshot.points if p.state is State.DONE and PRUNED not in _metrics(p)]
         others = [self._reports[number] for number in done if number in self._reports]
         stopped = list[int]()

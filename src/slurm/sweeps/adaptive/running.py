@@ -1,4 +1,4 @@
-"""AdaptiveRunning: submits points for a driver as slots become free, each time those that the sampler chooses then."""
+"""AdaptiveRunning: submits points for a driver as slots become free; the sampler chooses them at that moment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ class AdaptiveRunning(Running):
         chunk: Chunk = None,
         seconds: float | None = None,
     ) -> int:
-        """Submit the points that are wanted, and those for which there is room yet; returns how many."""
+        """Submit the points that are `wanted`, and new points while there are free slots; returns how many points.
+
+        Raises ConfigurationError for `chunk="auto"`.
+        """
         if AUTO in (chunk, self._unit.settings.options.get("chunk_size")):
             raise ConfigurationError(
                 'chunk="auto" of an adaptive search: it has no points yet to tell how long one takes; say chunk= or '
@@ -66,13 +69,14 @@ class AdaptiveRunning(Running):
         return count + self.refill(self._reader.read(look=False))
 
     def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
-        """Submit as many points as there are free slots: those that were asked for and never submitted, then new ones.
+        """Submit as many points as there are free slots: first the points that were asked for and never submitted, then
+        new ones. Returns how many points.
 
-        Sources that are to be avoided get none. After `cancel`, nothing is asked for until `run` or `complete`.
+        The sources in `avoid` get none. After `cancel`, no point is asked for until `run` or `complete`.
         """
         self._search.tell(snapshot.points)
         missing = [point for point in snapshot.points if point.state is State.MISSING]
-        if any(point.shard is not None for point in missing):  # cancelled
+        if any(point.shard is not None for point in missing):  # the sweep was cancelled
             return 0
         waiting = [point.number for point in missing]
         total, count = len(snapshot.points), 0
@@ -89,12 +93,12 @@ class AdaptiveRunning(Running):
         return count
 
     def tend(self) -> None:
-        """Ask points to stop that are worse than others, if it is time to look at them."""
+        """Ask points that are worse than others to stop, if it is time to read their reports."""
         if self._pruner and self._pruner.due:
             self._pruner.look(self._reader.read(look=False))
 
     def left_out(self, snapshot: Snapshot) -> str | None:
-        """What is left to do by a driver, in a sentence; None if nothing."""
+        """Return a sentence on the points that a driver has not asked for yet; None if there are none."""
         left = self._search.left(len(snapshot.points))
         if not left:
             return None
@@ -105,14 +109,14 @@ class AdaptiveRunning(Running):
         return int(found) if isinstance(found, int) else 1
 
     def _free(self, source: Source, snapshot: Snapshot, size: int) -> int:
-        """How many points a source has room for."""
+        """Return how many points a source has room for."""
         taken = sum(
             point.source == source.name and point.state in (State.ALIVE, State.IN_DOUBT) for point in snapshot.points
         )
         return max(0, (source.slots or SLOTS) * size - taken)
 
     def _known_sources(self, snapshot: Snapshot) -> Sequence[Source]:
-        """The sources of the last `run` or `complete` of this process, else those of the sweep's shards."""
+        """Return the sources of the last `run` or `complete` of this process, or else the sources of the shards."""
         if not self.sources:
             found: dict[str, Source] = {}
             for shard in snapshot.shards.values():  # a later shard has the slots that the earlier ones have left

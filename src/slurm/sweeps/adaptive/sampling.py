@@ -1,8 +1,8 @@
-"""Sampling: choose the next point by a sampler of Optuna, from the trials of a search.
+"""Sampling: choose the next point with a sampler of Optuna, from the trials of a search.
 
-Imports Optuna, and is imported when a sampler is first needed. The sampler is called directly, as a study of Optuna
-calls it, because a study copies and stores each trial. TPE looks at all trials that it is shown, so their number has a
-limit.
+This module imports Optuna, so it is imported only when a sampler is first needed. The sampler is called directly, in
+the way in which a study of Optuna calls it, because a study copies and stores each trial. TPE looks at all trials that
+it is shown, so their number is limited.
 """
 
 from __future__ import annotations
@@ -32,23 +32,24 @@ if TYPE_CHECKING:
 _STUDY = "search"
 
 SHOWN = 1000
-"""The most trials that have ended, and the most that have not, which a sampler is shown.
+"""The most ended trials that a sampler is shown, and the most trials that have not ended.
 
-With 250 it chooses twice as fast, and its searches are worse: see docs/benchmarks.md.
+With 250, a sampler chooses twice as fast, but its searches are worse: see docs/benchmarks.md.
 """
 
 _BEST = 25
-"""How many trials TPE takes for good ones, of more than 250."""
+"""How many of more than 250 trials TPE counts as good."""
 
 _DISCRETE = 100
-"""An integer with more values is a real number for the sampler, and is rounded, because TPE is slow with many integers.
+"""An integer range with more values is given to the sampler as a range of real numbers, and its choice is rounded.
 
-No kernel of TPE is narrower than a hundredth of the range, so it does not see the steps.
+TPE is slow with many integers. No kernel of TPE is narrower than a hundredth of the range, so TPE does not see the
+steps.
 """
 
 
 class Sampling:
-    """A sampler, and the trials that it may be shown, numbered from 0."""
+    """A sampler, and the trials that may be shown to it, numbered from 0."""
 
     def __init__(self, search: Search) -> None:
         self._search = search
@@ -58,8 +59,8 @@ class Sampling:
         _make_study(self._storage, search.direction)
         self._trials: list[FrozenTrial] = []
         self._open: dict[int, None] = {}
-        self._ended: list[int] = []  # in order; without failures, of which a sampler learns nothing
-        self._ranked: list[tuple[tuple[float, ...], int]] = []  # the same, the best first
+        self._ended: list[int] = []  # in order; without failures, from which a sampler learns nothing
+        self._ranked: list[tuple[tuple[float, ...], int]] = []  # the same trials, the best first
 
     def add(self, params: Mapping[str, Any]) -> None:
         """Add the next trial."""
@@ -68,7 +69,10 @@ class Sampling:
         self._open[number] = None
 
     def tell(self, number: int, value: float | None, pruned_at: int | None) -> None:
-        """Tell how a trial has ended, once: with a value, or by a failure; and the step at which it was stopped."""
+        """Record how a trial has ended: its value, None for a failure; and the step at which it was stopped, if it was.
+
+        Call this once for each trial.
+        """
         trial = self._trials[number]
         del self._open[number]
         if value is None:
@@ -84,10 +88,10 @@ class Sampling:
         bisect.insort(self._ended, number)
 
     def choose(self, seed: int) -> dict[str, Any]:
-        """Choose a point that may be the next one."""
+        """Choose a candidate for the next point. The sweep may have this point already."""
         sampler, trial = self._sampler(seed), self._running(len(self._trials), {})
         self._storage.shown = self._shown() if self._search.sampler == "tpe" else []
-        study = load_study(study_name=_STUDY, storage=self._storage, sampler=sampler)  # one that has cached no trials
+        study = load_study(study_name=_STUDY, storage=self._storage, sampler=sampler)  # new: it has cached no trials
         found = sampler.sample_relative(study, trial, self._varied)
         for name, each in self._distributions.items():
             if name not in self._varied:
@@ -99,12 +103,14 @@ class Sampling:
     def _sampler(self, seed: int) -> BaseSampler:
         if self._search.sampler == "random":
             return RandomSampler(seed=seed)
-        with warnings.catch_warnings():  # releases before 5.0, which has these settings by default
+        with warnings.catch_warnings():  # releases before 5.0, where these settings are the defaults, warn
             warnings.simplefilter("ignore", ExperimentalWarning)
             return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
     def _shown(self) -> list[FrozenTrial]:
-        """The trials for a sampler: of those that have ended, the best and some of the others, evenly spread."""
+        """Return the trials to show: the best of the ended trials, an even selection of the other ended ones, and the
+        latest of those that have not ended.
+        """
         numbers = self._ended
         if len(numbers) > SHOWN:
             best = [number for _, number in self._ranked[:_BEST]]
@@ -119,7 +125,7 @@ class Sampling:
         trial.number = number
         return trial
 
-    # Optuna's values: of a choice, the index, because Optuna knows no lists and takes 1 and True for one.
+    # For Optuna, a choice is the index of its value: Optuna accepts no lists, and treats 1 and True as the same value.
 
     def _encoded(self, name: str, value: Any) -> Any:
         values = self._search.ranges[name]
@@ -145,16 +151,16 @@ class _Shown(InMemoryStorage):
         deepcopy: bool = True,  # noqa: FBT001, FBT002 - as Optuna calls it
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
-        """The trials, which are not copied: a sampler changes none."""
+        """Return the trials, without a copy: a sampler does not change them."""
         del study_id, deepcopy
         return self.shown if states is None else [each for each in self.shown if each.state in states]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """Do nothing: a sampler notes here what other processes read, and this study is in one."""
+        """Do nothing: a sampler stores attributes for other processes, and only this process uses the study."""
 
 
 def _make_study(storage: InMemoryStorage, direction: str) -> None:
-    """Make an empty study. Optuna logs each to standard error, which is of no use here."""
+    """Make an empty study, without the message that Optuna logs to standard error for each one."""
     level = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""AdaptiveSearch: the sampler of one sweep, kept equal to the points and the outcomes that the sweep has."""
+"""AdaptiveSearch: the sampler of one sweep, synchronized with the points and the outcomes of the sweep."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from slurm.sweeps.snapshot import Point
 
 PRUNED = "pruned"
-"""The metric that a call has which was asked to stop: the step of its last report."""
+"""The name of the metric of a call that was asked to stop. Its value is the step of the last report of the call."""
 _ENDED = (State.DONE, State.FAILED)
 
 
 class AdaptiveSearch:
-    """Chooses the points of one sweep. Other processes may choose points of it at the same time."""
+    """Chooses the points of one sweep. Other processes may choose points of the same sweep at the same time."""
 
     def __init__(self, directory: SweepDirectory, settings: Search) -> None:
         self._directory, self.settings = directory, settings
@@ -30,14 +30,15 @@ class AdaptiveSearch:
         self._exhausted = False
 
     def left(self, known: int) -> int:
-        """How many points a driver asks for yet, after those that are known; 0 if only `Sweep.ask` asks for points."""
+        """Return how many more points a driver asks for, if `known` exist; 0 if only `Sweep.ask` asks for points."""
         return 0 if self._exhausted else max(0, (self.settings.trials or 0) - known)
 
     def ask(self, count: int, *, most: int | None = None) -> list[int]:
-        """Choose points, and add them to the sweep by one file; returns their numbers, at most up to `most` in all.
+        """Choose `count` points, and add them to the sweep in one file; returns their numbers.
 
-        There are fewer if the space has no other points. Each process that asks adds its points under the next number
-        of `extensions/`, or finds it taken, and then chooses anew, with the other's points in mind.
+        There are fewer if the sweep would have more than `most` points, or if the space has no other points. Each
+        process adds its points under the next number of `extensions/`. If another process has taken this number, it
+        chooses again, with the points of the other process taken into account.
         """
         while True:
             trials, before = self._synchronised(), len(self._directory.points())
@@ -52,9 +53,10 @@ class AdaptiveSearch:
             self._replay()
 
     def tell(self, points: Iterable[Point]) -> int:
-        """Tell the sampler how points have ended; returns how many of that it did not know. Others are left out.
+        """Tell the sampler how points have ended; returns how many of these results are new. Skips points that have not
+        ended.
 
-        Raises ConfigurationError if points succeed, and none of them has the metric.
+        Raises ConfigurationError if points have succeeded, and none of them has the metric.
         """
         ended = {point.number: self._ending(point) for point in points if point.state in _ENDED}
         trials = self._synchronised()
@@ -83,14 +85,14 @@ class AdaptiveSearch:
         return self._trials is not None and any(each.value is not None for each in self._trials.told.values())
 
     def _synchronised(self) -> Trials:
-        """The trials with all points of the sweep: those that other processes have asked for are added."""
+        """Return the trials, after the points that other processes have asked for are added."""
         trials = self._trials = self._trials or Trials(self.settings)
         for params in self._directory.points()[len(trials) :]:
             trials.add(params)
         return trials
 
     def _replay(self, told: Mapping[int, Ending] | None = None) -> Trials:
-        """Begin with a new sampler, and tell it all that is known."""
+        """Make a new sampler, and give it all points and the endings `told`, or by default the known endings."""
         if told is None:
             told = self._trials.told if self._trials else {}
         self._trials = None

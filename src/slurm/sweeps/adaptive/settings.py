@@ -1,4 +1,4 @@
-"""Settings: what an adaptive search looks for, as `sweep.json` keeps it."""
+"""Settings: the ranges, the sampler and the metric of an adaptive search, as `sweep.json` keeps them."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class SearchOptions(TypedDict, total=False):
 
 
 class Search(NamedTuple):
-    """What an adaptive search looks for."""
+    """The settings of an adaptive search."""
 
     ranges: Mapping[str, Range]
     metric: str
-    """The name of the number that the search minimizes or maximizes, among the metrics of a point."""
+    """The name of the metric that the search minimizes or maximizes."""
     sampler: str = "tpe"
     direction: str = "minimize"
     trials: int | None = None
-    """How many points a driver asks for in all; None if only `Sweep.ask` does."""
+    """How many points a driver asks for in all; None if only `Sweep.ask` asks for points."""
     seed: int = 0
     prune: str | None = None
 
@@ -51,7 +51,7 @@ class Search(NamedTuple):
 
     @property
     def example(self) -> dict[str, Any]:
-        """A point, to check a task with."""
+        """A point of the space, with which a task can be checked."""
         return {name: each.values[0] if each.values else each.low for name, each in self.ranges.items()}
 
     def check(self, params: Mapping[str, Any]) -> None:
@@ -62,12 +62,12 @@ class Search(NamedTuple):
         raise ConfigurationError(f"the point {dict(params)} is not in the space of the search, which is {space}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+        """Return the settings as JSON values."""
         return self._asdict() | {"ranges": {name: each.to_json() for name, each in self.ranges.items()}}
 
     @classmethod
     def of(cls, record: SweepRecord, *, where: str) -> Search | None:
-        """The search of a sweep; None for a sweep of given points. Raises ProtocolError."""
+        """Return the search of a sweep; None for a sweep of given points. Raises ProtocolError if it is damaged."""
         try:
             return cls.from_json(record.search) if record.search is not None else None
         except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
@@ -81,7 +81,7 @@ class Search(NamedTuple):
 
 
 def search_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]], options: SearchOptions) -> Search | None:
-    """The search of a space by the arguments of `Sweep`; None for a space of points. Raises ConfigurationError."""
+    """Make a search of a space with the arguments of `Sweep`; None for a space of points. Raises ConfigurationError."""
     if not options and not isinstance(space, Mapping):
         return None
     if not options and isinstance(space, Mapping) and not any(isinstance(each, Range) for each in space.values()):
@@ -102,7 +102,7 @@ def search_of(space: Mapping[str, Any] | Iterable[Mapping[str, Any]], options: S
 
 
 def check_same(opened: SweepDirectory, search: Search | None) -> None:
-    """Raise ConfigurationError unless a sweep is a search of the same space, or neither has a sampler."""
+    """Raise ConfigurationError unless the sweep is a search of the same space, or neither of the two has a sampler."""
     known, name = Search.of(opened.record, where=str(opened.path)), opened.path.name
     if (known is None) != (search is None):
         has = "has a sampler, which chooses its points" if known else "has no sampler"
@@ -117,7 +117,7 @@ def check_same(opened: SweepDirectory, search: Search | None) -> None:
 
 
 def with_trials(search: Search, trials: Any) -> Search:
-    """The search with another number of trials. Raises ConfigurationError for what is no number of them."""
+    """Return the search with another number of trials. Raises ConfigurationError if `trials` is not such a number."""
     if trials is None:
         return search
     if type(trials) is not int or trials < 1:

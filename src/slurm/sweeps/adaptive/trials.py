@@ -1,7 +1,7 @@
 """Trials: a sampler of Optuna in memory, and the points that it has chosen.
 
-What it chooses next depends on the points, on how they have ended, and on the seed: on nothing else. So a new process
-that adds the same points and tells the same endings goes on as this one would have.
+The next choice of the sampler depends only on the points, on how they have ended, and on the seed. So a new process
+that adds the same points and the same endings makes the same choices as this process would have made.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ if TYPE_CHECKING:
     from slurm.sweeps.adaptive.settings import Search
 
 _TRIES = 10
-"""How often a sampler is asked again when it chooses a point that there is already."""
+"""How often a sampler is asked for a point, if the sweep already has the points that it chooses."""
 
 
 class Ending(NamedTuple):
     """How a trial has ended."""
 
     value: float | None
-    """The number that the search looks for; None for a failure."""
+    """The value of the metric of the search; None for a failure."""
     pruned_at: int | None = None
-    """The step at which it was stopped, if it was."""
+    """The step at which the trial was stopped; None if it was not stopped."""
 
 
 class Trials:
-    """The trials of one search, numbered as the points of its sweep. Raises ConfigurationError without Optuna."""
+    """The trials of one search, numbered like the points of its sweep.
+
+    The constructor raises ConfigurationError if Optuna is not installed.
+    """
 
     def __init__(self, search: Search) -> None:
         self._search, self._ranges = search, search.ranges
@@ -45,21 +48,22 @@ class Trials:
         return len(self._known)
 
     def add(self, params: Mapping[str, Any]) -> None:
-        """Add the next point of the sweep, which another process has asked for. Raises ConfigurationError for one
-        that is not in the space of the search.
+        """Add the next point of the sweep, which another process has asked for.
+
+        Raises ConfigurationError if the point is not in the space of the search.
         """
         self._search.check(params)
         self._keep(digest(canonical(params)), params)
 
     def ask(self) -> dict[str, Any] | None:
-        """Choose the next point, and add it; None if the space has no other points."""
+        """Choose the next point, and add it; returns None if the space has no other points."""
         for params in itertools.chain(map(self._choose, range(_TRIES)), self._all()):
             if self._keep(digest(params), params):
                 return params
         return None
 
     def tell(self, number: int, ending: Ending) -> None:
-        """Tell the sampler how a point has ended, once."""
+        """Tell the sampler how a point has ended. Call this once for each point."""
         self._sampling.tell(number, *ending)
         self.told[number] = ending
 
@@ -69,7 +73,7 @@ class Trials:
         return canonical(self._sampling.choose(int(seed[:8], 16)))
 
     def _keep(self, identity: str, params: Mapping[str, Any]) -> bool:
-        """Add a point; False if there is such a point."""
+        """Add a point; returns False if the point is known already."""
         if identity in self._known:
             return False
         self._known.add(identity)
@@ -77,7 +81,7 @@ class Trials:
         return True
 
     def _all(self) -> Iterator[dict[str, Any]]:
-        """The points of a finite space, in a fixed order; none of others."""
+        """Yield the points of a finite space, in a fixed order; nothing for an infinite space."""
         sizes = [each.size for each in self._ranges.values()]
         if len(self) >= math.prod(sizes) or math.inf in sizes:
             return

@@ -1,1 +1,1 @@
-"""Files of HPC Sweep Manager: read as they are, or imported as a sweep and a Slurmfile."""
+"""Files of HPC Sweep Manager: read them directly, or import them as a sweep and a Slurmfile."""

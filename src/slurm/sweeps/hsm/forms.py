@@ -1,9 +1,9 @@
-"""Forms of a sweep file that HPC Sweep Manager has besides that with `sweep:`, as values of the form with it.
+"""Other forms of a sweep file that HPC Sweep Manager reads, converted to the form with the key `sweep`.
 
 grid: {lr: [0.1, 0.2]}                    # at the top
 paired: [{data: {path: [a, b]}}]
 
-strategy: grid                            # what its older versions write
+strategy: grid                            # as its older versions write it
 parameters: {lr: {values: [0.1, 0.2]}}
 """
 
@@ -16,7 +16,9 @@ _AT_THE_TOP = ("grid", "paired")
 
 
 def with_sweep(values: Mapping[str, Any], lines: Mapping[str, int]) -> tuple[Mapping[str, Any], Mapping[str, int]]:
-    """Return values with the key `sweep`, and their lines by the new keys. Other values are returned as they are."""
+    """Convert values to the form with the key `sweep`, and their lines to the new keys. Values that have this form
+    already are returned unchanged.
+    """
     if "sweep" in values:
         return values, lines
     if isinstance(values.get("parameters"), Mapping) and values.get("strategy", "grid") == "grid":
@@ -32,7 +34,10 @@ def with_sweep(values: Mapping[str, Any], lines: Mapping[str, int]) -> tuple[Map
 def _from_parameters(
     values: Mapping[str, Any], lines: Mapping[str, int]
 ) -> tuple[Mapping[str, Any], Mapping[str, int]]:
-    """The values of each parameter are those of a grid; what has no values stays, and is refused there."""
+    """Make a grid of the values of each parameter.
+
+    A parameter without `values` is copied, and the check of the grid refuses it.
+    """
     rest = {name: value for name, value in values.items() if name not in ("parameters", "strategy")}
     grid = {
         name: each["values"] if isinstance(each, Mapping) and set(each) == {"values"} else each

@@ -1,4 +1,4 @@
-"""Project of HPC Sweep Manager: what its hsm_config.yaml says, as a Slurmfile and the command of a sweep."""
+"""Projects of HPC Sweep Manager: translate hsm_config.yaml into a Slurmfile and the command of a sweep."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ NAMES = ("hsm_config.yaml", "sweeps/hsm_config.yaml", ".hsm/config.yaml")
 SWEEPS = ("sweeps/sweep.yaml", "sweeps/sweep_config.yaml", "sweep.yaml", "sweep_config.yaml")
 _SECTIONS = ("hpc", "paths", "compute", "logging", "experiment_tracking")
 _RESOURCES = {"ncpus": "cpus_per_task", "mem": "mem", "ngpus": "gpus", "select": "nodes"}
-"""What PBS calls resources, by the names of options."""
+"""The names of PBS resources, with the options that they become."""
 
 
 class Left(NamedTuple):
-    """A key that is not carried over, and what to do instead."""
+    """A key that is not translated, and what to do instead."""
 
     key: str
     why: str
 
 
 class Project(NamedTuple):
-    """What an hsm_config.yaml says, in our words."""
+    """The content of an hsm_config.yaml, in the terms of this package."""
 
     path: Path
 
@@ -50,12 +50,14 @@ class Project(NamedTuple):
 
     @property
     def notes(self) -> list[str]:
-        """A line of text for each key that is not carried over."""
+        """A line of text for each key that is not translated."""
         places = {each.key: f", line {self.lines[each.key]}" if each.key in self.lines else "" for each in self.left}
         return [f"{self.path}{places[each.key]}: {each.key}: {each.why}" for each in self.left]
 
     def completed(self, sweep: SweepConfig) -> dict[str, Any]:
-        """The values of a sweep, with the command and the options of this project if it names nothing to run."""
+        """Return the values of a sweep; a sweep that names no command or task gets the command and the options of this
+        project.
+        """
         values = dict(sweep.values)
         if not (sweep.command or sweep.task):
             values |= {"command": self.command} if self.command else {}
@@ -64,7 +66,7 @@ class Project(NamedTuple):
 
 
 def read_project(path: Path) -> Project:
-    """Read and translate an hsm_config.yaml. Raises ConfigurationError with all problems of its form."""
+    """Read and translate an hsm_config.yaml. Raises ConfigurationError with all syntax problems."""
     from slurm.sweeps.yaml_values import read  # noqa: PLC0415 - it imports yaml
 
     try:
@@ -83,7 +85,7 @@ def read_project(path: Path) -> Project:
 
 
 class _Translation:
-    """Takes keys out of the sections of a file; what is left at the end is not carried over."""
+    """Takes keys out of the sections of a file; the keys that are left at the end are not translated."""
 
     def __init__(self, path: Path, sections: Mapping[str, dict[str, Any]], values: Mapping[str, Any]) -> None:
         self._path, self._sections = path, sections
@@ -91,7 +93,7 @@ class _Translation:
         self._left: list[Left] = []
 
     def project(self, lines: Mapping[str, int]) -> Project:
-        """Return what the sections say; `lines` are those of the keys."""
+        """Return the project that the sections describe; `lines` are the lines of the keys."""
         local, site = self._local(), self._site()
         environment = self._environment()
         clusters = {name: {**each, **environment} for name, each in {"local": local, "hpc": site}.items() if each}
@@ -118,7 +120,7 @@ class _Translation:
         return {"url": "local"}
 
     def _site(self) -> dict[str, Any]:
-        """The cluster of the section hpc; empty if the project has none."""
+        """Return the cluster of the section `hpc`; empty if the project has none."""
         system = str(self._take("hpc.system") or "").lower()
         if system not in ("slurm", "pbs", "torque"):
             return {}
@@ -130,7 +132,7 @@ class _Translation:
         steps = self._take("hpc.module_commands") or []
         for step in [steps] if isinstance(steps, str) else steps:
             loaded = re.fullmatch(r"module\s+load\s+([^;&|]+)", str(step).strip())
-            if loaded and "setup" not in site:  # modules are loaded before the steps of setup
+            if loaded and "setup" not in site:  # modules are loaded before the steps of `setup`
                 site.setdefault("modules", []).extend(loaded[1].split())
             else:
                 site.setdefault("setup", []).append(str(step))
@@ -139,9 +141,9 @@ class _Translation:
         return site
 
     def _resources(self, text: str) -> dict[str, Any]:
-        """Options from "select=1:ncpus=4:mem=64gb", or from "--nodes=1 --mem=4G"."""
+        """Return the options in "select=1:ncpus=4:mem=64gb", or in "--nodes=1 --mem=4G"."""
         found: dict[str, Any] = {}
-        for item in filter(None, re.findall(r"--\S+|[^:\s]+", text)):  # values of Slurm's options may have colons
+        for item in filter(None, re.findall(r"--\S+|[^:\s]+", text)):  # values of Slurm's options may contain colons
             name, _, value = item.partition("=")
             option = _RESOURCES.get(name) or (name[2:].replace("-", "_") if name.startswith("--") else None)
             if option is None or not value:
@@ -177,7 +179,7 @@ class _Translation:
         return f"{'python' if conda or not python else shlex.quote(str(python))} {shlex.quote(path)} {{overrides}}"
 
     def _name_the_rest(self) -> None:
-        """Name every key that was not used and has a value."""
+        """Add a note for every key that was not used and has a value."""
         for section, rest in self._sections.items():
             for name, value in rest.items():
                 if value not in (None, False, [], {}, ""):
@@ -200,19 +202,19 @@ def _why(section: str, name: str) -> str:
 
 
 def directory_of(config: Path) -> Path:
-    """The directory of the project that has a configuration."""
+    """Return the directory of the project to which a configuration belongs."""
     beside = config.absolute().parent
     return beside.parent if beside.name in {os.path.dirname(name) for name in NAMES if "/" in name} else beside
 
 
 def config_of(sweep: Path) -> Path | None:
-    """The configuration of the project that the file of a sweep belongs to: beside it, or one directory above."""
+    """Return the configuration of the project of a sweep file: in the same directory, or one directory above."""
     above = (sweep.parent, sweep.absolute().parent.parent)
     return next((found for directory in above for found in _first(directory, NAMES)), None)
 
 
 def files_of(path: Path) -> Iterator[Path]:
-    """The files of a project in a directory: the sweep, then the configuration; or the file itself."""
+    """Yield the files of a project in a directory: the sweep, then the configuration; or `path` if it is a file."""
     if path.is_file():
         yield path
         config = config_of(path) if path.name in {Path(name).name for name in SWEEPS} else None

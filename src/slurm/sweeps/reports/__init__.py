@@ -1,5 +1,5 @@
-"""Reports of a sweep: pages of numbers and plots, each one HTML file that needs nothing else.
+"""Reports of a sweep: pages of numbers and plots. Each is one HTML file that loads no other file.
 
-`numbers` counts, `markup`, `charts` and `page` draw, `pages` puts both together. A page is made of one snapshot, as
-what the command line shows is, and is never read back.
+`numbers` counts; `markup`, `charts` and `page` draw; `pages` combines the two. A page is made from one snapshot, like
+the output of the command line, and is never read back.
 """

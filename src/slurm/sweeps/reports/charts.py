@@ -1,4 +1,4 @@
-"""Charts: inline SVG in the colours of the page, each with its numbers as text for readers that see no picture."""
+"""Charts: inline SVG in the colours of the page, each with its numbers as text for readers who cannot see it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _WIDTH, _HEIGHT = 640, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 10, 26
-"""The margins around the area of a chart, for its labels."""
+"""The margins around the area of a chart, for its labels, in units of the SVG."""
 
 _TICKS = 4
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -23,13 +23,15 @@ _DOTS = 5000
 """The most values of a search that are drawn."""
 
 _FAR = 5
-"""How many times as far from the best value as the others a tenth of the values has to be to lie at the edge."""
+"""The worst tenth of the values is drawn at the edge if it is this many times as far from the best value as the
+others.
+"""
 
 _MOST = 1e300
 
 
 def bar(counts: Mapping[str, int]) -> Markup:
-    """A bar with a part for each state; the names of states are those of classes of the page."""
+    """Draw a bar with a part for each state. The names of the states are names of CSS classes of the page."""
     parts = [
         tag("span", class_=f"part {name.replace(' ', '-')}", style=f"flex: {count}", title=f"{count} {name}")
         for name, count in counts.items()
@@ -39,7 +41,7 @@ def bar(counts: Mapping[str, int]) -> Markup:
 
 
 def steps(moments: Sequence[tuple[float, Mapping[str, int]]], *, label: str, clock: Callable[[float], str]) -> Markup:
-    """Counts over time, one above the other; `clock` writes a time."""
+    """Draw counts over time, stacked; `clock` formats a time."""
     if not moments:
         return Markup("")
     begin, end = moments[0][0], moments[-1][0]
@@ -62,7 +64,7 @@ def steps(moments: Sequence[tuple[float, Mapping[str, int]]], *, label: str, clo
 
 
 def columns(bins: Sequence[Bin], *, label: str, unit: Callable[[float], str]) -> Markup:
-    """A histogram; `unit` writes a number of its axis."""
+    """Draw a histogram; `unit` formats a number on its axis."""
     if not bins:
         return Markup("")
     begin, end = bins[0].low, bins[-1].high
@@ -79,9 +81,9 @@ def columns(bins: Sequence[Bin], *, label: str, unit: Callable[[float], str]) ->
 
 
 def trials(some: Sequence[Trial], *, largest: bool, label: str) -> Markup:
-    """The values of a search by the numbers of their points, and a line for the best so far.
+    """Draw the values of a search by the numbers of their points, and a line for the best value so far.
 
-    Values far from the best ones are at the edge, so that they do not hide how the others differ.
+    Values far from the best ones are drawn at the edge, so that the differences between the others stay visible.
     """
     scale = _ticks_between(*_limits([each.value for each in some], largest=largest))
     low, high, begin, end = scale[0], scale[-1], some[0].point, some[-1].point
@@ -107,7 +109,7 @@ def trials(some: Sequence[Trial], *, largest: bool, label: str) -> Markup:
 
 
 def box(spread: Spread, most: float) -> Markup:
-    """A small box plot on an axis from 0 to `most`: least, quarters, median and largest."""
+    """Draw a small box plot on an axis from 0 to `most`: smallest value, quartiles, median and largest value."""
     width, height, middle = 160, 14, 7
 
     def at(value: float) -> str:
@@ -125,7 +127,7 @@ def box(spread: Spread, most: float) -> Markup:
 def _chart(
     inside: Markup, marks: Sequence[tuple[float, str]], scale: Sequence[tuple[float, str]], label: str
 ) -> Markup:
-    """An area with labels below and lines at the left."""
+    """Draw a chart around `inside`: labels for `marks` below, and grid lines with the labels of `scale` at the left."""
     bottom, most = _HEIGHT - _BOTTOM, scale[-1][0]
     parts = list[Markup]()
     for value, text in scale:
@@ -149,7 +151,7 @@ def _y(value: float, most: float) -> float:
 
 
 def _ticks(most: float) -> list[float]:
-    """Round numbers from 0 to at least `most`, which is at least 1."""
+    """Return round numbers from 0 to at least `most`, which is at least 1."""
     rough = max(most, 1) / _TICKS
     power = 10.0 ** (len(str(int(rough))) - 1)
     step = next(power * factor for factor in _STEPS if power * factor >= rough)
@@ -159,7 +161,7 @@ def _ticks(most: float) -> list[float]:
 
 
 def _limits(values: Sequence[float], *, largest: bool) -> tuple[float, float]:
-    """The limits of an axis for the values of a search. The worst tenth does not count if it is far from the others."""
+    """Return the limits of an axis for the values of a search, without the worst tenth if it is far from the others."""
     best, *others = sorted(values, reverse=largest)
     worst = others[-1] if others else best
     most = others[int(0.9 * len(others))] if others else best
@@ -169,7 +171,7 @@ def _limits(values: Sequence[float], *, largest: bool) -> tuple[float, float]:
 
 
 def _ticks_between(low: float, high: float) -> list[float]:
-    """Round numbers from at most `low` to at least `high`."""
+    """Return round numbers from at most `low` to at least `high`."""
     low, high = max(low, -_MOST), min(high, _MOST)
     size = max(abs(low), abs(high))
     if high - low <= size * 1e-9:

@@ -1,4 +1,4 @@
-"""Compare: the points that two sweeps have in common, right minus left."""
+"""Compare: the differences between the points that two sweeps have in common, right minus left."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _COSTS = ("seconds", "memory")
 
 
 class Comparison(NamedTuple):
-    """What differs between the points that two sweeps have in common."""
+    """The differences between the points that two sweeps have in common."""
 
     table: Table
-    """A row for each point of both: each metric as right minus left, then `loss_left`, `loss_right` and the states."""
+    """A row for each common point: each metric as right minus left, then `loss_left`, `loss_right` and the states."""
     only_left: tuple[int, ...]
     """The numbers of the points that only the left sweep has."""
     only_right: tuple[int, ...]
@@ -32,7 +32,7 @@ class Comparison(NamedTuple):
 
 
 def compared(left: Sequence[Point], right: Sequence[Point]) -> Comparison:
-    """Compare the points of two sweeps that have equal parameters. A metric that one of them lacks is None."""
+    """Compare the points with equal parameters of two sweeps. A metric that one of the two points lacks is None."""
     before, after = table_of(left), table_of(right)
     places = {identity(point.params): number for number, point in enumerate(left)}
     pairs = {number: places.pop(identity(point.params), None) for number, point in enumerate(right)}

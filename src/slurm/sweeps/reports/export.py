@@ -1,7 +1,7 @@
-"""Export: a tree of plain files of a sweep, for people and for programs that know nothing of this package.
+"""Export: write a sweep as a tree of plain files, for people and for programs that do not use this package.
 
-The tree is derived, written whole, and never read back. It is the same from every source, but for times, hosts, ids
-and the names of sources.
+The tree is derived from a snapshot, written completely, and never read back. It is the same from every source, except
+for times, hosts, ids and the names of sources.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from slurm.sweeps.sweep_point import SweepPoint
 
 MOST_TASKS = 5000
-"""The most points that all have a directory in `tasks/`."""
+"""The largest number of points for which every point has a directory in `tasks/`."""
 
 _BESIDE = frozenset({"stdout.log", "stderr.log", "metrics.json"})
-"""Files of programs that are not results."""
+"""Names of files of programs that are not results: the export writes them beside the results."""
 
 _DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class Export:
-    """Writes the tree of a sweep. `point` gives the point of a snapshot with its files."""
+    """Writes the tree of a sweep. `point` returns a point of a snapshot with access to its files."""
 
     def __init__(
         self,
@@ -58,10 +58,10 @@ class Export:
         self._directory, self._places, self._point, self._search = directory, places, point, search
 
     def write(self, snapshot: Snapshot, to: Path, *, everything: bool = False) -> list[str]:
-        """Write the tree into a directory, in place of an older one; return what could not be read.
+        """Write the tree into a directory, in place of an older one; return a line for each file that is unreadable.
 
-        `tasks/` has a directory for each point. Of more than 5 000 points, those that failed or left files have one,
-        and with `everything` all.
+        `tasks/` has a directory for each point. If there are more than 5 000 points, only points that failed or left
+        files have a directory; with `everything`, all points have one.
         """
         hidden = to / f".export.{os.urandom(4).hex()}"
         hidden.mkdir(parents=True)
@@ -80,7 +80,7 @@ class Export:
         return problems
 
     def _write_tasks(self, snapshot: Snapshot, root: Path, *, everything: bool) -> Iterator[str]:
-        """Write the directories of points, and where they are; yields what could not be read."""
+        """Write the directories of points, and a list of their paths; yield a line for each file that is unreadable."""
         (root / "tasks").mkdir()
         width, mapping = max(3, len(str(len(snapshot.points)))), dict[str, Any]()
         all_ = everything or len(snapshot.points) <= MOST_TASKS
@@ -105,7 +105,7 @@ class Export:
         }
 
     def _write_logs(self, snapshot: Snapshot, directory: Path) -> None:
-        """Write what happened to the sweep, by its records, and the failures."""
+        """Write a log of the events of the sweep, from its records, and the failures."""
         (directory / "sources").mkdir(parents=True)
         status, record = status_of(snapshot, self._search), self._directory.record
         shards = sorted(snapshot.shards.items())
@@ -125,7 +125,7 @@ class Export:
         _write_errors(snapshot, directory / "errors")
 
     def _write_scripts(self, snapshot: Snapshot, directory: Path) -> Iterator[str]:
-        """Write the batch script of each shard, and its setup, if it has any; yields what could not be read."""
+        """Write the batch script of each shard, and its setup, if any; yield a line for each one that is unreadable."""
         jobs, setups = directory / "job_scripts", directory / "setup_scripts"
         jobs.mkdir(parents=True)
         for number, shard in sorted(snapshot.shards.items()):
@@ -147,12 +147,12 @@ class Export:
 
 
 def _setup(submission: Submission) -> Sequence[str]:
-    """The lines of bash that run before the Python of a job: those of its cluster, its environment and its options."""
+    """Return the lines of bash that run before the Python of a job, from its cluster, environment and options."""
     return (*submission.environment.setup, *Lines.of(Options.parse(submission.options)).setup)
 
 
 def _write_task(point: SweepPoint, directory: Path) -> Iterator[str]:
-    """Write what there is of one point; yields what could not be read."""
+    """Write the files of one point; yield a line for each file that is unreadable."""
     directory.mkdir(parents=True)
     _yaml(directory / "params.yaml", point.params)
     _yaml(directory / "status.yaml", _status(point.known))
@@ -163,7 +163,7 @@ def _write_task(point: SweepPoint, directory: Path) -> Iterator[str]:
         return
     try:
         (directory / "stdout.log").write_text(point.logs(), encoding="utf-8")
-        with suppress(ConfigurationError):  # both are in one log
+        with suppress(ConfigurationError):  # the two streams may be in one log
             (directory / "stderr.log").write_text(point.logs(stderr=True), encoding="utf-8")
     except SlurmError as error:
         yield f"the log of point {point.number}: {error}"
@@ -174,7 +174,7 @@ def _write_task(point: SweepPoint, directory: Path) -> Iterator[str]:
 
 
 def _write_results(point: SweepPoint, directory: Path) -> None:
-    """Copy the files that the attempt which counts has left, without its logs and metrics, which stand beside."""
+    """Copy the files of the attempt that counts, without its logs and metrics, which are written separately."""
     results = _results(point)
     if results:
         fetched = directory / ".files"
@@ -187,7 +187,7 @@ def _write_results(point: SweepPoint, directory: Path) -> None:
 
 
 def _results(point: SweepPoint) -> dict[str, str]:
-    """The files that the attempt which counts has left, by their names in its directory."""
+    """Return the files of the attempt that counts, by their names in its directory."""
     attempt = point.known.ended.directory if point.known.ended else None
     top = f"{attempt}/" if attempt else ""
     found = {file.name.removeprefix(top): file.name for file in point.files() if file.name.startswith(top)}
@@ -235,7 +235,7 @@ def _write_errors(snapshot: Snapshot, directory: Path) -> None:
 
 
 def _replace(new: Path, old: Path) -> None:
-    """Put a file or a tree in the place of an older one."""
+    """Move a new file or tree to the path of an older one, which is removed."""
     trash = new.with_name(f"{new.name}.old")
     if old.exists():
         old.rename(trash)
@@ -256,5 +256,5 @@ def _lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _file_name(source: str) -> str:
-    """A source as a name of a file."""
+    """Return the name of a source as a file name."""
     return "".join(c if c.isalnum() or c in "-_.@:" else "_" for c in source)

@@ -1,4 +1,4 @@
-"""Files: write the reports of a sweep, all from one snapshot."""
+"""Files: write all reports of a sweep from one snapshot."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NAMES: Mapping[str, str] = {
     "performance": "performance_analysis.html",
     "errors": "error_analysis.html",
 }
-"""The files of the reports, by kind."""
+"""The file names of the reports, by kind."""
 
 
 def write_reports(name: str, snapshot: Snapshot, directory: Path, search: Search | None = None) -> list[Path]:
-    """Write the three reports of a sweep into a directory, which is made; returns their paths. Replaces older ones.
+    """Write the three reports of a sweep into a directory; returns their paths.
 
-    `search` is that of an adaptive sweep.
+    Makes the directory if needed, and replaces older reports. `search` has the settings of an adaptive search.
     """
     subtitle = f"{len(snapshot.points)} points, as they were at {clock(time.time())}"
     levels = parameter_levels(snapshot)

@@ -1,4 +1,4 @@
-"""Levels: the values of a parameter, or ranges of them if there are many, with the points that have them."""
+"""Levels: the values of a parameter, or ranges of values if there are many, with their points."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST = 12
-"""The most values of a parameter that stand each by itself."""
+"""The most values of a parameter for which each value is a level of its own."""
 
 _RANGES = 8
 _LENGTH = 60
-"""The longest name of a value, in characters."""
+"""The most characters in the label of a value."""
 
 
 class Level(NamedTuple):
@@ -21,13 +21,13 @@ class Level(NamedTuple):
 
     label: str
     rows: Sequence[int]
-    """The numbers of the points that have it."""
+    """The numbers of the points that have this value, or a value in this range."""
 
 
 def levels_of(values: Sequence[Any]) -> list[Level]:
-    """Put equal values together, in order; many numbers into ranges with as many points each.
+    """Group equal values, in order. Many different numbers are grouped into ranges with about as many points each.
 
-    Many values that are no numbers have their most frequent ones, and "others".
+    Of many values that are not numbers, the most frequent ones are levels, and the rest is one level, "others".
     """
     rows: dict[str, list[int]] = {}
     for row, value in enumerate(values):
@@ -45,7 +45,7 @@ def levels_of(values: Sequence[Any]) -> list[Level]:
 
 
 def _ranges(values: Sequence[float]) -> list[Level]:
-    """Ranges of numbers with about as many points each; equal numbers are in one range."""
+    """Return ranges of numbers with about as many points each; equal numbers are in the same range."""
     ordered = sorted(range(len(values)), key=values.__getitem__)
     found: list[list[int]] = [[]]
     for place, row in enumerate(ordered):

@@ -1,4 +1,4 @@
-"""The numbers of reports: how many points are how far, what they took, and how they failed."""
+"""The numbers of reports: how many points are in each state, their time and memory, and how they failed."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     Levels = Mapping[str, Sequence[Level]]
 
 _STEPS = 200
-"""The most moments at which the points that had ended are counted."""
+"""The most moments at which the ended points are counted."""
 
 
 class Progress(NamedTuple):
-    """How many points had ended at a moment, in seconds since the epoch by the nodes' clocks."""
+    """How many points had ended at the moment `time`, in seconds since the epoch by the nodes' clocks."""
 
     time: float
     done: int
@@ -44,9 +44,9 @@ class Completion(NamedTuple):
     status: Status
     progress: Sequence[Progress]
     parameters: Mapping[str, Mapping[str, Mapping[str, int]]]
-    """Of each parameter: its values, or ranges of them, and the points in each state."""
+    """For each parameter: its values, or ranges of values, and the number of points in each state."""
     trials: Sequence[Trial] = ()
-    """The points of an adaptive search that have a value, by their numbers."""
+    """The points of an adaptive search that have a value, in the order of their numbers."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -56,11 +56,11 @@ class Completion(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """What some points took that have ended."""
+    """The time and memory that some ended points took."""
 
     seconds: Spread | None
     memory: Spread | None
-    """Bytes: the largest resident set size of the processes."""
+    """The largest resident set size of the processes, in bytes."""
     cpus: Spread | None
     """How many CPUs were busy on average: CPU time over duration."""
 
@@ -70,13 +70,13 @@ class Costs(NamedTuple):
 
 
 class Performance(NamedTuple):
-    """What the points of a sweep took that have succeeded."""
+    """The time and memory that the succeeded points of a sweep took."""
 
     all: Costs
     computed: float
     """The sum of the durations, in seconds."""
     elapsed: float
-    """From the first start to the last end, in seconds, by the nodes' clocks."""
+    """The time from the first start to the last end, in seconds, by the nodes' clocks."""
     seconds: Sequence[float]
     memory: Sequence[float]
     sources: Mapping[str, Costs]
@@ -108,7 +108,10 @@ class Failed(NamedTuple):
 
     group: FailureGroup
     common: Mapping[str, Any]
-    """The parameters with one value in all of these points, and others in the sweep; none for a single point."""
+    """The parameters that have one value in all points of the group, and other values elsewhere in the sweep.
+
+    Empty for a single point.
+    """
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -116,16 +119,16 @@ class Failed(NamedTuple):
 
 
 def parameter_levels(snapshot: Snapshot) -> Levels:
-    """The values of each parameter, with their points; parameters with one value are left out."""
+    """Return the values of each parameter, with their points; parameters with only one value are left out."""
     table = table_of(snapshot.points)
     found = {name: levels_of(table.column(name)) for name in table.parameters}
     return {name: levels for name, levels in found.items() if len(levels) > 1}
 
 
 def completion_of(snapshot: Snapshot, levels: Levels, search: Search | None = None) -> Completion:
-    """Count how far the points of a snapshot are, over all and at each level of `parameter_levels`.
+    """Count the points of a snapshot by state, in total and at each level of `parameter_levels`.
 
-    `search` is that of an adaptive sweep.
+    `search` has the settings of an adaptive search.
     """
     states = [str(point.state) for point in snapshot.points]
 
@@ -142,7 +145,7 @@ def completion_of(snapshot: Snapshot, levels: Levels, search: Search | None = No
 
 
 def performance_of(snapshot: Snapshot, levels: Levels) -> Performance:
-    """Sum up what the points took that have succeeded, over all and at each level of `parameter_levels`."""
+    """Sum up the time and memory of the succeeded points, in total and at each level of `parameter_levels`."""
     ended = {p.number: p.ended for p in snapshot.points if p.ended is not None and p.ended.succeeded}
     sources: dict[str, list[int]] = {}
     for number in ended:
@@ -166,7 +169,7 @@ def performance_of(snapshot: Snapshot, levels: Levels) -> Performance:
 
 
 def failures_of(snapshot: Snapshot) -> list[Failed]:
-    """The groups of points that failed alike, the most frequent first."""
+    """Return the groups of points that failed alike, the most frequent first."""
     groups = errors_of(snapshot)
     if not groups:
         return []
@@ -177,14 +180,14 @@ def failures_of(snapshot: Snapshot) -> list[Failed]:
 
 
 def _common(group: FailureGroup, columns: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """The parameters that have one value in all points of a group."""
+    """Return the parameters that have one value in all points of a group."""
     first, *others = group.points
     equal = {name: all(column[at] == column[first] for at in others) for name, column in columns.items()}
     return {name: columns[name][first] for name, same in equal.items() if same and others}
 
 
 def _progress(points: Sequence[Point]) -> list[Progress]:
-    """How many points had ended, at moments that are evenly spread over their ends."""
+    """Return how many points had ended, at moments that are evenly spread over the ends of the points."""
     ends = sorted(
         (point.ended.ended, point.state is State.DONE)
         for point in points
@@ -200,7 +203,7 @@ def _progress(points: Sequence[Point]) -> list[Progress]:
 
 
 def _by_parameter(levels: Levels, sum_up: Callable[[Sequence[int]], Any]) -> dict[str, dict[str, Any]]:
-    """What the points with each value of each parameter give."""
+    """Return the result of `sum_up` for the points at each level of each parameter."""
     return {name: {level.label: sum_up(level.rows) for level in some} for name, some in levels.items()}
 
 

@@ -1,4 +1,4 @@
-"""Page: one HTML file with its styles; light, dark, narrow and printed. It has no script and loads nothing."""
+"""Page: one HTML file with its styles, for light and dark, narrow and printed pages. No script; loads no file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STYLE = Path(__file__).with_name("page.css")
 
 
 def page(title: str, subtitle: str, *sections: Markup) -> str:
-    """A whole HTML document."""
+    """Return a complete HTML document."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -27,22 +27,22 @@ def page(title: str, subtitle: str, *sections: Markup) -> str:
 
 
 def section(title: str, *parts: Markup) -> Markup:
-    """Parts under a heading."""
+    """Return `parts` under a heading."""
     return tag("section", tag("h2", title), *parts)
 
 
 def paragraph(text: str) -> Markup:
-    """A paragraph of dimmed text."""
+    """Return a paragraph of dimmed text."""
     return tag("p", text, class_="faint")
 
 
 def tiles(facts: Iterable[tuple[str, str]]) -> Markup:
-    """Numbers in large type: a value, and what it is."""
+    """Return numbers in large type; each fact is a value and its name."""
     return tag("div", *(tag("div", tag("b", value), name, class_="tile") for value, name in facts), class_="tiles")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int] = ()) -> Markup:
-    """A table; the columns `numbers` are aligned at the right. It scrolls on narrow screens."""
+    """Return a table that scrolls on narrow screens; the columns `numbers`, from 0, are aligned at the right."""
     right = frozenset(numbers)
 
     def line(kind: str, cells: Sequence[str]) -> Markup:
@@ -52,7 +52,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterab
 
 
 def legend(names: Iterable[str]) -> Markup:
-    """What the colours of states mean."""
+    """Return a legend for the colours of states."""
     marks = (
         tag("span", tag("span", class_=f"key part {name.replace(' ', '-')}"), name, class_="name") for name in names
     )

@@ -27,20 +27,20 @@ _GROUPS = 100
 """The most groups of failures on a page."""
 
 _BETTER = 12
-"""The most points of a search that are named."""
+"""The most points of a search that are listed."""
 
 _POINTS = 40
-"""The most points of a group that are named."""
+"""The most points of a group that are listed."""
 
 _TRACEBACK = 10_000
-"""The most characters of a traceback: its end, which tells most."""
+"""The most characters of a traceback that are shown: its end, which is the most informative part."""
 
 _CARETS = re.compile(r"^ *[~^]+\n", re.MULTILINE)
-"""What Python puts below a line of code; a narrow page breaks such lines."""
+"""The markers that Python prints below a line of code. They are removed, because a narrow page breaks such lines."""
 
 
 def completion_page(name: str, subtitle: str, found: Completion) -> str:
-    """How far a sweep is: over time, at each source, by each parameter."""
+    """Return the page that shows how far a sweep is: over time, at each source, and by each parameter."""
     status = found.status
     counts = {str(state): number for state, number in status.counts.items()}
     moments = [(one.time, {"done": one.done, "failed": one.failed}) for one in found.progress]
@@ -70,7 +70,7 @@ def completion_page(name: str, subtitle: str, found: Completion) -> str:
 
 
 def performance_page(name: str, subtitle: str, found: Performance) -> str:
-    """What the points took that have succeeded: time and memory, by source and parameter."""
+    """Return the page on the time and memory that the succeeded points took, by source and parameter."""
     spread, peak, busy = found.all
     if spread is None:
         return page(f"{name}: performance", subtitle, paragraph("No point has succeeded yet."))
@@ -96,7 +96,7 @@ def performance_page(name: str, subtitle: str, found: Performance) -> str:
 
 
 def errors_page(name: str, subtitle: str, found: Sequence[Failed], total: int) -> str:
-    """The points that failed, in groups of the same kind."""
+    """Return the page on the failed points, in groups of the same kind."""
     failed = sum(len(one.group.points) for one in found)
     if not found:
         return page(f"{name}: errors", subtitle, paragraph(f"None of {total} points has failed."))
@@ -106,7 +106,7 @@ def errors_page(name: str, subtitle: str, found: Sequence[Failed], total: int) -
 
 
 def _search(status: SearchStatus, trials: Sequence[Trial]) -> Markup:
-    """How far an adaptive search is: its best value, and the value of each point."""
+    """Return the section on how far an adaptive search is: its best value, and the value of each point."""
     metric = status.metric
     facts = [(f"{status.ended} of {status.trials}" if status.trials else str(status.ended), "trials ended")]
     if status.best is not None:
@@ -138,7 +138,7 @@ def _params(params: Mapping[str, Any]) -> str:
 
 
 def columns_of(numbers: Sequence[float], what: str, unit: Callable[[float], str]) -> Markup:
-    """A histogram of numbers."""
+    """Return a histogram of numbers."""
     return charts.columns(histogram(numbers), label=f"histogram of {len(numbers)} {what}", unit=unit)
 
 
@@ -163,13 +163,13 @@ def _group(one: Failed, failed: int) -> Markup:
 def _parameters(
     found: Mapping[str, Mapping[str, T]], levels_table: Callable[[Mapping[str, T], str], Markup]
 ) -> list[Markup]:
-    """A section with a table for each parameter."""
+    """Return a section with a table for each parameter."""
     tables = [joined([tag("h3", name), levels_table(levels, "value")]) for name, levels in found.items()]
     return [section("Parameters", *tables)] if tables else []
 
 
 def _states_table(found: Mapping[str, Mapping[str, int]], what: str) -> Markup:
-    """A row for each value: a bar, and the points in each state."""
+    """Return a table with a row for each value: a bar, and the number of points in each state."""
     names = [name for name in _STATES if any(name in counts for counts in found.values())]
     rows = [
         (value, charts.bar(counts), *(str(counts.get(name, 0)) for name in names)) for value, counts in found.items()
@@ -178,7 +178,7 @@ def _states_table(found: Mapping[str, Mapping[str, int]], what: str) -> Markup:
 
 
 def _costs_table(found: Mapping[str, Costs], what: str) -> Markup:
-    """A row for each value: the durations as a box on a common axis, and the numbers."""
+    """Return a table with a row for each value: the durations as a box plot on a common axis, and the numbers."""
     most = max((costs.seconds.most for costs in found.values() if costs.seconds), default=0.0)
     rows = []
     for value, (seconds, peak, cpus) in found.items():
@@ -192,7 +192,7 @@ def _costs_table(found: Mapping[str, Costs], what: str) -> Markup:
 
 
 def _by_state(counts: Mapping[str, int]) -> Mapping[str, int]:
-    """The points of a source by their own states; what the scheduler calls them otherwise is alive."""
+    """Count the points of a source by the states of points. A point in any state of the scheduler counts as alive."""
     found = dict.fromkeys(_STATES, 0)
     for name, number in counts.items():
         found[name if name in found else str(State.ALIVE)] += number

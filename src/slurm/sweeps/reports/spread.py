@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Spread(NamedTuple):
-    """The distribution of some numbers. A quantile of few numbers lies between two of them."""
+    """The distribution of some numbers. Quantiles are interpolated between two numbers."""
 
     number: int
     mean: float
@@ -24,7 +24,7 @@ class Spread(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """How many numbers are from `low` to `high`; the last bin includes its end."""
+    """The count of the numbers from `low` to `high`. `high` itself belongs to the next bin, except for the last bin."""
 
     low: float
     high: float
@@ -32,7 +32,7 @@ class Bin(NamedTuple):
 
 
 def spread_of(numbers: Iterable[float]) -> Spread | None:
-    """The distribution of some numbers; None if there are none."""
+    """Return the distribution of some numbers; None if there are no numbers."""
     found = sorted(numbers)
     if not found:
         return None
@@ -42,7 +42,7 @@ def spread_of(numbers: Iterable[float]) -> Spread | None:
 
 
 def histogram(numbers: Sequence[float], bins: int = 30) -> list[Bin]:
-    """Count numbers in ranges of equal width; one range if they are equal, none without numbers."""
+    """Count numbers in ranges of equal width. Equal numbers are in one range; without numbers, there is no range."""
     if not numbers:
         return []
     low, high = min(numbers), max(numbers)

@@ -1,4 +1,4 @@
-"""Contract suites: test classes that each implementation of a seam subclasses. They need pytest."""
+"""Contract suites: test classes for implementations of a seam, which subclass them. They need pytest."""
 
 import pytest
 

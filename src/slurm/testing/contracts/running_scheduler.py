@@ -53,7 +53,7 @@ class RunningSchedulerContract:
         options: Options = NONE,
         after: tuple[Dependency, ...] = (),
     ) -> str:
-        """Queue a script with this body. Returns its id."""
+        """Queue a script with the given body. Returns the id of the job."""
         script = directory / f"script-{time.monotonic_ns()}.sh"
         log = f"{str(directory).replace('%', '%%')}/%a.log"
         lines = controller.scheduler.directives(options, tag=KEY, log=log, block=Block(first=0, count=count))

@@ -29,22 +29,22 @@ ODD_NAME = 'it\'s "a" \\ #name; $HOME'
 
 @dataclass(frozen=True)
 class SchedulerSamples:
-    """Output of a scheduler's commands, copied from the real ones."""
+    """Output of a scheduler's commands, copied from real ones."""
 
     id: str
-    """An array's id."""
+    """The id of an array."""
     submit_output: str
-    """Output of the submit command, with that id."""
+    """Output of the submit command, with this id."""
     status_output: str
-    """Output of the status command about elements of that id, which belong to the submission `KEY`."""
+    """Output of the status command about elements with this id, which belong to the submission `KEY`."""
     states: Mapping[int, JobState]
     """The states of the elements that `status_output` lists."""
     unknown_state_output: str
-    """The same with one element whose state the scheduler does not document."""
+    """Output of the status command with one element whose state the scheduler does not document."""
     refusal: str
     """An error of the submit command after which nothing is queued."""
     unknown_id_message: str
-    """An error of the status command that means that the id is unknown; "" if it succeeds without that id."""
+    """The error of the status command for an unknown id; "" if the command succeeds and leaves the id out."""
 
 
 class SchedulerCommandsContract:
@@ -62,7 +62,7 @@ class SchedulerCommandsContract:
         return self.scheduler_class(Site(python="/usr/bin/python3", runner="/jobs/runner.zip"))
 
     def request(self, block: Block, options: Options = NONE, after: tuple[Dependency, ...] = ()) -> Request:
-        """A request for a block of the submission `KEY`."""
+        """Return a request for a block of the submission `KEY`."""
         return Request(
             script=f"/my jobs/{KEY}/script.sh",
             comment=tag(KEY, block),
@@ -206,7 +206,7 @@ class SchedulerCommandsContract:
         assert bare in " ".join(scheduler.cancel_command([bare]))
 
     def test_hold_script_is_valid_and_names_key_and_elements(self, scheduler: Scheduler) -> None:
-        """As for cancelling; a scheduler that cannot hold single elements has no script."""
+        """The script compares the key before it holds; a scheduler that cannot hold single elements has no script."""
         bare = scheduler.split_id(self.samples.id)[0]
         for release in (False, True):
             script = scheduler.hold_script([Target(bare, [1, 2], KEY)], release=release)

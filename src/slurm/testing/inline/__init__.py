@@ -1,1 +1,1 @@
-"""The scheduler and the transport of `Cluster("inline")`: elements run in this process, failures on request."""
+"""The scheduler and the transport of `Cluster("inline")`: elements run in this process, and fail on request."""

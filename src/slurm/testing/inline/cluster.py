@@ -1,4 +1,4 @@
-"""InlineCluster: a cluster for tests, with a root of its own and short waits."""
+"""InlineCluster: a cluster for tests, with its own root and short waits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MEMORY = "/dev/shm"  # noqa: S108 - a directory of the system
-"""A file system in memory, where there is one: the protocol writes with fsync, which waits for a disk."""
+"""A file system in memory, on systems that have one: the protocol writes with fsync, which waits for a disk."""
 
 
 class InlineCluster(Cluster):
@@ -31,12 +31,13 @@ class InlineCluster(Cluster):
             cluster.queue.play("TIMEOUT", task="train", attempt=1)
             assert train(3).result() == 9
 
-    Within the `with`, the client waits for fractions of a second where it waits for seconds on other clusters. At its
-    end, jobs are cancelled, and the queue and the root are emptied. `root` is a directory to keep.
+    Within the `with` block, the client waits for fractions of a second where it waits for seconds on other clusters. At
+    the end of the block, jobs are cancelled, the queue is emptied, and the temporary root is removed. A directory given
+    as `root` is kept.
     """
 
     queue: InlineQueue = queue
-    """The queue of this process, and the failures that it plays."""
+    """The queue of this process, which plays failures."""
 
     def __init__(self, *, root: str | os.PathLike[str] | None = None, **arguments: Any) -> None:
         directory = _MEMORY if os.access(_MEMORY, os.W_OK) else tempfile.gettempdir()
@@ -47,7 +48,7 @@ class InlineCluster(Cluster):
     def __enter__(self) -> Self:
         self.queue.reset()
         self._timings, self._lag = Place.timings, PlaceholderResolver.lag
-        Place.timings = self._timings._replace(  # of the places that workflows make, too
+        Place.timings = self._timings._replace(  # the class: workflows make places, too
             slowest_look=0.05, explained_grace=0.1, unexplained_grace=0.5, verdict=0.1, resubmit_pause=0.1
         )
         PlaceholderResolver.lag = 0.1
@@ -56,7 +57,7 @@ class InlineCluster(Cluster):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave nothing behind."""
+        """Cancel the jobs, empty the queue, and remove the temporary root."""
         super().__exit__(kind, error, trace)
         self.queue.reset()
         Place.timings, PlaceholderResolver.lag = self._timings, self._lag

@@ -1,4 +1,4 @@
-"""Execution: runs one element, in this process where the runner can do that, else by its script."""
+"""Execution: run one element, in this process if the runner can do this, or else with its script."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     from slurm.testing.inline.jobs import Element, InlineJob
 
 _BY_SCRIPT = ("workers", "chdir", "launch", "separate_stderr", "setup", "teardown")
-"""Options that the script implements."""
+"""Options that only the script implements."""
 _turn = threading.RLock()
-"""Held by the one element that runs in this process; the runner is written for a process of its own."""
+"""The lock of the one element that runs in this process: the runner expects to have the process for itself."""
 _counting = threading.Lock()
 _running: list[int] = []
-"""The threads that run elements, workflows included."""
+"""The threads that run elements, including workflows."""
 _outside: list[list[Any]] = []
-"""The runner's state as it was before the first of them began."""
+"""The runner's state before the first of these threads began."""
 
 
 def run(job: InlineJob, element: Element) -> int:
     """Run an element to its end; returns its exit status.
 
-    The script runs as a process of its own where the runner needs one: for setup steps, other interpreters or
-    containers, several ranks or workers, a working directory, variables, and hooks, whose time limit is a signal.
+    The script runs as a separate process if the runner needs one: for setup steps, other interpreters or containers,
+    several ranks or workers, a working directory, variables, and hooks, whose time limit is a signal.
     """
     submission = _submission(job)
     if submission is None or not _in_process(submission):
@@ -45,7 +45,7 @@ def run(job: InlineJob, element: Element) -> int:
     root = os.path.dirname(job.script).removesuffix(f"/{JOBS}/{submission.key}")
     which = (submission.key, str(job.first + element.task), submission.environment.tag)
     words = [root, *which, str(submission.chunk), "0", str(job.attempt(element))]
-    words += ["-"] if submission.continues else []  # no signal stops a thread
+    words += ["-"] if submission.continues else []  # a signal cannot stop a thread
     words += [METRICS] if Options.parse(submission.options).get("metrics") else []
     with _output_to(job.log_path(element)), contextlib.nullcontext() if job.waits else _turn, _own_context():
         return main(words, job.variables(element))
@@ -67,7 +67,7 @@ def _in_process(submission: Submission) -> bool:
 
 
 def _run_script(job: InlineJob, element: Element) -> int:
-    """Run the script by bash, with its output in its log."""
+    """Run the script with bash, with its output in the log; returns its exit status."""
     environ = {**os.environ, **job.variables(element)}
     with open(job.log_path(element), "ab") as log:
         element.process = subprocess.Popen(
@@ -84,10 +84,10 @@ def _run_script(job: InlineJob, element: Element) -> int:
 
 @contextlib.contextmanager
 def _own_context() -> Iterator[None]:
-    """Put back what the runner changes in its process: the current job, and the active cluster of a workflow.
+    """Restore the state that the runner changes in its process: the current job, and the active cluster of a workflow.
 
-    Workflows overlap with other elements, so what was there before one of them may be another's. The last to end puts
-    back what was there before the first began.
+    Workflows overlap with other elements, so the state before an element may belong to another one. The last element to
+    end restores the state from before the first one began.
     """
     own = job_context
     state = (own._current, own._current_index, own._stop, own._interrupting, active._default)  # noqa: SLF001
@@ -107,7 +107,7 @@ def _own_context() -> Iterator[None]:
 
 
 class _ThreadOutput(io.TextIOBase):
-    """Standard output or errors: of threads that run an element, to its log; of others, where it went before."""
+    """Standard output or error: for threads that run an element, the element's log; for others, the original stream."""
 
     def __init__(self, outside: Any) -> None:
         self.outside = outside
@@ -134,7 +134,7 @@ _lock = threading.Lock()
 
 @contextlib.contextmanager
 def _output_to(path: str) -> Iterator[None]:
-    """Have what this thread prints go to a file. What it writes to descriptors does not."""
+    """Send what this thread prints to a file. Output that is written to file descriptors is not redirected."""
     with open(path, "a", encoding="utf-8", errors="replace", buffering=1) as log:
         with _lock:
             if not _users[0]:
@@ -153,7 +153,7 @@ def _output_to(path: str) -> Iterator[None]:
 
 
 def _put_back() -> None:
-    """Leave alone what somebody else has replaced meanwhile, as pytest does between tests."""
+    """Restore the original streams, except streams that other code has replaced since, as pytest does between tests."""
     for name, outside in zip(("stdout", "stderr"), _replaced, strict=True):
         if isinstance(getattr(sys, name), _ThreadOutput):
             setattr(sys, name, outside)

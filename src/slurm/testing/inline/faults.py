@@ -1,4 +1,4 @@
-"""Faults: what the inline queue does wrong on request."""
+"""Faults: the failures that the inline queue plays on request."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ REQUEUE = "REQUEUE"
 
 
 class Answer(str, Enum):
-    """How a submit command answers."""
+    """The answer of a submit command, if it is not the id of the job."""
 
     REFUSED = "refused"
-    """With an error; nothing is queued."""
+    """An error; nothing is queued."""
     LATER = "later"
-    """With an error that another attempt may not meet; nothing is queued."""
+    """A transient error, so that the client may try again; nothing is queued."""
     SILENT = "silent"
-    """With nothing, though the job is queued."""
+    """No answer, but the job is queued."""
     DROPPED = "dropped"
-    """With nothing, and nothing is queued."""
+    """No answer, and nothing is queued."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """The end of one attempt of an element, in place of its own.
+    """A failure that replaces the real end of one attempt of an element.
 
-    It meets the next element to start that has this `task` name, this `element` and this `attempt`; None is any.
+    It applies to the next element to start that has this `task` name, `element` number and `attempt` number; None
+    matches any.
     """
 
     state: str
-    """The word for a final state, such as "TIMEOUT", or `REQUEUE`."""
+    """The name of a final state, such as "TIMEOUT", or `REQUEUE`."""
     task: str | None = None
     element: int | None = None
     attempt: int | None = None
     after_run: bool = False
-    """Whether the call runs first, so that its result is there when the scheduler reports the failure."""
+    """Whether the call runs first, so that its result exists when the scheduler reports the failure."""
     reason: str = ""
 
     def __post_init__(self) -> None:
@@ -51,6 +52,6 @@ class Fault:
         return f"{self.state} ({which or 'any'})"
 
     def meets(self, *, task: str, element: int, attempt: int) -> bool:
-        """Whether it is about this attempt."""
+        """Whether the failure applies to this attempt."""
         found = {"task": task, "element": element, "attempt": attempt}
         return all(getattr(self, name) in (None, value) for name, value in found.items())

@@ -1,4 +1,4 @@
-"""Jobs of the inline queue, and what they wait for."""
+"""Jobs of the inline queue, and their dependencies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Element:
-    """One array task of a job, or the only one of a plain job. The queue's lock guards it."""
+    """One array task of a job, or the only element of a job that is not an array. The queue's lock protects it."""
 
     task: int
     state: JobState = JobState.PENDING
@@ -25,15 +25,15 @@ class Element:
     dependency_failed: bool = False
     exit_code: int | None = None
     began: bool = False
-    """Whether it was ever given a node."""
+    """Whether the element has ever started."""
     restarts: int = 0
     requeue: bool = False
-    """Whether it runs again when this attempt has ended."""
+    """Whether the element runs again when this attempt has ended."""
     process: subprocess.Popen[bytes] | None = None
     forgotten: bool = False
     held: bool = False
     ended: float | None = None
-    """When it ended, by the monotonic clock."""
+    """When the element ended, by the monotonic clock."""
 
     def end(self, state: JobState, now: float, *, reason: str = "", exit_code: int | None = None) -> None:
         """Record a final state; the first one counts."""
@@ -43,7 +43,7 @@ class Element:
 
 @dataclass(eq=False)
 class InlineJob:
-    """One block, as the submit command described it."""
+    """One block, as the submit command has described it."""
 
     id: str
     script: str
@@ -75,24 +75,24 @@ class InlineJob:
 
     @property
     def task_name(self) -> str:
-        """The name of the task that it makes calls of."""
+        """The name of the task whose calls the job makes."""
         return self.comment.partition("/")[0]
 
     @property
     def is_retry_job(self) -> bool:
-        """Whether it would resubmit failed elements when no client does."""
+        """Whether the job is a retry job, which resubmits failed elements if no client does."""
         return self.comment.partition(" ")[0].endswith("~caretaker")
 
     def attempt(self, element: Element) -> int:
-        """The number of an element's present attempt, from 1."""
+        """Return the number of an element's present attempt, from 1."""
         return self.attempts + element.restarts + 1
 
     def log_path(self, element: Element) -> str:
-        """Where an element's output goes."""
+        """Return the path of the file for an element's output."""
         return self.log.replace("%%", "\0").replace("%a", str(element.task)).replace("\0", "%")
 
     def variables(self, element: Element) -> dict[str, str]:
-        """The variables that the script of an element reads, as on Slurm."""
+        """Return the environment variables that the script of an element reads, as on Slurm."""
         array = {"SLURM_ARRAY_JOB_ID": self.id, "SLURM_ARRAY_TASK_ID": str(element.task)} if self.array else {}
         return {
             **self.environ,

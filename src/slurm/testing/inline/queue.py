@@ -1,4 +1,4 @@
-"""InlineQueue: the jobs of this process's inline cluster, and the failures that it plays."""
+"""InlineQueue: the queue of this process's inline clusters, which runs jobs and plays failures."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ _SLOTS = 4
 _PATIENCE = 5.0
 MAX_ARRAY_SIZE = 1001
 KEPT_JOBS = 1000
-"""The number of newest jobs that are known after their end, at least."""
+"""The number of newest jobs that the queue remembers at least, also after their end."""
 
 _log = logging.getLogger(__name__)
 
 
 class InlineQueue:
-    """Jobs, in the order of their submission, each element with its state. Threads run the elements.
+    """The jobs in the order of their submission, with the state of each element. Threads run the elements.
 
-    `max_array_size` and `most_queued` (None: no limit) are the limits that clients are told; new roots ask for them.
-    `accounting_lag` is how late the accounting learns of ends, in seconds; None is a site without accounting.
+    `max_array_size` and `most_queued` (None: no limit) are the limits that the queue reports; clients ask for them once
+    for each new root. `accounting_lag` is the delay in seconds after which the accounting shows the end of a job; None
+    is a site without accounting.
     """
 
     def __init__(self) -> None:
@@ -65,7 +66,7 @@ class InlineQueue:
             self.most_queued: int | None = None
             self.accounting_lag: float | None = 0.0
             self.silent = False
-            """Whether status commands fail, as where the controller is down."""
+            """Whether status commands fail, as if the controller were down."""
 
     # Failures on request.
 
@@ -80,30 +81,33 @@ class InlineQueue:
         reason: str = "",
         times: int = 1,
     ) -> None:
-        """End the next attempts that match, `times` of them, in a state such as "TIMEOUT", or `REQUEUE` them."""
+        """Make the next `times` attempts that match end in a state such as "TIMEOUT", or `REQUEUE` them.
+
+        Raises ValueError if the state is not final.
+        """
         fault = Fault(state, task=task, element=element, attempt=attempt, after_run=after_run, reason=reason)
         with self._lock:
             self._faults += [fault] * times
 
     def unmet(self) -> list[Fault]:
-        """The failures that no attempt has met yet."""
+        """Return the failures that have not been applied to an attempt yet."""
         with self._lock:
             return list(self._faults)
 
     def answer(self, answer: Answer | str, *, times: int = 1) -> None:
-        """Have the next submit commands answer so."""
+        """Make the next `times` submit commands answer in this way."""
         with self._lock:
             self._answers += [Answer(answer)] * times
 
     def forget(self, id_: str) -> None:
-        """Leave a job out of the status from now on; the accounting keeps it."""
+        """Omit a job from the status from now on; the accounting still has it."""
         with self._lock:
             for element in self._jobs[id_.partition("_")[0]].elements.values():
                 element.forgotten = True
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Start no elements meanwhile."""
+        """Start no elements within the block."""
         with self._lock:
             self._held = True
         try:
@@ -122,7 +126,7 @@ class InlineQueue:
     # Commands.
 
     def submit(self, words: Sequence[str]) -> tuple[Answer | None, str]:
-        """Queue a job; returns how to answer instead of with its id, and the id."""
+        """Queue a job; returns the answer to give instead of the id, or None, and the id."""
         with self._lock:
             answer = self._answers.pop(0) if self._answers else None
             if answer in (None, Answer.SILENT):
@@ -134,7 +138,7 @@ class InlineQueue:
             return answer, ""
 
     def _forget_old(self) -> None:
-        """Forget jobs that have ended, oldest first, as slurmctld does after MinJobAge. The lock is held."""
+        """Forget ended jobs, oldest first, as slurmctld does after MinJobAge. The caller holds the lock."""
         if len(self._jobs) < self._most_jobs:
             return
         old = list(self._jobs.values())[:-KEPT_JOBS]
@@ -144,18 +148,18 @@ class InlineQueue:
         self._most_jobs = len(self._jobs) + KEPT_JOBS
 
     def room(self) -> int | None:
-        """The number of further elements that may be queued; None without a limit."""
+        """Return how many more elements may be queued; None without a limit."""
         with self._lock:
             return None if self.most_queued is None else self.most_queued - len(self.live())
 
     def live(self) -> list[str]:
-        """The ids of the elements that have not ended."""
+        """Return the ids of the elements that have not ended."""
         with self._lock:
             some = [(job, element) for job in self._jobs.values() for element in job.elements.values()]
             return [f"{job.id}_{element.task}" for job, element in some if not element.state.final]
 
     def elements(self, ids: Sequence[str], *, accounting: bool = False) -> list[tuple[InlineJob, Element]]:
-        """Known elements of jobs, of all jobs without `ids`, as the status or the accounting has them."""
+        """Return the elements of jobs, or of all jobs without `ids`, that the status or the accounting shows."""
         lag, now = self.accounting_lag or 0.0, time.monotonic()
         with self._lock:
             jobs = [self._jobs[id_] for id_ in (ids or self._jobs) if id_ in self._jobs]
@@ -165,7 +169,7 @@ class InlineQueue:
         return [item for item in found if not item[1].forgotten]
 
     def cancel(self, id_: str, tasks: Sequence[int] | None, key: str) -> None:
-        """Cancel array tasks of a job if it is of the submission `key`, or if that is empty."""
+        """Cancel array tasks of a job if the job belongs to the submission `key`, or if `key` is empty."""
         with self._lock:
             job = self._jobs.get(id_)
             if job is not None and job.comment.startswith(key):
@@ -175,7 +179,7 @@ class InlineQueue:
                 self._start()
 
     def hold(self, id_: str, tasks: Sequence[int] | None, key: str, *, release: bool = False) -> None:
-        """Keep pending array tasks from starting, or let them start again, as `cancel` does."""
+        """Hold pending array tasks, or release them, under the same conditions as `cancel`."""
         with self._lock:
             job = self._jobs.get(id_)
             if job is not None and job.comment.startswith(key):
@@ -185,7 +189,7 @@ class InlineQueue:
                 self._start()
 
     def requeue(self, id_: str) -> bool:
-        """Have a running element run again from its start; False if it is not running."""
+        """Make a running element run again from its start; returns False if it is not running."""
         number, _, task = id_.partition("_")
         with self._lock:
             job = self._jobs.get(number)
@@ -199,12 +203,12 @@ class InlineQueue:
     # Elements.
 
     def _cancel(self, element: Element) -> None:
-        """A process is ended. A thread can't be: it runs to its end, and nobody waits for it."""
+        """Cancel an element, and kill its process. A thread cannot be killed: it runs to its end, and nobody waits."""
         _end_process(element)
         element.end(JobState.CANCELLED, time.monotonic())
 
     def _start(self) -> None:
-        """Start the elements that may run. The lock is held."""
+        """Start the elements that may run. The caller holds the lock."""
         if self._held:
             return
         changed = True
@@ -216,7 +220,7 @@ class InlineQueue:
                         changed |= self._start_one(job, element)
 
     def _start_one(self, job: InlineJob, element: Element) -> bool:
-        """Start one element, or end it if it can never run; False if it has to wait."""
+        """Start one element, or end it if it can never run; returns False if it must wait."""
         ready = readiness(job, element, self._jobs.get)
         if ready is None:
             element.end(JobState.CANCELLED, time.monotonic(), reason="DependencyNeverSatisfied")
@@ -225,7 +229,7 @@ class InlineQueue:
         if not ready or not self._has_slot(job):
             element.reason = "Resources" if ready else "Dependency"
             return False
-        if job.is_retry_job:  # this process is the client that resubmits
+        if job.is_retry_job:  # nothing to do: this process is the client, and resubmits itself
             element.end(JobState.COMPLETED, time.monotonic(), exit_code=0)
             return True
         element.began = True
@@ -284,4 +288,4 @@ def _end_process(element: Element) -> None:
 
 
 queue = InlineQueue()
-"""The queue of this process: all inline clusters share it, as clusters of one site do."""
+"""The queue of this process. All inline clusters share it, like clusters of one site."""

@@ -1,7 +1,8 @@
-"""The commands of the inline queue: answered in this process, also to shells that it has started.
+"""The commands of the inline queue: this process answers them, also to shells that it has started.
 
-A shell asks by files in a private directory. A file named by its process id has the words of its command, each ended by
-NUL. It writes that id as a line to the FIFO `requests`. The answer comes in a FIFO of its own, first the exit status.
+A shell asks with files in a private directory. It writes the words of its command, each followed by NUL, to a file that
+is named by the shell's process id. Then it writes this id as a line to the FIFO `requests`. The answer comes through a
+separate FIFO: first a line with the exit status, then the output.
 """
 
 from __future__ import annotations
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
     from slurm.testing.inline.jobs import Element, InlineJob
 
 REFUSED, LATER, FULL, DOWN = (f"slurm-inline: {word}: " for word in ("refused", "later", "full", "down"))
-"""How error messages begin."""
+"""The first words of error messages."""
 NO_ACCOUNTING = "slurm-inline: there is no accounting"
 END = "end"
-"""The last line of a status that is complete."""
+"""The last line of a complete status."""
 
 _directory: list[tuple[int, str]] = []
 _lock = threading.Lock()
 
 
 def directory() -> str:
-    """The directory where this process listens to shells. The first call makes it, and starts a thread."""
+    """Return the directory where this process listens to shells. The first call makes it, and starts a thread."""
     with _lock:
-        if not _directory or _directory[0][0] != os.getpid():  # a fork has no threads
+        if not _directory or _directory[0][0] != os.getpid():  # after a fork, the thread is missing
             made = tempfile.mkdtemp(prefix="slurm-inline-")
             atexit.register(shutil.rmtree, made, ignore_errors=True)
             os.mkfifo(f"{made}/requests", 0o600)
-            requests = os.open(f"{made}/requests", os.O_RDWR | os.O_CLOEXEC)  # for both: a writer never waits
+            requests = os.open(f"{made}/requests", os.O_RDWR | os.O_CLOEXEC)  # both: a writer never waits
             threading.Thread(target=_serve, args=(made, requests), name="slurm-inline-server", daemon=True).start()
             _directory[:] = [(os.getpid(), made)]
         return _directory[0][1]
@@ -62,7 +63,7 @@ def _serve(made: str, requests: int) -> None:
 
 
 def run(words: Sequence[str]) -> tuple[int, str]:
-    """Run a command; returns its exit status and its output, which for a failure are its errors."""
+    """Run a command; returns its exit status, and its output, or its error message if it fails."""
     verb, *rest = words
     if verb == "submit":
         return _submit(rest)

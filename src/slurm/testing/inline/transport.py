@@ -1,4 +1,4 @@
-"""InlineTransport: this process and its files; commands of the inline queue are function calls."""
+"""InlineTransport: run commands and read files on this machine; commands of the inline queue are function calls."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class InlineTransport(LocalTransport):
-    """Answers commands of the inline queue itself, and runs others as processes.
+    """Answers commands of the inline queue in this process, and runs other commands as processes.
 
-    Files are on disk, because the runner opens them by their paths. Scripts for `sh -s` learn where the queue listens.
+    Files are on disk, because the runner opens them by path. Scripts for `sh -s` get the path where the queue listens.
     """
 
-    shares_files = streams = False  # no process serves calls while this one goes on
+    shares_files = streams = False  # no other process can serve calls while this one continues
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout: float | None = None) -> Completed:
-        """Run a command here."""
+        """Run a command in this process or on this machine."""
         if tuple(argv[: len(CLIENT)]) == CLIENT:
             status, text = server.run(argv[len(CLIENT) :])
             return Completed(tuple(argv), status, "" if status else text, text if status else "")

@@ -15,7 +15,7 @@ OPTIONS: dict[str, Any] = {"launch": "mpi", "ntasks": 1, "gpus": 1, "time": "11:
 
 
 def diagnose(log: str, exit_status: int) -> Diagnosis | None:
-    """Name a failure by what BayesEoR prints."""
+    """Name a failure from the output of BayesEoR."""
     del exit_status
     if "must be <= 100 characters" in log:
         return Diagnosis("PATH_TOO_LONG", "MultiNest takes paths of at most 100 characters: choose a shorter root")
@@ -25,7 +25,7 @@ def diagnose(log: str, exit_status: int) -> Diagnosis | None:
 
 
 def fit(name: str, more: str = "") -> Stage:
-    """A fit in a directory of a name that we choose, in which MultiNest finds its own state again."""
+    """Return a stage for a fit. Its directory has a fixed name, so that MultiNest finds its own state again."""
     return Stage(
         f"{FIT.format(more=more)} --output-dir chains --file-root {name}/",
         products=[f"chains/{name}/data-.txt", f"chains/{name}/args.json"],
@@ -36,10 +36,10 @@ def fit(name: str, more: str = "") -> Stage:
 
 
 class BayesEoR(Tool):
-    """The matrices on CPUs, then two fits on GPUs: of the signal, and with priors that leave no room for one."""
+    """The matrices on CPUs, then two fits on GPUs: a fit of the signal, and a fit with priors that allow no signal."""
 
     name, taxonomy, config = "bayeseor", ("dataset", "analysis"), "config.yaml"
-    max_path = 100  # of MultiNest
+    max_path = 100  # the limit of MultiNest
     records = ("chains/*/args.json",)
     cpu_precompute = Stage(
         "run-analysis.py --config {config} --cpu --array-dir-prefix matrices",
@@ -54,6 +54,6 @@ class BayesEoR(Tool):
 
     @classmethod
     def recorded(cls, attempt: Path) -> dict[str, Any]:
-        """The arguments that BayesEoR says it used: it takes some from the data, whatever the configuration says."""
+        """Return the arguments that BayesEoR has recorded: it takes some from the data, not from the configuration."""
         (found,) = attempt.glob(cls.records[0])
         return dict(json.loads(found.read_text()))

@@ -6,7 +6,7 @@ from slurm.tools import Diagnosis, Stage, Tool
 
 
 def diagnose(log: str, exit_status: int) -> Diagnosis | None:
-    """Name a failure by what pyuvsim prints."""
+    """Name a failure from the output of pyuvsim."""
     del exit_status
     if "layout_csv file" in log and "does not exist" in log:
         return Diagnosis("BAD_LAYOUT", "telescope.array_layout names a file that is not beside the parameter file")
@@ -16,7 +16,7 @@ def diagnose(log: str, exit_status: int) -> Diagnosis | None:
 
 
 class Pyuvsim(Tool):
-    """A simulation from a parameter file. The paths in it are relative to the file, as pyuvsim reads them."""
+    """A simulation from a parameter file. pyuvsim reads the paths in the file relative to the file."""
 
     name, taxonomy = "pyuvsim", ("telescope", "observation_id")
     config = "obsparam.yaml"

@@ -26,7 +26,7 @@ class FailedSubmissionError(RuntimeError):
 
 
 class DelayedSubmission:
-    """A function with its arguments, to be called later and at most once."""
+    """A function with its arguments, which is called later and at most once."""
 
     def __init__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self.function = function
@@ -36,7 +36,7 @@ class DelayedSubmission:
         self._result: Any = None
 
     def result(self) -> Any:
-        """Call the function, if it has not been called, and return its result."""
+        """Call the function unless it has returned before, and return its result."""
         if not self._done:
             self._result = self.function(*self.args, **self.kwargs)
             self._done = True
@@ -48,10 +48,10 @@ class DelayedSubmission:
 
 
 class CommandFunction:
-    """A command as a function: returns its standard output, stripped. Arguments are appended to the command.
+    """A command as a function, which returns the command's standard output, stripped.
 
-    Keyword arguments are appended as `--name=value`. With `verbose`, the command and its output are printed as well.
-    Raises FailedJobError with the standard error if the exit status is not 0.
+    Arguments are appended to the command, keyword arguments as `--name=value`. With `verbose`, the command and its
+    output are also printed. Raises FailedJobError with the standard error if the exit status is not 0.
     """
 
     def __init__(
