@@ -15,6 +15,7 @@ import pytest
 from slurm import Cluster, Retry, WorkflowContext, task, workflow
 from slurm.errors import ConfigurationError, NoSuchJob, NotReusable, OptionError
 from slurm.jobs.job import JobArray
+from slurm.jobs.pieces import JoinedArray
 from slurm.places.place import Place
 from slurm.reuse.explanation import explain
 from slurm.schedulers.client import SchedulerClient
@@ -243,6 +244,15 @@ def test_the_failed_calls_of_an_array_of_pieces_are_retried(inline: InlineCluste
     assert len(again) == 2
     assert [str(error).splitlines()[0] for error in again.exceptions()] == ["-1", "-2"]
     assert len(scaled.map([1, 1]).retry_failed()) == 0
+
+
+def test_the_latest_jobs_of_an_array_know_which_calls_it_has_found(joined: JobArray[int]) -> None:
+    latest = joined.latest()
+    assert isinstance(joined, JoinedArray)
+    assert isinstance(latest, JoinedArray)
+    assert latest.results() == joined.results()
+    assert latest.own_parts == joined.own_parts
+    assert len(latest.own_parts) < len(latest.parts)
 
 
 def test_an_array_of_pieces_has_no_single_key(joined: Any) -> None:

@@ -21,17 +21,20 @@ if TYPE_CHECKING:
 
 def latest_job(job: Job[R]) -> Job[R]:
     """Return the last retry of a job, or the job itself."""
-    (call,) = _latest_calls([job.part])
+    (call,) = _latest_calls([job.part], [job.part])
     return Job(job.part.place, call.state, call.at)
 
 
 def latest_array(array: JobArray[R]) -> JobArray[R]:
     """Return the last retry of each job of an array, in order, as one array."""
-    return JoinedArray(array.parts[0].place, joined(_latest_calls(array.parts))) if len(array) else array
+    if not len(array):
+        return array
+    own = array.own_parts if isinstance(array, JoinedArray) else array.parts
+    return JoinedArray(array.parts[0].place, joined(_latest_calls(array.parts, own)))
 
 
-def _latest_calls(parts: Sequence[Part]) -> list[Call]:
-    """Return the last retry of each call, or the call itself, in order.
+def _latest_calls(parts: Sequence[Part], own: Sequence[Part]) -> list[Call]:
+    """Return the last retry of each call, or the call itself, in order. `own` are the parts that the map submitted.
 
     Reads the records of all submissions of the task: two commands. A retry that was refused does not count.
     """
@@ -43,9 +46,11 @@ def _latest_calls(parts: Sequence[Part]) -> list[Call]:
         if submission.retried is not None:
             for number, index in enumerate(within(submission.retried.calls)):
                 next_of[submission.retried.key, index] = submission.key, number
-    found = [_end(next_of, (part.state.key, index)) for part in parts for index in part.indices]
+    calls = [(part.state.key, index) for part in parts for index in part.indices]
+    mine = {(part.state.key, index) for part in own for index in part.indices}
+    found = [_end(next_of, call) for call in calls]
     states = {state.key: state for state in place.registry.get_several(list({key for key, _ in found}))}
-    return [Call(states[key], index, own=True) for key, index in found]
+    return [Call(states[key], at, own=call in mine) for call, (key, at) in zip(calls, found, strict=True)]
 
 
 def _end(next_of: dict[tuple[str, int], tuple[str, int]], call: tuple[str, int]) -> tuple[str, int]:
