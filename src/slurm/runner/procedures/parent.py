@@ -254,14 +254,16 @@ class _Parent:
             self._end_script(_End(state=names.FAILED, reason=self._why_it_ended(ended[self._script.pid])))
         if self._end is None or (self._child_left and time.monotonic() < self._kill_at):
             return False
-        return not others or self._kill()
+        if others:
+            self._kill()  # they have ended when they are reaped
+        return not others
 
     def _why_it_ended(self, status: int) -> str:
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         return f"its process ended {how} while it was {self._state}"
 
-    def _kill(self) -> bool:
-        """Kill all processes of the script. Return whether none is left."""
+    def _kill(self) -> None:
+        """Kill all processes of the script."""
         now = time.monotonic()
         self._give_up_at = min(self._give_up_at, now + _KILL_SECONDS)
         left = processes.children()
@@ -271,7 +273,6 @@ class _Parent:
             self._stuck = True
             self._say(names.UNKNOWN, reason="these processes cannot be killed", pids=left)
             self._settle_abort(names.UNKNOWN)
-        return False  # killed processes must still be reaped
 
     def _finish(self, end: _End) -> Any:
         """Write the last state, and end the call: return its value, or raise Ended (stopped) or ScriptFailed."""
