@@ -122,7 +122,7 @@ SBATCH: Mapping[str, Kind] = {
     "wait_all_nodes": kinds.whole,
     "wckey": kinds.text,
 }
-"""sbatch's long options (sbatch(1), 20.11 to 25.05), with `_` for `-`, and the kind of value of each."""
+"""sbatch's long options (sbatch(1), 20.11 to 26.05), with `_` for `-`, and the kind of value of each."""
 
 OURS: Mapping[str, Kind] = {
     "chunk_size": kinds.count_or_auto,

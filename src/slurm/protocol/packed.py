@@ -1,4 +1,4 @@
-"""Packed modules: the modules in the runner's zip that most tasks do not need, together in two members.
+"""Packed modules: the modules in the runner's zip that most tasks do not need, together in three members.
 
 Python takes time for each member of a zip that it opens, so only modules that every task loads are separate members.
 `slurm/__init__.py` looks for all other modules here.

@@ -69,7 +69,7 @@ _FINAL = frozenset({
     JobState.LOST,
 })  # fmt: skip
 
-# The names that squeue(1) and sacct(1) document, JOB STATE CODES of 20.11 to 25.05, long then short. Flags such as
+# The names that squeue(1) and sacct(1) document, JOB STATE CODES of 20.11 to 26.05, long then short. Flags such as
 # REQUEUED say why a job waits again; a revoked job continues as a sibling on another cluster of the federation.
 _TABLE: tuple[tuple[JobState, tuple[str, ...]], ...] = (
     (JobState.PENDING, (

@@ -1,4 +1,4 @@
-"""SlurmScheduler: sbatch, squeue, scancel and scontrol, as in their manual pages from 20.11 to 25.05."""
+"""SlurmScheduler: sbatch, squeue, scancel and scontrol, as in their manual pages from 20.11 to 26.05."""
 
 from __future__ import annotations
 

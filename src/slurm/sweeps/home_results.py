@@ -36,8 +36,8 @@ def bring_results(
     """Copy the results of calls to one file for each source, with one command for each; return the file and the offsets
     of each result.
 
-    Each result is checked against the SHA-256 in its outcome. Results that cannot be read stay at their source, with a
-    warning. Memory does not grow with the size of the results. Raises ConfigurationError if the file cannot be written.
+    Each result is checked against the SHA-256 in its outcome. Results that cannot be read, or whose file here cannot be
+    written, stay at their source, with a warning. Memory does not grow with the size of the results.
     """
     by_url: dict[str, dict[str, Calls]] = {}
     for line, located in calls:
