@@ -18,11 +18,11 @@ _PER_SECOND, _MEGABYTES = 50_000, 150
 
 # Memory is that of a process of its own: what the largest resident set has grown by since the import.
 _PROGRAM = """\
-import operator, resource, sys, time
+import operator, sys, time
+from peak_memory import peak
 from slurm import Cluster, task
 from slurm.jobs import executor, submit
 count, chunk, root = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 with Cluster("local", root=root):
     task(operator.neg)(1).result(60)
     before, begin = peak(), time.perf_counter()

@@ -6,12 +6,16 @@ The other tools run without this project. It is one of the tools, too: all are m
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
+
+sys.path.append(str(Path(__file__).parent / "installed"))
+
+from peak_memory import peak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -215,7 +219,7 @@ def main(tool: str, folder: str, count: str) -> None:
             run(nothing, items)
             times.append(time.perf_counter() - begin)
             begin = time.perf_counter()
-    print(json.dumps([*times, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+    print(json.dumps([*times, peak()]))
 
 
 def _lags(run: Map) -> Sequence[float]:

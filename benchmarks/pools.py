@@ -18,10 +18,10 @@ _MILLISECONDS, _IDLE_SECONDS, _PER_SECOND, _MEGABYTES = 5.0, 0.3, 30_000, 150
 
 # Memory is that of a process of its own: what the largest resident set has grown by since the pool was warm.
 _PROGRAM = """\
-import operator, resource, statistics, sys, time
+import operator, statistics, sys, time
+from peak_memory import peak
 from slurm import Cluster, task
 url, root, workers, single, calls = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 def seconds(make):
     begin = time.perf_counter()
     make()

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 MOST_SECONDS, MOST_MEGABYTES = 1.5, 150
 _PLAN = """\
-import json, resource, time
+import json, time
+from peak_memory import peak
 from slurm.spaces import grid, identity
 from slurm.sweeps.points import points_of
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 space = grid(lr=[i * 1e-5 for i in range(100)], depth=range(100), data=["a", "b"], seed=range(5))
 before, begin = peak(), time.process_time()
 found = points_of(space, most=1_000_000)
