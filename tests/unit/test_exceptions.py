@@ -50,7 +50,7 @@ def outcome(phase: str, error: ErrorRecord | None = None, code: int = 1, state: 
         (outcome(SETUP), SetupFailed, "its setup failed. Its log: /root/logs/3.log, which ends:\nthe last line"),
         (outcome(RUN), TaskFailed, "failed in phase run"),
         (outcome(RUN, EXIT, code=4), TaskExited, "called sys.exit(4) before it returned"),
-        (outcome(RUN, EXIT._replace(message="bye")), TaskExited, "called sys.exit('bye') before it returned"),
+        (outcome(RUN, EXIT.replace(message="bye")), TaskExited, "called sys.exit('bye') before it returned"),
         (outcome(RESOLVE, ERROR), DependencyFailed, "was not run: odd"),
         (outcome(LOAD, ERROR), LoadFailed, "could not be loaded on the node: ValueError: odd"),
         (outcome(SAVE, ERROR), ResultNotSaved, "could not be saved: ValueError: odd"),

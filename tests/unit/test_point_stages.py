@@ -12,17 +12,17 @@ class Imaging(Tool):
     name = "imaging"
     image = Stage("image {calibrate}")
     report = Stage("report {image} {flag}")
-    calibrate = Stage("calibrate {prepare}")
-    prepare = Stage("prepare")
-    flag = Stage("flag {prepare}")
+    calibrate = Stage("calibrate {clean}")
+    clean = Stage("clean")
+    flag = Stage("flag {clean}")
 
 
 @pytest.mark.parametrize(
     ("last", "stages"),
     [
-        ("prepare", ["prepare"]),
-        ("flag", ["prepare", "flag"]),
-        ("image", ["prepare", "calibrate", "image"]),
+        ("clean", ["clean"]),
+        ("flag", ["clean", "flag"]),
+        ("image", ["clean", "calibrate", "image"]),
     ],
 )
 def test_a_point_runs_what_its_last_stage_needs(last: str, stages: list[str]) -> None:
@@ -32,6 +32,6 @@ def test_a_point_runs_what_its_last_stage_needs(last: str, stages: list[str]) ->
 @pytest.mark.parametrize("last", ["report", None])
 def test_a_point_runs_all_stages_in_an_order_that_they_allow(last: str | None) -> None:
     order = chosen(Imaging, last)
-    assert sorted(order) == ["calibrate", "flag", "image", "prepare", "report"]
-    assert order.index("prepare") < order.index("calibrate") < order.index("image") < order.index("report")
-    assert order.index("prepare") < order.index("flag") < order.index("report")
+    assert sorted(order) == ["calibrate", "clean", "flag", "image", "report"]
+    assert order.index("clean") < order.index("calibrate") < order.index("image") < order.index("report")
+    assert order.index("clean") < order.index("flag") < order.index("report")
