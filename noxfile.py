@@ -306,7 +306,7 @@ MEASURED_PEERS = {
 
 @nox.session
 def benchmarks(session: nox.Session) -> None:
-    """Measure the budgets in docs/benchmarks.md and the other tools, all in one run. Installs 500 MB; an hour."""
+    """Measure the budgets in docs/benchmarks.md and the other tools in one run of up to an hour. Installs 500 MB."""
     session.install("-e", ".[test]", "submitit>=1.5")
     options = []
     for name, packages in MEASURED_PEERS.items():
@@ -319,7 +319,7 @@ def benchmarks(session: nox.Session) -> None:
     session.run("python", "benchmarks/run.py", *options, *session.posargs)
 
 
-MOST_BYTES = {"*.whl": 1_300_000, "*.tar.gz": 3_500_000}
+MOST_BYTES = {"*.whl": 1_320_000, "*.tar.gz": 3_500_000}
 """The largest sizes of the release's files. docs/explanation/dependencies.md says what the wheel contains."""
 FIRST_PROGRAM = """\
 import operator, os, sys
