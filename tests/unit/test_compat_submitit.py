@@ -35,8 +35,8 @@ DEFAULTS = {"time": 5, "nodes": 1, "max_concurrent": 256, "separate_stderr": Tru
             {"srun": {"cpu_bind": "cores", "mpi": "pmi2", "exact": True}},
         ),
         (
-            {"slurm_additional_parameters": {"mail-user": "a@b.c", "odd": 1}},
-            {"mail_user": "a@b.c", "sbatch": {"--odd": 1}},
+            {"slurm_additional_parameters": {"mail-user": "a@b.c", "odd_one": 1}},
+            {"mail_user": "a@b.c", "sbatch": {"--odd-one": 1}},
         ),
     ],
 )

@@ -113,11 +113,11 @@ def of_slurm(given: Mapping[str, Any]) -> Translated:
     if words["srun_args"]:
         options["srun"] = _srun(words["srun_args"])
     for name, value in (words["additional_parameters"] or {}).items():
-        option = name.replace("-", "_")
+        option = name.removeprefix("--").replace("-", "_")
         if option in SBATCH and option not in MAPPINGS:
             options[option] = value
         else:
-            options.setdefault("sbatch", {})[f"--{name.removeprefix('--')}"] = value
+            options.setdefault("sbatch", {})[f"--{option.replace('_', '-')}"] = value
     return Translated(options, _dependencies(words["dependency"]), int(words["signal_delay_s"]), tasks)
 
 
