@@ -130,6 +130,6 @@ def advise(name: str, ours: Iterable[str], taken: Mapping[str, str]) -> str:
 
 
 def _may_be_meant(name: str, guess: str) -> bool:
-    """Whether `guess` can be meant by a misspelt name. Not for `cpus` and `gpus`, which differ only in one letter."""
+    """Whether a misspelt name can mean `guess`. Nobody means `gpus` by `cpus`, although only one letter differs."""
     asked, offered = ({kind for kind in ("cpu", "gpu") if kind in text} for text in (name, guess))
     return len(guess) > 2 and (len(asked) != 1 or asked <= offered)

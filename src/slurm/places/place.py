@@ -262,7 +262,7 @@ class Place:
         )
 
     def _learn_growth(self) -> Callable[[Iterable[SubmissionState]], Sequence[Settled]]:
-        """Return the function that learns the growth of elastic pools. On a node, it does nothing: it has no code."""
+        """Return a function that learns the growth of elastic pools. On nodes, which lack the code, it does nothing."""
         try:
             from slurm.tracking.elastic_pools import ElasticPools  # noqa: PLC0415 - see above
         except ModuleNotFoundError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import IO
 
 BLOCK, CLOSED, CANCEL = 1, 2, 3
-"""The kinds of frames in `calls`: calls to make; the end of all calls; and calls to cancel, from `first` on."""
+"""The kinds of frames in `calls`: calls to make; that no more calls follow; and calls to cancel, from `first` on."""
 ARGUMENTS = 4
 """The kind of the frame in a file with the pickled arguments of one call. Its number is the number of the call."""
 RESULT, FAILURE, LARGE, HERE, BEGUN, CANCELLED, BROKEN = 11, 12, 13, 14, 15, 16, 17
@@ -56,7 +56,7 @@ class Head(NamedTuple):
     """Seconds since the epoch, by the node's clock. For a block, `ended` is the number of the first block with calls
     that had not ended when this block was written."""
     worker: int = 0
-    """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements."""
+    """The number of the worker in its element, from 1; in a block for an elastic pool, the number of elements then."""
     length: int = 0
     """The number of bytes of the body."""
     checksum: int = 0
@@ -112,7 +112,7 @@ class FrameReader:
         self.path, self.offset = path, 0
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames that have been added. Opens the file again, because only then it sees remote writes.
+        """Yield the frames that have been added. Opens the file again, because only then does it see remote writes.
 
         Raises OSError, and UntrustedFile if another user can write to the file.
         """

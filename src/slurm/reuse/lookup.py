@@ -41,8 +41,8 @@ class Known(NamedTuple):
 
 
 def look_up(place: Place, task: str, digests: Sequence[bytes]) -> tuple[int, list[Known | None]]:
-    """Find the last submission of each call; None if the call must be submitted. Returns first the number of the next
-    record.
+    """Find the last submission of each call; None if the call must be submitted. Returns the number of the next record,
+    too, as the first item.
 
     A call must be submitted if it failed, or if its submission was never queued, was lost, or no longer exists. `task`
     is any key of the task. Takes one command for new records of reuse, and one for records of submissions and outcomes,
@@ -155,7 +155,7 @@ def _outcomes(
 ) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
     """Return the calls that have succeeded, and the calls without an outcome, by submission.
 
-    Reads all outcomes that are not in `early` with one command. A damaged outcome counts as a failure.
+    Reads all outcomes together that are not in `early`. A damaged outcome counts as a failure.
     """
     found: dict[str, set[int]] = {}
     without: dict[str, set[int]] = {}

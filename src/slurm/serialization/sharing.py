@@ -16,7 +16,8 @@ MOST_PARTS = 100_000
 
 _DEPTH = 2
 _WIDTH = 32
-"""The most items of a list, a dict or the attributes of an object among which shared objects are looked for."""
+"""How many levels deep in arguments shared objects are looked for; and the most items of a list, a dict or the
+attributes of an object among which they are looked for."""
 _NUMBERS = frozenset((int, float, complex, bool, type(None)))
 _SCALARS = _NUMBERS | {type, FunctionType, ModuleType}
 _TEXTS = frozenset((str, bytes, bytearray))

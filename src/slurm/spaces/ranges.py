@@ -63,7 +63,7 @@ class Range(NamedTuple):
 def uniform(low: float, high: float, *, log: bool = False) -> Range:
     """Make a range of all numbers from `low` to `high`. With `log`, all orders of magnitude are equally likely.
 
-    Raises ConfigurationError if the limits are not finite numbers, in the wrong order, or with `log` not positive.
+    Raises ConfigurationError unless the limits are finite numbers in the right order, and with `log` positive.
     """
     found = _limits("uniform", low, high, log=log)
     return found._replace(low=float(low), high=float(high))

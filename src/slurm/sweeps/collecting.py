@@ -40,8 +40,8 @@ def collect(
     """Write outcomes into `collected/`, with their pickled results, logs and files beside them: three files for a part.
 
     Yields the number of outcomes of each part. There are several parts if results or files take more than 64 MiB. Takes
-    three commands for each source for the first part, then two for each. Results and files that cannot be read stay at
-    their source, and those of the `silent` sources, which are named by URL, too.
+    three commands for each source for the first part, then two for each later part. Results and files that cannot be
+    read stay at their source; so do those of the `silent` sources, which are named by URL.
     """
     shards = directory.shards()
     fresh = [(line, None if shards[line.shard].url in silent else at) for line, at in fresh]

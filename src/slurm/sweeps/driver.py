@@ -43,7 +43,7 @@ _MOST = 5000
 """The most outcomes in one file in `collected/`."""
 _FIRST_COLLECTION = 5.0
 _SHARE = 0.02
-"""The pause between two collections, in seconds at least, and as a share of the time since the driver began.
+"""The shortest pause between two collections, in seconds, and the pause as a share of the time since the driver began.
 
 The share makes the pauses of a long sweep longer, so that its files are few.
 """

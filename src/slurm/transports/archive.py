@@ -49,7 +49,7 @@ class Spool:
         self._file.close()
 
     def fill(self, stream: IO[bytes]) -> None:
-        """Read archives from a stream, and replace earlier contents. A file shorter than in its header is an error.
+        """Read archives from a stream, and replace earlier contents. A file shorter than its header says is an error.
 
         A stream that was cut off between two files looks complete here, so the caller checks the end of the stream.
         """

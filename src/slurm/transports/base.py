@@ -117,7 +117,7 @@ class Transport(Protocol):
             raise TransportError(message)
         found: list[Completed] = []
         for argv, error, output, after in zip(commands, errors, outputs, outputs[1:], strict=False):
-            text = output.partition("\n")[2] if found else output  # first the status of the previous command
+            text = output.partition("\n")[2] if found else output  # it begins with the status of the previous command
             found.append(Completed(tuple(argv), int(after.partition("\n")[0]), text, error))
         return found
 

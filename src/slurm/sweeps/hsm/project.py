@@ -66,7 +66,7 @@ class Project(NamedTuple):
 
 
 def read_project(path: Path) -> Project:
-    """Read and translate an hsm_config.yaml. Raises ConfigurationError with all syntax problems."""
+    """Read and translate an hsm_config.yaml. Raises ConfigurationError with all problems of its syntax or structure."""
     from slurm.sweeps.yaml_values import read  # noqa: PLC0415 - it imports yaml
 
     try:

@@ -42,7 +42,7 @@ def directory() -> str:
             made = tempfile.mkdtemp(prefix="slurm-inline-")
             atexit.register(shutil.rmtree, made, ignore_errors=True)
             os.mkfifo(f"{made}/requests", 0o600)
-            requests = os.open(f"{made}/requests", os.O_RDWR | os.O_CLOEXEC)  # both: a writer never waits
+            requests = os.open(f"{made}/requests", os.O_RDWR | os.O_CLOEXEC)  # read and write: a writer never waits
             threading.Thread(target=_serve, args=(made, requests), name="slurm-inline-server", daemon=True).start()
             _directory[:] = [(os.getpid(), made)]
         return _directory[0][1]
