@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
@@ -94,7 +95,8 @@ class StatusPoller:
         if stuck and watched not in self._warned:
             self._warned.add(watched)
             name = watched.name(stuck[0] * watched.chunk)
-            _log.warning("%s cannot start as it was submitted: %s. See `slurm explain %s`", name, stuck[1].why, name)
+            why = f"{stuck[1].why}. See `slurm explain {shlex.quote(name)}`"
+            _log.warning("%s cannot start as it was submitted: %s", name, why)
 
     def _remembered(
         self, owners: Owners, unreported: Mapping[str, list[tuple[SubmissionState, int]]]
