@@ -35,7 +35,7 @@ def error_name(text: str) -> str | None:
 
 
 def near_names(text: str) -> list[str]:
-    """The error classes with a name similar to this text, in any case; the most similar first."""
+    """The error classes with a name similar to this text, upper or lower case; the most similar first."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for an error message
 
     by_lower, text = {name.lower(): name for name in sections()}, text.rpartition(".")[2].lower()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     OfFloat = click.ParamType[float]
     OfState = click.ParamType[JobState]
 else:
-    OfFloat = OfState = click.ParamType  # click 8.1 does not allow to subscript it
+    OfFloat = OfState = click.ParamType  # click 8.1 does not allow subscripting it
 
 _WORDS = ("true", "false", "null")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     OfAny = click.ParamType[Any]
 else:
-    OfAny = click.ParamType  # click 8.1 does not allow to subscript it
+    OfAny = click.ParamType  # click 8.1 does not allow subscripting it
 
 _PLAIN: Mapping[Any, click.ParamType[Any]] = {
     int: click.INT,

@@ -50,7 +50,7 @@ class Chain:
         return jobs[0]
 
     def submit(self) -> None:
-        """Submit the calls, in order. Raises what a call raises; the jobs that were queued before that have ids."""
+        """Submit the calls, in order. Raises what a call raises; jobs that were queued before the error have ids."""
         if self._planned:
             self._place.blobs.send(*self._uploads)
             try:

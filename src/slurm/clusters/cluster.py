@@ -55,7 +55,7 @@ class Cluster(KnownAttributes):
     logs a warning if `sbatch` is on PATH, because jobs would run on the login node. `root` is the directory of all job
     directories, which every node must see; the default is `slurm-jobs` in $SCRATCH, $WORK or the home directory.
     `python` is the interpreter there, by default this one. `environment` is the default environment of tasks, by
-    default this Python unchanged; several are combined. `setup` holds lines of bash that a job runs before it starts
+    default that Python unchanged; several are combined. `setup` holds lines of bash that a job runs before it starts
     Python; if a line fails, the job ends as SetupFailed. With `login_shell`, a login shell runs the commands, for sites
     where only a login shell finds Slurm. `options` and `callbacks` apply to all tasks.
 

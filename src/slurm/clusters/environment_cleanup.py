@@ -72,7 +72,7 @@ def remove(cluster: Cluster, keys: Sequence[str]) -> None:
 def collect(cluster: Cluster, *, days: float, dry_run: bool = False) -> list[StoredEnvironment]:
     """Remove the environments that nothing needs and that no submission has used for `days`. Returns them.
 
-    Also removes unfinished builds, and wheels that were sent at least as long ago: they are sent again when needed.
+    Also removes unfinished builds, and wheels that were sent at least that long ago: they are sent again when needed.
     Files of commands and of `put` that no submission names are marked, and removed by a call at least an hour later.
     Raises ValueError for an invalid number of days.
     """

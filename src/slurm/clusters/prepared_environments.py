@@ -82,7 +82,7 @@ def planned(place: Place, environments: Sequence[Environment], *, for_program: b
 def planned_or_offline(
     place: Place, environments: Sequence[Environment], *, for_program: bool, offline: bool
 ) -> tuple[ResolvedEnvironment, str | None]:
-    """Return what `planned` returns, and None. If the machine is not reached, return placeholders and the reason."""
+    """Return what `planned` returns, and None. If the machine is not asked or reached, return placeholders and why."""
     why = ""
     try:
         if not offline:

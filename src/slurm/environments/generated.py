@@ -31,7 +31,7 @@ _MOST_ENTRIES = 1000
 """A directory with no code among this many entries counts as data."""
 
 _known: dict[str, _Known] = {}
-"""What is known by project, for a machine whose cache cannot be written."""
+"""What is known, by project, for a machine whose cache cannot be written."""
 
 
 class _Known(NamedTuple):

@@ -15,7 +15,7 @@ _LARGEST = 1000
 
 
 def chunk_for(seconds: float, workers: int = 1) -> int:
-    """Return how many calls of `seconds` each one element makes in about five minutes, at most 1 000.
+    """Return how many calls, of `seconds` each, one element makes in about five minutes; at most 1,000.
 
     With workers, this many calls run at the same time.
     """

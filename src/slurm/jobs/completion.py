@@ -83,7 +83,7 @@ def _go_on(left: int, jobs: Collection[Openable], when: str = "") -> str:
 
 
 def when_all_finish(jobs: Collection[Waitable], callback: Callable[[], object]) -> Callable[[], None]:
-    """Call `callback` once all jobs have ended, or at once. Returns a function that removes the callback."""
+    """Call `callback` once all jobs have ended; at once if they have. Returns a function that removes the callback."""
     left, lock = len(jobs) + 1, threading.Lock()
 
     def ended() -> None:

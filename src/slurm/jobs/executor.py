@@ -140,8 +140,8 @@ class ClusterExecutor(Executor):
         `chunksize` calls go into one element of the array, unless it is 1 and the options give another number. With
         `buffersize`, items are read as results are yielded: at most this many calls are submitted and not yet yielded,
         in two arrays at a time. An exception of a call is raised in place of its result. Raises TimeoutError if not all
-        results are available `timeout` seconds from now. After an error, or if the iterator is closed, the calls that
-        have not ended are cancelled, including running ones.
+        results are available `timeout` seconds from now. After such an error, or if the iterator is closed, the calls
+        that have not ended are cancelled, including running ones.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1")

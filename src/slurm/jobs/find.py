@@ -114,7 +114,7 @@ def _labelled(place: Place, name: str, *, everywhere: bool) -> list[str]:
 
 
 def _by_job_id(place: Place, id_: str, task: str | None, *, everywhere: bool) -> Job[Any] | JobArray[Any] | None:
-    """The calls of a Slurm job, or of one task of an array; those of the newest submission if there are several."""
+    """The calls of a scheduler's job, or of one task of an array; of the newest submission if several have the id."""
     keys = keys_with_id(place.transport, place.store.root, id_)
     read = place.store.several_records(keys)
     for each in sorted(read, key=lambda records: records.submission.created, reverse=True):

@@ -146,7 +146,7 @@ class Job(WithItems, JobArguments, JobLogs, Generic[R]):
         return latest_job(self)
 
     def add_done_callback(self, callback: Callable[[Job[R]], object]) -> None:
-        """Call `callback(job)` from a background thread once the job has ended, or at once. Errors are logged."""
+        """Call `callback(job)` once the job has ended, from a background thread; at once if it has. Logs errors."""
         if self._watched.finished(self.index):
             call_here(lambda: callback(self))
         else:
@@ -266,7 +266,7 @@ class JobArray(ArrayTable, ArrayLogs, Generic[R]):
     @overload
     def results(self, timeout: float | None = ..., *, return_exceptions: bool) -> list[R | BaseException]: ...
     def results(self, timeout: float | None = None, *, return_exceptions: bool = False) -> list[Any]:
-        """Wait for all calls, and return their results in order, which are read together.
+        """Wait for all calls, and return their results, read together, in order.
 
         Raises the first exception, in order, once all have ended. With `return_exceptions`, puts exceptions in place of
         results instead. Raises TimeoutError after `timeout` seconds; the jobs continue.

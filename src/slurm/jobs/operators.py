@@ -29,7 +29,7 @@ def _refusal(method: str) -> Callable[..., NoReturn]:
 
 
 class NoOperators(KnownAttributes):
-    """Base class of objects that stand for results: arithmetic, comparison and unknown attributes raise advice."""
+    """Base class of objects that stand for results: arithmetic, comparison and unknown attributes raise with advice."""
 
     __slots__ = ()
 

@@ -145,7 +145,7 @@ class JoinedArray(JobArray[R]):
         return found
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
-        """Yield the results in order, each as soon as it and all before it are available: `JobArray.iter_results`."""
+        """Yield the results in order, each as soon as all up to it are available; see `JobArray.iter_results`."""
         end, calls, most = _end(timeout), list(self._calls()), 1
         while calls:
             self._of(calls[0])._wait([calls[0].at], _left(end), asked=timeout)  # noqa: SLF001 - of the base class

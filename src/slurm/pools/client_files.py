@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 5.0
 _PIECE_BYTES = 4 << 20
-"""Large values are sent to a relay in pieces of this size, to save memory there: a message may have 2 GB at most."""
+"""Large values are sent to a relay in pieces of this size: it needs as much memory, and a message has 2 GB at most."""
 _UNCONFIRMED_BYTES = 8 << 20
 """After this many bytes of arguments, the client waits until they are written, and then writes their blocks."""
 

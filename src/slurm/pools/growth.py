@@ -41,7 +41,7 @@ ELEMENTS = 10_000
 """The largest number of elements that a pool can have in its life, ended ones included."""
 _PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _START_SECONDS, _LONGEST_START = 2.0, 30.0
-"""The assumed start time of an element in seconds, until it is measured; and the largest value that is used then."""
+"""Seconds that an element is assumed to take to start, until that is measured; and the largest value after that."""
 _REFUSED_SECONDS, _LONGEST_REFUSED = 5.0, 60.0
 """The pause in seconds after a rejection by the scheduler. It doubles up to the second value."""
 _TELL_SECONDS = 10.0

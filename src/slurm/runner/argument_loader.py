@@ -30,7 +30,7 @@ class Call(Record):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     context: tuple[str, int | None] | None = None
-    """The name of the parameter for the context, and its position if it is positional; None if there is no such one."""
+    """The name of the parameter for the context, and its position if it is positional; None without a context."""
     edges: tuple[Any, ...] = ()
     """The dependencies of `.after(…)`: tuples of key, on, indices, and the number of calls of an element."""
     workflow: bool = False

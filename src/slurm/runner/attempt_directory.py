@@ -142,7 +142,7 @@ def _has_failed(path: str) -> bool:
 
 
 def keep_only(parent: str, output: Output, *, every: Callable[[], bool]) -> None:
-    """Make the link `output` to the directory of the outcome. Remove those of other attempts, unless `every()`.
+    """Link `output` to the directory of the outcome, and remove the directories of other attempts, unless `every()`.
 
     `parent` holds the directories of a call, and `output` is the record in the element's outcome. The link is for
     people: no program reads it. Errors are only printed, because the outcome has been written.

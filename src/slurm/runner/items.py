@@ -12,7 +12,7 @@ _KEYS = 20
 
 
 def item(value: Any, path: tuple[Any, ...]) -> Any:
-    """Return `value[a][b]…`. `value` is a result on a node, and a job elsewhere. Raises UpstreamFailed."""
+    """Return `value[a][b]…` of a result, or of a job that stays a job. Raises UpstreamFailed, with the keys there."""
     for number, key in enumerate(path):
         try:
             value = value[key]

@@ -84,7 +84,7 @@ class Journal:
 
 
 def frame(position: int, done: Done | None) -> tuple[bytes, bytes]:
-    """Encode that a call has finished or, if `done` is None, has begun. Write the head and the body together."""
+    """Encode that a call has finished or, if `done` is None, has begun: a head and a body, to be written together."""
     if isinstance(done, CallFailure):
         kind, body = _FAILURE, encode(done.to_json()).encode()
     else:

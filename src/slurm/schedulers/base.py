@@ -294,7 +294,7 @@ class Scheduler(ABC):
     def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
         """Return the command that keeps pending jobs and elements from starting, or lets them start again.
 
-        It changes only these elements of an array; running ones continue. Empty if it cannot hold single elements.
+        It changes only these elements of an array; running ones continue. Empty if single elements cannot be held.
         """
         return ()
 

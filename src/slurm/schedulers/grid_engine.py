@@ -127,7 +127,7 @@ class GridEngineScheduler(QsubScheduler):
         return ["qconf", "-sconf"]
 
     def parse_max_array_size(self, output: str) -> int:
-        """Parse max_aj_tasks, which is 0 for the default limit."""
+        """Parse max_aj_tasks; 0, which means no limit, counts as the default of 75000."""
         found = re.search(r"^max_aj_tasks\s+(\d+)", output, re.MULTILINE)
         return (int(found[1]) if found else 0) or 75_000
 

@@ -141,7 +141,7 @@ class ProcedureRoutes:
         }
 
     def show(self, asked: Asked) -> Any:
-        """Show the state of a procedure, its history, and the calls that its script has made."""
+        """Show the state of a procedure, its history, and the calls of the functions of its script."""
         return self._procedures.facts(int(asked.path["number"]))
 
     def prepare(self, asked: Asked) -> Any:

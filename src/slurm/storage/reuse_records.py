@@ -96,14 +96,14 @@ class ReuseRecords:
             self._read(directory, known, range(after, after + _AHEAD))
             last = max(known.seen, default=0)
             if last == after + _AHEAD - 1 or not known.seen.issuperset(range(after, last)):
-                # There are more records, or a record was written after it was requested, but the next one before that.
+                # There are more, or one was written after it was requested, and the next one before its own request.
                 names = self._transport.list([directory])[directory]
                 there = {int(name) for name in names if name.isascii() and name.isdecimal()}
                 self._read(directory, known, sorted(there - known.seen))
             return max(known.seen, default=0) + 1
 
     def _read(self, directory: str, known: _Task, numbers: Sequence[int]) -> None:
-        """Read the records of those numbers that exist. Raises TransportError if none of the numbers can be read."""
+        """Read the records of those numbers that exist. Raises TransportError if the read of every number fails."""
         paths = {f"{directory}/{number}": number for number in numbers}
         found = self._transport.get_each(list(paths), private=True)
         errors = [data for data in found.values() if isinstance(data, TransportError)]

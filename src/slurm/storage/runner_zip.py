@@ -161,7 +161,7 @@ _cached = {""}
 
 @lru_cache(maxsize=1)
 def made() -> tuple[RunnerZip, str]:
-    """Build the zip, and return it with the digest of its sources."""
+    """Return the zip, made or from the cache, and the digest of its sources."""
     archive = getattr(getattr(sys.modules[__name__], "__loader__", None), "archive", None)
     if archive is not None:
         return RunnerZip(Path(archive).name, Path(archive).read_bytes()), ""

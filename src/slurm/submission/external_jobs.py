@@ -84,7 +84,7 @@ def planned(queue: JobQueue, submission: Submission) -> tuple[Dependency, ...]:
 def later_dependencies(
     queue: JobQueue, submission: Submission, *, begun: bool | None
 ) -> tuple[tuple[Dependency, ...], str | None] | None:
-    """The dependencies of a block that is queued after the rest of its submission, and a reason if it can never run.
+    """The dependencies of a block that is queued some time after its submission, and a reason if it can never run.
 
     `begun` is whether elements of the submission have begun: then all external jobs have ended as requested. It is None
     if queued elements may still begin. Then the function returns None (not known yet) if the scheduler has forgotten an

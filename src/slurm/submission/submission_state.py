@@ -378,7 +378,7 @@ class SubmissionState:
         return overdue, within
 
     def seconds_in_accounting(self, element: int, *, alone: bool) -> float:
-        """How many seconds only the accounting has reported an element as alive; starts again from 0 if not `alone`."""
+        """For how many seconds only the accounting has reported an element as alive; 0 from now on if not `alone`."""
         with self._lock:
             if not alone:
                 self._accounted_since.pop(element, None)
@@ -386,7 +386,7 @@ class SubmissionState:
             return time.monotonic() - self._accounted_since.setdefault(element, time.monotonic())
 
     def seconds_claimed(self, group: str) -> float:
-        """How many seconds this process has seen the claim of a group, which has no job yet."""
+        """For how many seconds this process has seen the claim of a group, which has no job yet."""
         with self._lock:
             return time.monotonic() - self._claimed_since.setdefault(group, time.monotonic())
 

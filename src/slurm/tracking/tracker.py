@@ -97,7 +97,7 @@ class Tracker:
             callback()
 
     def when_pool_ended(self, watched: GrowingState, callback: Callable[[], object]) -> None:
-        """Call `callback` once when all elements of an elastic pool have ended and none may be added, or at once."""
+        """Call `callback` once when all elements of an elastic pool have ended and none may be added; at once if so."""
         if watched.add_end_callback(callback):
             self.follow(watched)
         else:

@@ -51,7 +51,10 @@ class SlurmOCI(Runtime):
         )
 
     def single(self, srun: str) -> str | None:
-        """Return a reason before Slurm 23.02: slurmstepd refuses several tasks, and sets no SLURM_PROCID elsewhere."""
+        """Return a reason before Slurm 23.02.
+
+        There, slurmstepd refuses several tasks on a node, and sets no SLURM_PROCID on other nodes.
+        """
         found = re.search(r"(\d+)\.(\d+)", srun)
         if found is None or (int(found[1]), int(found[2])) >= (23, 2):
             return None

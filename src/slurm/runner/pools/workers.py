@@ -263,7 +263,7 @@ class Workers:
         status = 1
         try:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            for process in self._processes:  # open ends would hide the parent's end from the others
+            for process in self._processes:  # otherwise the others would not see that the parent has ended
                 process.retire()
                 os.close(process.answers)
             rank, world_size = self._job.index * self._size + number - 1, self._elements * self._size

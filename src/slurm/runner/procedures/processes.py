@@ -51,7 +51,7 @@ def kill(pid: int, number: int) -> None:
 
 
 def reap() -> tuple[dict[int, int], bool]:
-    """Reap children that have ended. Return their exit statuses by pid (-n: signal n), and if others are left."""
+    """Reap children that have ended. Return their exit statuses by pid (-n: signal n), and whether others are left."""
     ended: dict[int, int] = {}
     while True:
         try:
