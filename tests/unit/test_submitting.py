@@ -191,13 +191,17 @@ def test_search_waits_for_a_job_that_appears_late(fakes: Fakes, monkeypatch: pyt
     assert len(fakes.calls("squeue")) == 2
 
 
-def test_hanging_sbatch_times_out(fakes: Fakes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_sbatch_is_reported_and_times_out(
+    fakes: Fakes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(slurm.schedulers.client, "TIMEOUT", 0.5)
+    monkeypatch.setattr(slurm.schedulers.client, "_SILENT", 0.1)
     fakes.write("sbatch", "sleep 60")
     with pytest.raises(SubmissionRefused, match="did not end within") as caught:
         fakes.submit()
     assert not caught.value.certain
     assert len(fakes.calls("sbatch")) == 1
+    assert "the scheduler has not answered for 0.1 s; waiting" in caplog.messages
 
 
 def test_job_with_a_changed_comment_is_found_by_its_script(fakes: Fakes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import time
+from threading import Timer
 from typing import TYPE_CHECKING
 
 from slurm.errors import ConnectionLost, SchedulerError, SubmissionError, SubmissionRefused, TransportError
@@ -37,6 +38,8 @@ _SIGNALS = range(129, 193)
 """Exit statuses of a command that a signal ended, as shells report it. sbatch itself uses 1 and 255."""
 _OFFERS = 10.0
 """Seconds for the command that a refusal runs to say what the cluster has."""
+_SILENT = 10.0
+"""Seconds without an answer to a submission, after which the user is told."""
 _PATIENCE = 900.0
 """Seconds to retry a submission while the scheduler cannot be reached."""
 
@@ -113,10 +116,15 @@ class SchedulerClient(JobControl):
 
     def _run_script(self, script: str, *, jobs: int) -> Completed:
         """Run a submit script for some jobs. Some may be queued even if it does not return."""
+        notice = Timer(_SILENT, _log.warning, ("the scheduler has not answered for %g s; waiting", _SILENT))
+        notice.daemon = True
+        notice.start()
         try:
             return self._run("submit", ["sh", "-s"], stdin=script.encode(), timeout=TIMEOUT * (1 + jobs))
         except TransportError as error:
             return Completed(("sh", "-s"), _UNANSWERED, "", str(error))
+        finally:
+            notice.cancel()
 
     def submit_chain(self, links: Sequence[Link]) -> tuple[list[Submitted], list[Completed | None]]:
         """Queue submissions of one block each, and write the record of each, with one command.
