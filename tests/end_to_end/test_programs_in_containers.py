@@ -240,11 +240,12 @@ def test_program_does_not_survive_the_death_of_all_processes_of_the_job_outside_
 def _of_job(key: str) -> list[int]:
     """The processes of a job outside of its container: all that have its key in a variable or an argument."""
     own = os.readlink("/proc/self/ns/pid")
-    return [
-        pid
-        for pid, text in _processes()
-        if pid != os.getpid() and key.encode() in text and os.readlink(f"/proc/{pid}/ns/pid") == own
-    ]
+    found = []
+    for pid, text in _processes():
+        with suppress(OSError):  # it has ended
+            if pid != os.getpid() and key.encode() in text and os.readlink(f"/proc/{pid}/ns/pid") == own:
+                found.append(pid)
+    return found
 
 
 def _programs(root: Path) -> list[int]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -14,10 +18,11 @@ from slurm.environments.runtimes.base import STEP
 from slurm.protocol import CALLBACKS, FAILED, OUTCOMES, PROCESS, SETUP, SUCCEEDED, ResolvedEnvironment, ports
 from slurm.protocol.boot import BOOT
 from slurm.protocol.outcomes import Outcome
-from slurm.submission.script import Ranks, Resubmission, render, render_retry_job
+from slurm.submission.script import NO_LINES, Lines, Ranks, Resubmission, render, render_retry_job
+from waiting import until
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
 HOSTILE = "a b'c\"d $(touch x) `touch y` $HOME %d é🙂;&|*~!"
 
@@ -71,6 +76,7 @@ def element(
     python: Path | None = None,
     workflow: bool = False,
     hooked: bool = False,
+    lines: Lines = NO_LINES,
 ) -> Element:
     """A script for submission f/1 under `place`."""
     (place / "jobs" / "f" / "1" / OUTCOMES).mkdir(parents=True)
@@ -91,6 +97,7 @@ def element(
         calls=calls,
         workflow=workflow,
         hooked=hooked,
+        lines=lines,
     )
     return Element(place, script)
 
@@ -316,6 +323,29 @@ def test_a_process_that_leaves_no_outcome_gets_one(made: Element, do: str, statu
     assert found.exit_code == (status if do != "exit 0" else 0)
     assert found.ended is not None
     assert os.listdir(made.outcomes) == ["4.json"]
+
+
+def test_teardown_runs_although_signals_for_all_processes_come_late_and_again(tmp_path: Path) -> None:
+    """Slurm signals one process after another, and kills them KillWait seconds later, which may be less than five."""
+    made = element(tmp_path, lines=Lines(teardown=["sleep 0.1", f"touch {tmp_path}/torn"]))
+    (tmp_path / "script.sh").write_text(made.script)
+    own = {"ARGUMENTS": str(tmp_path / "arguments"), "DO": "kill -TERM $$"}
+    shell = subprocess.Popen(["bash", str(tmp_path / "script.sh")], cwd=tmp_path, env={**os.environ, **own})
+    until(lambda: "sleep" in _children(shell.pid))
+    killed = time.monotonic() + 4
+    while shell.poll() is None:
+        shell.send_signal(signal.SIGTERM if time.monotonic() < killed else signal.SIGKILL)
+        time.sleep(0.001)
+    assert (shell.returncode, (tmp_path / "torn").exists()) == (128 + signal.SIGTERM, True)
+    assert os.listdir(made.outcomes) == []  # the scheduler ended it, and says so itself
+
+
+def _children(pid: int) -> Sequence[str]:
+    """The names of the processes that a process has started."""
+    with suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [Path(f"/proc/{child}/comm").read_text().strip() for child in children]
+    return []
 
 
 def test_a_second_dead_attempt_keeps_the_first_outcome(made: Element) -> None:

@@ -44,8 +44,9 @@ slurmtasks_kills=$kills
 write_failure() {
     local record=$1 hidden=${1%/*}/.$index.$$ phase=process state="" id
     [ -d "$job" ] || printf '%s\n' "$(uname -n) does not see $job. Choose a root that all nodes see: Cluster(…, root=…)" >&2
-    # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again.
-    [ "$status" -ne 143 ] || sleep 5
+    # SIGTERM may have come from the scheduler, which then ends this script too, and perhaps runs the job again. The
+    # trap for SIGTERM waits for a program, but not for the shell's own `wait`.
+    [ "$status" -ne 143 ] || { sleep 5 & while kill -0 $! 2> /dev/null; do wait $!; done; }
     if [ "$status" -eq 137 ]; then
         count_memory_kills
         [ "$kills" -le "$slurmtasks_kills" ] || state='"state": "OUT_OF_MEMORY", '

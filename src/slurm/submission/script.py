@@ -260,7 +260,8 @@ def _called(
     if resubmission is None or resubmission.signal is None:
         # If SIGTERM ended the shell first, nothing would wait for a task that ignores SIGTERM (proctrack/linuxproc).
         lines = ("(", *steps, f"exec {call}", ")") if env else (*steps, call)
-        return ("trap 'exit 143' TERM", *lines, "status=$?")
+        # Another SIGTERM would end the teardown, which runs on exit.
+        return ("trap \"trap '' TERM; exit 143\" TERM", *lines, "status=$?")
     signal = resubmission.signal
     early = (
         ":" if environment.launch else "''"
