@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -235,6 +236,24 @@ def test_program_does_not_survive_the_death_of_all_processes_of_the_job_outside_
     # An engine that is killed while it starts a container leaves one that never runs. The next job there removes it.
     assert command("/program", environment=image)().result(90).exit_code == 0
     until(lambda: set(containers.containers()) <= before, timeout=30)
+
+
+def test_a_job_removes_containers_whose_launcher_is_gone(local: Cluster, containers: ContainerTestbed) -> None:
+    own = os.getpid()
+    start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    left = {f"slurm-0-0-{own}-1", f"slurm-0-0-{ended.pid}-{start}", f"slurm-0-0-{ended.pid}"}
+    kept = {f"slurm-0-0-{own}-{start}", f"slurm-0-0-{own}", "slurm-db"}
+    image = containers.static_image()
+    for name in left | kept:
+        containers.run("podman", "create", "--name", name, image, "/program")
+    try:
+        run = command("/program out {x}", environment=Container(image, runtime="podman", builder="podman"))
+        assert run("a").result(90).exit_code == 0
+        assert set(containers.containers()) & (left | kept) == kept
+    finally:
+        containers.run("podman", "rm", "--ignore", *left, *kept)
 
 
 def _of_job(key: str) -> list[int]:

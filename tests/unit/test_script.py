@@ -66,7 +66,7 @@ class Element(NamedTuple):
         return Outcome.loads(path.read_bytes(), where=str(path))
 
 
-def element(
+def element(  # noqa: PLR0913 - each by its name
     place: Path,
     *,
     chdir: str | None = None,

@@ -101,6 +101,10 @@ class Runtime(Protocol):
         del file, plain
         raise ConfigurationError(f"{self.name} cannot convert {source} into an image file")
 
+    def functions(self) -> Sequence[str]:
+        """Return lines that define what the other lines call."""
+        return ()
+
     def ready(self, image: Image) -> Sequence[str]:
         """Return lines that make the image ready on the node, and exit if that fails."""
         del image
@@ -132,6 +136,7 @@ def launcher(runtime: Runtime, image: Image, run: Run) -> str:
         "# By hand: bash THIS_FILE python3 -c 'import sys; print(sys.version)'",
         f"command -v {runtime.program} > /dev/null ||",
         f'    {{ echo "there is no {runtime.program} on $(uname -n) to run a container by" >&2; exit 127; }}',
+        *runtime.functions(),
         '[ -d "${XDG_RUNTIME_DIR-}" ] || unset XDG_RUNTIME_DIR',  # a login session may not exist here
         'if [ "${SLURM_NODEID:-0}" != 0 ] || [ $# = 0 ]; then',  # the job did it on the first node
         "    :",

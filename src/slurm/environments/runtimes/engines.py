@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.images import on_loopback
 from slurm.environments.runtimes.base import ARCHIVE, Runtime, mounted, path, with_control_pipe, words
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from slurm.environments.runtimes.base import Image, Run
 
 _NAME = "slurm-"
-"""The beginning of the names of containers. The job, the rank and the process id of the launcher follow."""
+"""The beginning of the names of containers. The job, the rank, and the launcher's process id and start follow."""
 
 
 class Engine(Runtime):
@@ -30,20 +31,20 @@ class Engine(Runtime):
     """A word of bash that keeps the user's own identity in the container of an ordinary user."""
     gpus: ClassVar[Mapping[str, str]]
 
+    def functions(self) -> Sequence[str]:
+        """Define what names containers, and removes those that were left."""
+        return (program(__name__, "containers_left.sh").rstrip(),)
+
     def ready(self, image: Image) -> Sequence[str]:
         """Pull or load the image unless the node has it, one process of a node at a time.
 
-        Also remove containers that do not run and whose launcher is gone: an engine that is killed while it starts a
-        container leaves the container. Without --force, a running container is not removed.
+        Also remove containers that other jobs left there.
         """
         name = _name(image)
         there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
         lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{name[-12:]}.lock"'
-        ours = f"{self.program} ps --all --filter 'name=^{_NAME}[0-9]+-[0-9]+-[0-9]+$' --format '{{{{.Names}}}}'"
         return (
-            f"for left in $({ours} 2> /dev/null); do",
-            f'    [ -e "/proc/${{left##*-}}" ] || {self.program} rm "$left" > /dev/null 2>&1',
-            "done",
+            f"remove_left {self.program} '^{_NAME}[0-9]+-[0-9]+-[0-9]+(-[0-9]+)?$'",
             f"{there} || ( flock 9; {there} || {self._fetch(image)} >&2 ) 9>> {lock} || exit 125",
         )
 
@@ -68,7 +69,7 @@ class Engine(Runtime):
             f"options=({self._options(run)})",
             *self.user,
             'for name in "${passed[@]}"; do [ -z "${!name+set}" ] || options+=(--env "$name"); done',
-            f"container={_NAME}${{SLURM_JOB_ID:-0}}-${{SLURM_PROCID:-0}}-$$",
+            f"container={_NAME}${{SLURM_JOB_ID:-0}}-${{SLURM_PROCID:-0}}-$$-$(started $$)",
             *(["options+=(--log-driver=none)"] if run.shell else ()),
             *with_control_pipe(
                 f'{self.program} run --rm --interactive --sig-proxy=false --name "$container" --entrypoint= '
