@@ -140,7 +140,7 @@ def generations(session: nox.Session) -> None:
     """Those tests on other releases of Slurm; each is downloaded and unpacked once. Arguments are releases."""
     session.install("-e", ".[test]")
     for release in session.posargs or OTHER_RELEASES:
-        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
+        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1", "SLURMTASKS_TEST_EVERY_URL": "1"}
         # Over SSH the same commands run: `box` is the name of the host in those tests.
         passed_over = [f"--deselect={test}" for test in SAME_ON_OTHER_RELEASES]
         options = ["-n", "4", "-m", "slurm", "-k", "not box", *_report(session, f"slurm-{release}")]
@@ -149,11 +149,11 @@ def generations(session: nox.Session) -> None:
 
 @nox.session
 def everywhere(session: nox.Session) -> None:
-    """Run all tests, or those that the arguments name, on each release of Slurm that Debian has."""
+    """Run all tests, or those that the arguments name, on each URL and each release of Slurm that Debian has."""
     session.install("-e", ".[test,examples]")
     for release in ("20.11", "22.05", "24.11", "26.05"):
         session.log(f"Slurm {release}")
-        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1"}
+        env = {"SLURMTASKS_TEST_SLURM": release, "SLURMTASKS_REQUIRE_SLURM": "1", "SLURMTASKS_TEST_EVERY_URL": "1"}
         session.run("pytest", *_report(session, f"slurm-{release}"), *session.posargs, env=env)
 
 

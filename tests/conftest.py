@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,15 +181,20 @@ GRID_ENGINE = "SLURMTASKS_TEST_GRID_ENGINE"
 """With 1, tests of a `cluster` run on a real Grid Engine only; `nox -s grid_engine` sets it."""
 SLURMREST = "SLURMTASKS_TEST_SLURMREST"
 """If this variable is 1, tests with a `cluster` run only through a real slurmrestd. `nox -s slurmrest` sets it."""
-HERE, FAR = ("local", "slurm"), ("local+ssh://box", "slurm+ssh://box", "slurm+paramiko://box")
-ON_EVERY_URL = ("test_calls", "test_errors")
-"""The modules whose tests of a `cluster` run on all URLs; the others', of what lies above, on three."""
+EVERY_URL = "SLURMTASKS_TEST_EVERY_URL"
+"""With 1, each test of a `cluster` runs on `local`, on `slurm` and over SSH."""
+URLS = ("local", "slurm", "slurm+ssh://box")
+MORE_URLS = ("local+ssh://box", "slurm+paramiko://box")
+OF_CALLS = ("test_calls", "test_errors")
+"""The modules whose tests of a `cluster` run on all URLs; each of the others', of what lies above calls, on one."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test of a `cluster` on URLs."""
     if "cluster" in metafunc.fixturenames:
-        urls = [*HERE, *(FAR if metafunc.module.__name__.rpartition(".")[2] in ON_EVERY_URL else FAR[1:2])]
+        module = metafunc.module.__name__.rpartition(".")[2]
+        urls = [*URLS, *MORE_URLS] if module in OF_CALLS else URLS if os.environ.get(EVERY_URL) == "1" else []
+        urls = urls or [URLS[zlib.crc32(metafunc.function.__name__.encode()) % len(URLS)]]
         urls = ["sge"] if os.environ.get(GRID_ENGINE) == "1" else urls
         urls = ["slurmrest"] if os.environ.get(SLURMREST) == "1" else urls
         marks = {True: [pytest.mark.slurm], False: []}

@@ -30,6 +30,7 @@ SOURCES = ROOT / "src"
 ENOUGH = 0.8
 SECONDS = 600.0
 """A mutant may make unit tests hang: then it counts as killed."""
+EVERY_URL = "SLURMTASKS_TEST_EVERY_URL"
 LOCALLY = ("-n", "2", "-k", "not slurm and not box")
 """Options of the tests that need neither Slurm nor SSH."""
 FIRST = (
@@ -146,7 +147,7 @@ def killer(one: Mutant, *, end_to_end: bool) -> str:
 def _failing(directory: str, options: Sequence[str], one: Mutant, made: str, seconds: float) -> str:
     tests = sorted((ROOT / "tests" / directory).glob("test_*.py"), key=lambda test: _rank(test, one))
     argv = [sys.executable, "-m", "pytest", "-x", "-q", *options, *map(str, tests)]
-    environ = {**os.environ, "PYTHONPATH": made, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": made}
+    environ = {**os.environ, "PYTHONPATH": made, "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": made, EVERY_URL: "1"}
     try:
         done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
