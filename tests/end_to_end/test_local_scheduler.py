@@ -92,6 +92,17 @@ def test_jobs_that_wait_say_why(machine: Path, root: Path, tmp_path: Path) -> No
         assert [*running.results(60), *(job.result(60) for job in (wide, behind, after))] == [0, 1, 2, 3, 4]
 
 
+def test_the_log_of_the_supervisor_stays_small(machine: Path, root: Path) -> None:
+    with Cluster("local", root=root) as cluster:
+        assert task(abs)(-1).result(60) == 1
+        client.stop()
+        (log,) = machine.rglob("supervisor.log")
+        log.write_text("x" * 1_000_001)
+        assert task(abs).on(cluster)(-2).result(60) == 2
+    assert log.stat().st_size < 1_000_000
+    assert log.with_name("supervisor.log.1").stat().st_size == 1_000_001
+
+
 def test_wide_job_is_not_starved_by_later_submissions(machine: Path, root: Path, tmp_path: Path) -> None:
     @task
     def stamp(seconds: float) -> float:

@@ -10,7 +10,7 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_argument, cluster_of
 from slurm.cli.output import Finite, json_option, show_json
-from slurm.doctor import examine
+from slurm.doctor import look
 from slurm.doctor.diagnosis import Level
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ def doctor(cluster: str | None, run_job: bool, timeout: float, as_json: bool) ->
     The exit status is 1 if there is an error, and 0 if there are warnings only.
     """
     place = cluster_of(cluster)
-    findings = examine(place, run_job=run_job, timeout=timeout)
+    findings = []
+    if not as_json:
+        output.show_prose([str(place.url), ""])
+    for finding in look(place, run_job=run_job, timeout=timeout):
+        findings.append(finding)
+        if not as_json:
+            show_finding(finding)
     if as_json:
         show_json([asdict(finding) for finding in findings])
-    else:
-        output.show_prose([str(place.url), ""])
-        for finding in findings:
-            show_finding(finding)
     if any(finding.level is Level.ERROR for finding in findings):
         raise SystemExit(1)
 

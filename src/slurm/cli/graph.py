@@ -31,7 +31,7 @@ def graph(key: str, form: str | None, file: str | None, cluster: str | None, as_
     """Show the job KEY with the jobs that it waits for, the children of workflows, and the state of each.
 
     As text, a line begins with the random part of a key, which commands take as its name. The children of a workflow
-    stand below it.
+    are below it.
     """
     on = cluster_of(cluster)
     form = "json" if as_json else form

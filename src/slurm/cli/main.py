@@ -30,7 +30,7 @@ COMMANDS = {
     "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has asked for with what it has used."),
     "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, or what an error means."),
     "cancel": ("slurm.cli.jobs:cancel", "Cancel a job, or all calls of a map."),
-    "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, once more."),
+    "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, again."),
     "replay": ("slurm.cli.replay:replay", "Make a call again here, to debug it."),
     "logs": ("slurm.cli.logs:logs", "Print the log of a job."),
     "connect": ("slurm.cli.connect:connect", "Open a shell, or run a command, beside a running job."),

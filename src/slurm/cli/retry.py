@@ -36,7 +36,7 @@ def retry(  # noqa: PLR0917 - click's way
     cluster: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Submit the job KEY once more, or all calls of a map, with the options that they had. Print the new key.
+    """Submit the job KEY again, or all calls of a map, with the options that they had. Print the new key.
 
     With --failed, submit only the calls that have failed by now, or were cancelled; if there is none, submit and print
     nothing. The first job stays as it is. The VALUE of an option is its text; true, false, null (no such option) and

@@ -46,7 +46,7 @@ class _ScriptGroup(LazyGroup):
 def script() -> None:
     """Prepare, start and stop scripts as procedures. Experimental.
 
-    NUMBER is that of a procedure, as `slurm script list` shows it.
+    NUMBER is the number of a procedure, as `slurm script list` shows it.
 
     slurm script KEY is short for slurm script batch KEY.
     """

@@ -88,7 +88,7 @@ def _rows(groups: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
 @click.option(
     "--state", "states", multiple=True, type=State(), help="Jobs whose calls are all in such a state only. Repeatable."
 )
-@click.option("--reused", is_flag=True, help="Also jobs whose results would be reused. They are computed anew.")
+@click.option("--reused", is_flag=True, help="Also jobs whose results would be reused. They are computed again.")
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @json_option
 def gc(  # noqa: PLR0917 - click's way

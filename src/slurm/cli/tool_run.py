@@ -116,7 +116,7 @@ def resume(  # noqa: PLR0917 - click's way
     dry_run: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Submit resumable stages of the run DIR that have ended without success once more, with the files they have left.
+    """Submit again the resumable stages of the run DIR that ended without success, with the files that they left.
 
     By default, all resumable stages that have failed. The stages that were to run after them are submitted again.
     """

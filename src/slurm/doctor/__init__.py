@@ -45,10 +45,17 @@ def examine(cluster: Cluster, *, run_job: bool = False, timeout: float = 120.0) 
     With `run_job`, also run a job and wait up to `timeout` seconds for it: only a job shows whether the nodes see the
     root. Raises ValueError for an invalid time.
     """
-    timeout = positive_seconds(timeout, "timeout")
-    findings = list(_examine(cluster.place, cluster.options))
-    reached = not any(finding.check == "reach" and finding.level is Level.ERROR for finding in findings)
-    return [*findings, *(_run(cluster, timeout) if run_job and reached else ())]
+    return list(look(cluster, run_job=run_job, timeout=positive_seconds(timeout, "timeout")))
+
+
+def look(cluster: Cluster, *, run_job: bool, timeout: float) -> Iterator[Finding]:
+    """Yield each finding of `examine` as soon as it is known."""
+    reached = True
+    for finding in _examine(cluster.place, cluster.options):
+        yield finding
+        reached = reached and (finding.check != "reach" or finding.level is not Level.ERROR)
+    if run_job and reached:
+        yield from _run(cluster, timeout)
 
 
 def _examine(place: Place, options: Options) -> Iterator[Finding]:

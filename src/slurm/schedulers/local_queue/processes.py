@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,9 @@ _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
     "from slurm.schedulers.local_queue.supervisor import main; main(sys.argv[2])"
 )
+
+_MOST_LOGGED = 10**6
+"""Bytes of the supervisor's log. A new supervisor keeps one older log, as supervisor.log.1."""
 
 
 class Process(NamedTuple):
@@ -119,7 +123,11 @@ def _detach(directory: str) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.chdir("/")
     os.umask(0o077)
-    log_file = os.open(f"{directory}/supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    path = f"{directory}/supervisor.log"
+    with contextlib.suppress(FileNotFoundError):
+        if os.stat(path).st_size > _MOST_LOGGED:
+            os.replace(path, f"{path}.1")
+    log_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     null = os.open(os.devnull, os.O_RDONLY)
     for target, source in ((0, null), (1, log_file), (2, log_file)):
         os.dup2(source, target)
