@@ -82,11 +82,12 @@ def _rows(settings: Settings, only: Sequence[str]) -> Iterator[Row]:
     import counts  # noqa: PLC0415
     import far  # noqa: PLC0415
     import peers  # noqa: PLC0415
+    import scale  # noqa: PLC0415
     import slurm_calls  # noqa: PLC0415
     from bare_slurm import test_slurm  # noqa: PLC0415
 
     with test_slurm():
-        for topic in (slurm_calls, peers, counts, far, cached):
+        for topic in (slurm_calls, peers, scale, counts, far, cached):
             if not only or topic.__name__ in only:
                 yield from topic.rows(settings)
 

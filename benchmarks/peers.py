@@ -90,25 +90,25 @@ def _lags(settings: Settings) -> Iterator[Row]:
         yield Row(what, f"{median(lags):.3f} s ({min(lags):.3f} to {max(lags):.3f}, {len(lags)} calls)")
 
 
-def measured(tool: str, settings: Settings, count: str) -> Sequence[float]:
-    """Measure one tool, in the Python where it is installed. Raises Failed."""
+def measured(tool: str, settings: Settings, *arguments: str, at_most: float = _AT_MOST) -> Sequence[float]:
+    """Measure one tool, in the Python where it is installed, for `at_most` seconds. Raises Failed."""
     python = sys.executable if tool in NAMES else settings.peers_python
     if not python:
         raise Failed(NO_PEERS)
     with tempfile.TemporaryDirectory(dir=settings.workspace) as folder:
-        return _measured(tool, python, folder, count)
+        return _measured(python, tool, folder, *arguments, at_most=at_most)
 
 
-def _measured(tool: str, python: str, folder: str, count: str) -> Sequence[float]:
+def _measured(python: str, tool: str, folder: str, *arguments: str, at_most: float) -> Sequence[float]:
     program = Path(__file__).with_name("peers_program.py")
     environ = {**os.environ, "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}", "HOME": folder}
-    argv = [python, program, tool, folder, count]
+    argv = [python, program, tool, folder, *arguments]
     try:
         done = subprocess.run(
-            argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=_AT_MOST, check=False
+            argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=at_most, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"not done after {_AT_MOST} s") from None
+        raise Failed(f"not done after {at_most:.0f} s") from None
     if done.returncode:
         sys.stderr.write(done.stderr)
         raise Failed(f"it failed: {done.stderr.strip().splitlines()[-1]}")

@@ -1,4 +1,4 @@
-"""Measures one tool for peers.py, lag.py and program_peers.py. It runs in a Python where this tool is installed.
+"""Measures one tool for peers.py, program_peers.py and scale.py. It runs in a Python where this tool is installed.
 
 The other tools run without this project. It is one of the tools, too: all are measured by the same program.
 """
@@ -49,7 +49,7 @@ def pool(folder: str) -> Iterator[Map]:
 
     with (
         Cluster("slurm", root=f"{folder}/jobs") as cluster,
-        cluster.pool(workers=JOBS * PROCESSES, cpus_per_task=1, time="10:00") as workers,
+        cluster.pool(workers=JOBS * PROCESSES, cpus_per_task=1, time="30:00") as workers,
     ):
         yield lambda function, items: task(function).on(workers).map(items).results(_AT_MOST)
 
@@ -77,7 +77,7 @@ def dask(folder: str) -> Iterator[Map]:
         interface="lo",
         log_directory=folder,
         local_directory=folder,
-        walltime="00:05:00",
+        walltime="00:30:00",
         scheduler_options={"dashboard_address": None},
     )
     with cluster, Client(cluster) as client:
@@ -98,7 +98,7 @@ def parsl(folder: str) -> Iterator[Map]:
         max_blocks=JOBS,
         cores_per_node=PROCESSES,
         exclusive=False,
-        walltime="00:05:00",
+        walltime="00:30:00",
     )
     executor = HighThroughputExecutor(
         provider=provider, address="127.0.0.1", max_workers_per_node=PROCESSES, cores_per_worker=1, encrypted=False
@@ -181,6 +181,15 @@ def nothing(_: int) -> None:
     """Do nothing."""
 
 
+def several(count: int) -> Sequence[None]:
+    """Do nothing, `count` times: a chunk of calls, as users of tools without chunks write it."""
+
+    def one(_: int) -> None:
+        pass
+
+    return [one(number) for number in range(count)]
+
+
 def end(seconds: float) -> float:
     """Sleep for a while; return the time of the end."""
     import time  # noqa: PLC0415 - the function is sent without its module
@@ -189,7 +198,7 @@ def end(seconds: float) -> float:
     return time.time()
 
 
-_AT_MOST = 300
+_AT_MOST = 600
 TOOLS = {
     "slurm-tasks": elements,
     "slurm-tasks-pool": pool,
@@ -203,16 +212,26 @@ TOOLS = {
 }
 
 
-def main(tool: str, folder: str, count: str) -> None:
+def main(tool: str, folder: str, count: str, how: str = "") -> None:
     """Print the seconds of a first map, with all that the tool has to start, of a second map, and of one more call.
 
-    Also print the largest memory of this process, in megabytes. If `count` is "lag", print instead how long each of
-    some results took from the end of its call until it was here.
+    Also print the largest memory of this process, in megabytes. `how` is "single" or "chunked" if only the first map is
+    wanted. If `count` is "lag", print instead how long each of some results took from the end of its call until it was
+    here.
     """
     begin = time.perf_counter()
     with TOOLS[tool](folder) as run:
         if count == "lag":
             print(json.dumps(_lags(run)))
+            return
+        if how:
+            if how == "chunked" and not tool.startswith("slurm-tasks"):
+                workers = JOBS * PROCESSES
+                made = sum(map(len, run(several, [int(count) // workers] * workers)))  # type: ignore[arg-type]
+            else:
+                made = len(run(nothing, range(int(count))))
+            assert made == int(count)
+            print(json.dumps([time.perf_counter() - begin, peak()]))
             return
         times = []
         for items in (range(int(count)), range(int(count)), range(1)):

@@ -1,0 +1,52 @@
+"""100,000 calls, and a million in eight chunks, on the test Slurm, with this library and others. Each runs once."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from getpass import getuser
+from typing import TYPE_CHECKING
+
+from bare_slurm import counted
+from common import Row, unmeasured
+from peers import NAMES, OURS, POOL, TOOLS, Failed, measured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from common import Settings
+
+SINGLE, CHUNKED = "single", "chunked"
+COUNTS = {SINGLE: 100_000, CHUNKED: 1_000_000}
+WHAT = {
+    SINGLE: f"{COUNTS[SINGLE]:,} no-op calls on Slurm, from nothing to all results",
+    CHUNKED: f"{COUNTS[CHUNKED]:,} no-op calls on Slurm in 8 chunks, from nothing to all results",
+}
+BY_HAND = "; one call makes a chunk"
+"""Said of tools whose map has no chunks."""
+_AT_MOST = 600
+"""Seconds, for one tool."""
+
+
+def rows(settings: Settings) -> Iterator[Row]:
+    """The rows of this topic."""
+    for how in (SINGLE, CHUNKED):
+        for tool in (OURS, POOL, "submitit", *TOOLS):
+            what = f"{WHAT[how]}: {NAMES.get(tool, tool)}"
+            if how == SINGLE and tool == "submitit":
+                yield unmeasured(what, "not tried: each call is a job")
+                continue
+            yield _row(what, tool, settings, how)
+
+
+def _row(what: str, tool: str, settings: Settings, how: str) -> Row:
+    with counted(settings.workspace / f"scale-{tool}-{how}") as log:
+        try:
+            seconds, megabytes = measured(tool, settings, str(COUNTS[how]), how, at_most=_AT_MOST)
+        except Failed as failed:
+            subprocess.run(["scancel", "--user", getuser()], check=True)  # else its jobs take part in what follows
+            return unmeasured(what, str(failed))
+        asked = ", ".join(f"{count} {name}" for name, count in sorted(Counter(log.read_text().split()).items()))
+    return Row(
+        what, f"{seconds:.1f} s; client {megabytes:.0f} MB; {asked}{'' if tool in NAMES or how == SINGLE else BY_HAND}"
+    )
