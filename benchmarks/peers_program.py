@@ -198,7 +198,7 @@ def end(seconds: float) -> float:
     return time.time()
 
 
-_AT_MOST = 600
+_AT_MOST = 300
 TOOLS = {
     "slurm-tasks": elements,
     "slurm-tasks-pool": pool,

@@ -24,7 +24,7 @@ WHAT = {
 }
 BY_HAND = "; one call makes a chunk"
 """Said of tools whose map has no chunks."""
-_AT_MOST = 600
+_AT_MOST = 300
 """Seconds, for one tool."""
 
 
