@@ -216,8 +216,8 @@ def main(tool: str, folder: str, count: str, how: str = "") -> None:
     """Print the seconds of a first map, with all that the tool has to start, of a second map, and of one more call.
 
     Also print the largest memory of this process, in megabytes. `how` is "single" or "chunked" if only the first map is
-    wanted. If `count` is "lag", print instead how long each of some results took from the end of its call until it was
-    here.
+    wanted, and "by-hand" if each of its calls makes a chunk. If `count` is "lag", print instead how long each of some
+    results took from the end of its call until it was here.
     """
     begin = time.perf_counter()
     with TOOLS[tool](folder) as run:
@@ -225,7 +225,7 @@ def main(tool: str, folder: str, count: str, how: str = "") -> None:
             print(json.dumps(_lags(run)))
             return
         if how:
-            if how == "chunked" and not tool.startswith("slurm-tasks"):
+            if how == "by-hand":
                 workers = JOBS * PROCESSES
                 made = sum(map(len, run(several, [int(count) // workers] * workers)))  # type: ignore[arg-type]
             else:
