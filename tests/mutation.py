@@ -170,7 +170,7 @@ def _failing(tests: Sequence[str | Path], options: Sequence[str], one: Mutant | 
             done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=seconds, check=False)
         except subprocess.TimeoutExpired:
             return "a hanging test"
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, flags=re.MULTILINE)
+    failed = re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, flags=re.MULTILINE)
     return "" if done.returncode == 0 else next(iter(failed), f"pytest, with status {done.returncode}")
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 
+from slurm.callbacks import Callback, RunEndEvent
 from slurm.options import Options
-from slurm.protocol import PROCESS, RUN
+from slurm.protocol import CALLBACKS, FAILED, PROCESS, RUN, SUCCEEDED
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.runner import gathering
+from slurm.runner.callback_runner import HERE
 from slurm.runner.job_context import JobContext
 from slurm.runner.ranks import RankSaver, contexts, ranks_directory, variables
 from slurm.schedulers.base import ntasks
+from slurm.serialization.pickling import pickle_callbacks
 from slurm.submission.requests import several_ranks
 from unit.job_directories import Directory, pickled
 
@@ -96,8 +99,8 @@ class Ranks:
         self.savers = [RankSaver(rank, gather=False, continues=False) for rank in ranks]
 
     def gather(self, status: int) -> int:
-        argv = ["", str(status), self.directory.root, self.directory.key, "0", "3.11", "1", "0", "1"]
-        return gathering.main(argv)
+        argv = ["", str(status), self.directory.root, self.directory.key, "0", HERE, "1", "0", "1"]
+        return gathering.main([*argv, *[CALLBACKS] * os.path.exists(f"{self.directory.path}/{CALLBACKS}")])
 
 
 @pytest.fixture
@@ -122,6 +125,24 @@ def test_with_all_reports_the_outcome_is_a_success_and_the_reports_are_removed(r
     assert (outcome.succeeded, outcome.ranks, outcome.rank) == (True, 3, None)
     assert ranks.directory.left == (["0.json"], ["0.pkl"])
     assert ranks.gather(1) == 0  # an existing outcome is kept
+
+
+class Recorder(Callback):
+    """Writes down how the element ended."""
+
+    def on_run_end(self, event: RunEndEvent) -> None:
+        with open(f"{event.directory}/seen", "a") as file:
+            print(event.index, event.outcome.status, file=file)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_hooks_are_called_once_with_the_outcome_of_all_ranks(ranks: Ranks, *, fails: bool) -> None:
+    Path(f"{ranks.directory.path}/{CALLBACKS}").write_bytes(pickle_callbacks([Recorder()], reducers={}))
+    for number, saver in enumerate(ranks.savers):
+        saver.failure(RUN, ValueError("the cause")) if fails and number == 2 else saver.success(number)
+    ranks.gather(int(fails))
+    ranks.gather(int(fails))
+    assert Path(f"{ranks.directory.path}/seen").read_text() == f"0 {FAILED if fails else SUCCEEDED}\n"
 
 
 @pytest.mark.parametrize(
