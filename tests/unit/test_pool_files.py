@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slurm.pools.pool_files import PoolFiles
 from slurm.protocol.claims import Claims, claim_path, claimant, prepare
 from slurm.protocol.frames import BLOCK, RESULT, FrameReader, Head, complete, encode, head_at, read_frame, write_at
 from slurm.protocol.pools import pack, unpack
@@ -47,6 +48,14 @@ def test_each_frame_is_read_once_and_whole_though_every_write_may_be_cut(
         assert [frame.body for frame in found] == bodies
         assert [frame.head.number for frame in found] == list(range(len(bodies)))
         assert [read_frame(path, frame.offset) for frame in found] == found
+
+
+def test_a_frame_that_is_sent_again_is_written_again(tmp_path: Path) -> None:
+    (frame,) = frames_of([b"x" * 100])
+    for _ in range(2):  # the reply to the first one was lost
+        PoolFiles().write(str(tmp_path), 0, 0, frame)
+    assert (tmp_path / "calls").read_bytes() == frame
+    assert claimant(str(tmp_path), 0) is None
 
 
 @given(BODIES, st.data())
