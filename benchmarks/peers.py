@@ -53,8 +53,7 @@ def _many(settings: Settings) -> Iterator[Row]:
             try:
                 with counted(settings.workspace / f"peers-{tool}-{number}") as log:
                     runs.append(measured(tool, settings, str(COUNT)))
-                    asked = Counter(log.read_text().split())
-                commands[tool] = ", ".join(f"{count} {name}" for name, count in sorted(asked.items()))
+                    commands[tool] = commands_of(log)
             except Failed as failed:
                 reasons[tool] = str(failed)
     for tool, runs in found.items():
@@ -66,6 +65,11 @@ def _many(settings: Settings) -> Iterator[Row]:
         steps = zip(times, ([run[column] for run in found[OURS]] for column in range(3)), strict=True)
         words = [_against(taken, None if tool == OURS else ours) for taken, ours in steps]
         yield Row(what, f"{'; '.join(words)}; client {median(memory):.0f} MB; {commands[tool]}")
+
+
+def commands_of(log: Path) -> str:
+    """The Slurm commands in a log of `counted`, with how often each ran."""
+    return ", ".join(f"{count} {name}" for name, count in sorted(Counter(log.read_text().split()).items()))
 
 
 def _against(times: Sequence[float], ours: Sequence[float] | None) -> str:
@@ -90,25 +94,25 @@ def _lags(settings: Settings) -> Iterator[Row]:
         yield Row(what, f"{median(lags):.3f} s ({min(lags):.3f} to {max(lags):.3f}, {len(lags)} calls)")
 
 
-def measured(tool: str, settings: Settings, *arguments: str, at_most: float = _AT_MOST) -> Sequence[float]:
-    """Measure one tool, in the Python where it is installed, for `at_most` seconds. Raises Failed."""
+def measured(tool: str, settings: Settings, *arguments: str) -> Sequence[float]:
+    """Measure one tool, in the Python where it is installed. Raises Failed."""
     python = sys.executable if tool in NAMES else settings.peers_python
     if not python:
         raise Failed(NO_PEERS)
     with tempfile.TemporaryDirectory(dir=settings.workspace) as folder:
-        return _measured(python, tool, folder, *arguments, at_most=at_most)
+        return _measured(python, tool, folder, *arguments)
 
 
-def _measured(python: str, tool: str, folder: str, *arguments: str, at_most: float) -> Sequence[float]:
+def _measured(python: str, tool: str, folder: str, *arguments: str) -> Sequence[float]:
     program = Path(__file__).with_name("peers_program.py")
     environ = {**os.environ, "PATH": f"{Path(python).parent}{os.pathsep}{os.environ['PATH']}", "HOME": folder}
     argv = [python, program, tool, folder, *arguments]
     try:
         done = subprocess.run(
-            argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=at_most, check=False
+            argv, env=environ, cwd=folder, capture_output=True, text=True, timeout=_AT_MOST, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"not done after {at_most:.0f} s") from None
+        raise Failed(f"not done after {_AT_MOST} s") from None
     if done.returncode:
         sys.stderr.write(done.stderr)
         raise Failed(f"it failed: {done.stderr.strip().splitlines()[-1]}")

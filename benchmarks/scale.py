@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from collections import Counter
 from getpass import getuser
 from typing import TYPE_CHECKING
 
 from bare_slurm import counted
 from common import Row, unmeasured
-from peers import NAMES, OURS, POOL, TOOLS, Failed, measured
+from peers import NAMES, OURS, POOL, TOOLS, Failed, commands_of, measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +22,6 @@ WHAT = {
     CHUNKED: f"{COUNTS[CHUNKED]:,} no-op calls on Slurm in 8 chunks, each with a result of its own",
     BY_HAND: f"{COUNTS[BY_HAND]:,} no-op calls on Slurm by a function that makes 125,000 of them, with one result",
 }
-_AT_MOST = 300
-"""Seconds, for one tool."""
 
 
 def rows(settings: Settings) -> Iterator[Row]:
@@ -41,9 +38,8 @@ def rows(settings: Settings) -> Iterator[Row]:
 def _row(what: str, tool: str, settings: Settings, how: str) -> Row:
     with counted(settings.workspace / f"scale-{tool}-{how}") as log:
         try:
-            seconds, megabytes = measured(tool, settings, str(COUNTS[how]), how, at_most=_AT_MOST)
+            seconds, megabytes = measured(tool, settings, str(COUNTS[how]), how)
         except Failed as failed:
             subprocess.run(["scancel", "--user", getuser()], check=True)  # else its jobs take part in what follows
             return unmeasured(what, str(failed))
-        asked = ", ".join(f"{count} {name}" for name, count in sorted(Counter(log.read_text().split()).items()))
-    return Row(what, f"{seconds:.1f} s; client {megabytes:.0f} MB; {asked}")
+        return Row(what, f"{seconds:.1f} s; client {megabytes:.0f} MB; {commands_of(log)}")
