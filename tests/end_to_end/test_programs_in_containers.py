@@ -243,7 +243,7 @@ def test_a_job_removes_containers_whose_launcher_is_gone(local: Cluster, contain
     start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
     ended = subprocess.Popen(["true"])
     ended.wait()
-    left = {f"slurm-0-0-{own}-1", f"slurm-0-0-{ended.pid}-{start}", f"slurm-0-0-{ended.pid}"}
+    left = {f"slurm-0-0-{own}-1", f"slurm-0-0-{ended.pid}-{start}", f"slurm-0-0-{ended.pid}", f"slurm-0-1-{ended.pid}-"}
     kept = {f"slurm-0-0-{own}-{start}", f"slurm-0-0-{own}", "slurm-db"}
     image = containers.static_image()
     for name in left | kept:

@@ -44,7 +44,7 @@ class Engine(Runtime):
         there = f"{self.program} {self.exists} {shlex.quote(name)} > /dev/null 2>&1"
         lock = f'"${{XDG_RUNTIME_DIR:-/tmp}}/slurm-tasks-$UID-{name[-12:]}.lock"'
         return (
-            f"remove_left {self.program} '^{_NAME}[0-9]+-[0-9]+-[0-9]+(-[0-9]+)?$'",
+            f"remove_left {self.program} '^{_NAME}[0-9]+-[0-9]+-[0-9]+(-[0-9]*)?$'",
             f"{there} || ( flock 9; {there} || {self._fetch(image)} >&2 ) 9>> {lock} || exit 125",
         )
 
