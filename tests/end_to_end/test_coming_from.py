@@ -85,9 +85,12 @@ def test_rules_of_snakemake(tmp_path: Path) -> None:
     snakefile = "\n".join(programs("snakemake")[0])
     (tmp_path / "Snakefile").write_text(snakefile)
     expected = dict(re.findall(r'^ *output: "(.*)"  # (.*)$', snakefile, flags=re.MULTILINE))
-    argv = [sys.executable, "-m", "snakemake", "--cores", "2", "--quiet", "all", "--", *expected]
-    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    # One file a run, as the page says: Snakemake 9.27 loses, now and then, a job that waits for its second try while a checkpoint
+    # of the same run changes the graph.
+    for name in expected:
+        argv = [sys.executable, "-m", "snakemake", "--cores", "2", name]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
     assert {name: (tmp_path / name).read_text().strip() for name in expected} == expected
 
 
