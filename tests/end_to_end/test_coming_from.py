@@ -85,8 +85,8 @@ def test_rules_of_snakemake(tmp_path: Path) -> None:
     snakefile = "\n".join(programs("snakemake")[0])
     (tmp_path / "Snakefile").write_text(snakefile)
     expected = dict(re.findall(r'^ *output: "(.*)"  # (.*)$', snakefile, flags=re.MULTILINE))
-    # One file a run, as the page says: Snakemake 9.27 loses, now and then, a job that waits for its second try while a checkpoint
-    # of the same run changes the graph.
+    # One file a run, as the page says: Snakemake 9.27 sometimes loses a job that waits for its second try when a
+    # checkpoint of the same run changes the graph.
     for name in expected:
         argv = [sys.executable, "-m", "snakemake", "--cores", "2", name]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
