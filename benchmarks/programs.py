@@ -14,7 +14,7 @@ from common import Row, in_turns, judged, unmeasured
 from runner_start import Element
 
 from slurm import Container, command
-from slurm.runner.contained import LAUNCHER
+from slurm.runner.launcher_variables import LAUNCHER
 from testbed.containers import ContainerTestbed, missing_containers, missing_ids
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""All errors that this library raises.
+"""All errors that this library raises. The messages of a `JobError` are in `slurm.tracking.exceptions`.
 
     SlurmError
     ├── ConfigurationError            invalid configuration or arguments

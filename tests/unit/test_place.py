@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm.clusters import prepared_environments
+from slurm.clusters import environment_cache
 from slurm.environments.current import Current
 from slurm.options import NONE
 from slurm.places.place import OnNode, Place, Spec, place_for
@@ -41,12 +41,12 @@ class Hanging(LocalTransport):
 def test_a_connection_that_hangs_delays_only_what_needs_it() -> None:
     place, line = Place(Spec("local")), Hanging()
     place.__dict__["transport"] = line
-    place.prepared[prepared_environments._key((Current(),))] = READY
+    place.prepared[environment_cache._key((Current(),))] = READY
     with ThreadPoolExecutor(2) as threads:
         store = threads.submit(lambda: place.store)
         assert line.begun.wait(60)
         parts = threads.submit(lambda: (place.queue, place.transport))
-        prepared = threads.submit(prepared_environments.prepare, place, (), NONE)
+        prepared = threads.submit(environment_cache.prepare, place, (), NONE)
         try:
             assert parts.result(20)[1] is line
             assert prepared.result(20) is READY
@@ -70,7 +70,7 @@ def test_on_a_node_a_place_is_another_one_than_before(tmp_path: Path) -> None:
     there = place_for("local", root=root, on_node=OnNode(environment=READY))
     assert there is not before
     assert place_for("local", root=root) is there
-    assert prepared_environments.prepare(there, (), NONE) is READY
+    assert environment_cache.prepare(there, (), NONE) is READY
 
 
 @pytest.mark.parametrize(("status", "name"), [(0, "frost"), (1, None)])

@@ -372,7 +372,7 @@ class Cluster(KnownAttributes):
 
     def _prepare(self, of: Task[..., Any]) -> tuple[Settings, ResolvedEnvironment]:
         """The settings of a task on this cluster, and its environment, ready to use."""
-        from slurm.clusters import prepared_environments
+        from slurm.clusters import environment_cache
         from slurm.jobs.launching import is_command
         from slurm.notifications.client_hooks import NotifyingBuildListener
 
@@ -380,7 +380,7 @@ class Cluster(KnownAttributes):
             warn_on_a_login_node()
         settings = self.settings.merged(of.terms)
         listener = NotifyingBuildListener(self.url, settings.callbacks)
-        prepared = prepared_environments.prepare(
+        prepared = environment_cache.prepare(
             self.place, settings.environment or (), settings.options, listener=listener, for_program=is_command(of)
         )
         return settings, prepared

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from slurm.clusters.prepared_environments import planned_or_offline
+from slurm.clusters.environment_cache import planned_or_offline
 from slurm.jobs.launching import is_command
 from slurm.jobs.plan import Plan, preview
 from slurm.jobs.submit import Wanted, describe, describe_without_calls, submit_draft

@@ -15,8 +15,8 @@ from weakref import WeakSet, WeakValueDictionary
 
 from slurm.errors import SlurmError, SubmissionError, SubmissionRefused
 from slurm.options import Options
+from slurm.pools.growth_rule import Demand, elements_to_add
 from slurm.pools.relayed_files import files_of
-from slurm.pools.scaling import Demand, elements_to_add
 from slurm.protocol import ATTEMPTS, SCRIPT, SUBMITTED, Block, Submitted
 from slurm.protocol.pools import ENDED, INLINE, INLINE_BYTES, MOST
 from slurm.protocol.states import JobState

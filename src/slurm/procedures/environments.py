@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.clusters import environment_cleanup, prepared_environments
+from slurm.clusters import environment_cache, environment_cleanup
 from slurm.environments.sources import is_project
 from slurm.procedures.errors import ScriptError
 from slurm.procedures.git import checked_url, files_of, find_commit
@@ -41,7 +41,7 @@ class EnvironmentManager:
         if not is_project(str(files_of(url, commit))):
             raise ScriptError(f"commit {commit} of {url} has no project to install: no pyproject.toml at its top")
         script = ScriptRecord(kind="git", path="", digest=commit, text="", repository=url, project=True)
-        found = prepared_environments.prepare(self._cluster.place, (environment_of(script),), self._cluster.options)
+        found = environment_cache.prepare(self._cluster.place, (environment_of(script),), self._cluster.options)
         return ScriptEnvironment(found.key, commit, found.python)
 
     def list_envs(self) -> list[StoredEnvironment]:

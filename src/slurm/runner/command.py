@@ -12,7 +12,7 @@ from _pickle import loads
 from slurm.protocol import FAILED, WORK
 from slurm.protocol.outcomes import Output, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
-from slurm.runner import contained
+from slurm.runner import launcher_variables
 from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, keep_only
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job, print_to_log
@@ -113,7 +113,7 @@ class Command(Record):
         values = self._values(args, kwargs)
         argv, variables = self._words(args, kwargs, values)
         writes = f"{WORK}/{job.index}/{directory.name}: the program writes to"
-        if os.environ.get(contained.SEPARATE):
+        if os.environ.get(launcher_variables.SEPARATE):
             print(f"{writes} {STDOUT}", flush=True)
             print_to_log(f"{writes} {STDERR}\n")
         else:
@@ -206,11 +206,11 @@ class Command(Record):
         """Return the environment of the program: the job's, with the directory of the job's Python first on PATH."""
         own = {name: self._text(text, values) for name, text in self.env.items()}
         if _prefix():
-            return contained.environment({**variables, **own})
+            return launcher_variables.environment({**variables, **own})
         environ = {**os.environ, **variables}
         here = os.path.dirname(sys.executable)
         path = environ.get("PATH", os.defpath).split(os.pathsep)
-        is_given = "PATH" in contained.named()
+        is_given = "PATH" in launcher_variables.named()
         if here and not is_given and (sys.prefix != sys.base_prefix or here not in path):
             environ["PATH"] = os.pathsep.join([here, *path])
         for name, text in own.items():
@@ -228,7 +228,7 @@ class Command(Record):
 
 def _prefix() -> tuple[str, ...]:
     """Return the words that start the container of a program; () if the program has no container of its own."""
-    launcher = os.environ.get(contained.LAUNCHER)
+    launcher = os.environ.get(launcher_variables.LAUNCHER)
     return ("bash", launcher) if launcher else ()
 
 

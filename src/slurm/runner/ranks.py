@@ -16,7 +16,7 @@ from slurm.protocol import FAILED, PROCESS, RESULTS, SAVE, STOPPED, SUCCEEDED, f
 from slurm.protocol.files import commit
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner import contained
+from slurm.runner import launcher_variables
 from slurm.runner.callback_runner import CallbackRunner, pop_callbacks_flag, pop_metrics_flag
 from slurm.runner.job_context import JobContext
 from slurm.runner.main import dump_on_signal, handle_stop_signals, run
@@ -146,7 +146,7 @@ def _die_with(line: int) -> None:
 
 
 def _write_to(path: str) -> None:
-    for stream, name in ((1, path), (2, stderr_log(path) if os.environ.get(contained.SEPARATE) else path)):
+    for stream, name in ((1, path), (2, stderr_log(path) if os.environ.get(launcher_variables.SEPARATE) else path)):
         log = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         os.dup2(log, stream)
 

@@ -97,7 +97,7 @@ _LOADED_AT_START = (
 """Prefixes of the modules that tasks load. They are stored: inflating them would need zlib at each start."""
 _LOADED_SELDOM = (
     *("slurm/runner/gathering.py", "slurm/runner/nodelist.py", "slurm/runner/ranks.py", "slurm/runner/workflow_"),
-    *("slurm/runner/contained.py", "slurm/runner/debugger.py", "slurm/runner/resumed.py"),
+    *("slurm/runner/launcher_variables.py", "slurm/runner/debugger.py", "slurm/runner/resumed.py"),
     *("slurm/runner/metrics.py", "slurm/runner/sent_modules.py"),
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),

@@ -21,7 +21,7 @@ from slurm.protocol import (
 )
 from slurm.protocol.boot import BOOT
 from slurm.protocol.shell import program
-from slurm.runner.contained import LAUNCHER, NAMED, SEPARATE, VALUE
+from slurm.runner.launcher_variables import LAUNCHER, NAMED, SEPARATE, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from slurm.clusters import prepared_environments
+from slurm.clusters import environment_cache
 from slurm.errors import SlurmError
 from slurm.jobs.plan import Plan
 from slurm.options.values import seconds as seconds_of
@@ -85,7 +85,7 @@ def _planned(
     hours = _cpu_hours(settings.options, elements)
     plan, trouble = None, ""
     try:
-        environment = prepared_environments.planned(place, settings.environment or (), for_program=unit.command)
+        environment = environment_cache.planned(place, settings.environment or (), for_program=unit.command)
         code, uploads = unit.code(environment, at=source.name)
         ready = Ready(source, source.spec, code, uploads, settings, environment)
         if params:

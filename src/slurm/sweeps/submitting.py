@@ -6,7 +6,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from slurm.clusters import prepared_environments
+from slurm.clusters import environment_cache
 from slurm.errors import ConfigurationError, SlurmError, SubmissionRefused
 from slurm.jobs.launching import check_ranks
 from slurm.jobs.submit import describe_pickled, submit_draft
@@ -127,7 +127,7 @@ def settings_of(unit: Unit, source: Source, options: Options) -> Settings:
 
 def _prepared(unit: Unit, source: Source, options: Options) -> Ready:
     place, settings = source.cluster.place, settings_of(unit, source, options)
-    environment = prepared_environments.prepare(
+    environment = environment_cache.prepare(
         place, settings.environment or (), settings.options, for_program=unit.command
     )
     if unit.task is not None:

@@ -79,10 +79,10 @@ def _start_ranks(directory: str) -> str:
     """Return the script that starts ranks with the launcher of the submission. Raises RuntimeError in a container."""
     import shlex  # noqa: PLC0415 - few points use MPI
 
-    from slurm.runner import contained, mpi  # noqa: PLC0415 - the client has no use for them
+    from slurm.runner import launcher_variables, mpi  # noqa: PLC0415 - the client has no use for them
     from slurm.runner.job_context import current_job  # noqa: PLC0415
 
-    if os.environ.get(contained.LAUNCHER):
+    if os.environ.get(launcher_variables.LAUNCHER):
         raise RuntimeError(
             "a point of several stages runs in its container, where nothing can start ranks of MPI: prepare and submit "
             "a run for each point, or have the container in the commands of the stages"

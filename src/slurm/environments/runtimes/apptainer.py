@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING, ClassVar
 
 from slurm.environments.runtimes.base import SIF, Runtime, mounted, path, words
-from slurm.runner.contained import NAMES, UNSET, VALUE
+from slurm.runner.launcher_variables import NAMES, UNSET, VALUE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 from slurm.errors import ConfigurationError
 from slurm.protocol.boot import RUN_SOURCE
 from slurm.protocol.shell import program
-from slurm.runner.contained import HERE, NAMED, NAMES, UNSET, VALUE
+from slurm.runner.launcher_variables import HERE, NAMED, NAMES, UNSET, VALUE
 from slurm.runner.program import MARK
 
 if TYPE_CHECKING:

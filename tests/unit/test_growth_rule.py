@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from slurm.clusters.pool import Workers, size_of
 from slurm.errors import OptionError
-from slurm.pools.scaling import Demand, elements_to_add
+from slurm.pools.growth_rule import Demand, elements_to_add
 
 IDLE = Demand(least=0, most=8, workers=2, begun=0, queued=0, waiting=0, longest=0.0, start=2.0, since=100.0)
 

@@ -1,4 +1,4 @@
-"""Scaling: how many elements to add to an elastic pool, as a function of its elements and its waiting calls."""
+"""The growth rule: how many elements to add to an elastic pool, as a function of its elements and its waiting calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contained: variables that tell the launcher of a container how to run a program in a separate environment.
+"""Launcher variables: they tell the launcher of a container how to run a program in a separate environment.
 
 The runner runs outside of this container. See `slurm.environments.runtimes.base`.
 """
