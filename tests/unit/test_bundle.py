@@ -19,6 +19,7 @@ import pytest
 from slurm.clusters.cluster import Cluster
 from slurm.protocol.client_only import PACKAGES
 from slurm.protocol.packed import CODES, SOURCES, packed_names
+from slurm.storage import runner_zip
 from slurm.storage.runner_zip import _compiled, bundle, made, without_comments
 
 
@@ -37,6 +38,11 @@ def test_the_zip_is_the_same_whoever_builds_it_and_is_kept(tmp_path: Path, monke
     assert bundle() == built_before
     [file] = tmp_path.glob("slurm-tasks/*")
     assert file.read_bytes() == built_before.data
+    written = file.stat().st_ino
+    made.cache_clear()  # as in another process
+    monkeypatch.setattr(runner_zip, "_cached", {""})
+    assert bundle() == built_before
+    assert file.stat().st_ino == written
 
 
 @pytest.mark.parametrize("executable", ["/bin/false", "/bin/true", "/nowhere/python", "", None])
