@@ -58,8 +58,8 @@ def init(
     """Write the Slurmfile PATH with one cluster and comments, after the doctor has checked the cluster.
 
     Asks three questions: the URL of the cluster, the root, and defaults for tasks. --on, --root and --option answer
-    them. With --yes, the rest has its default. A file that exists is not changed. If the doctor finds an error, nothing
-    is written, unless you confirm it.
+    them. With --yes, all other answers are the defaults. An existing file is not changed. If the doctor finds an
+    error, nothing is written, unless you confirm it.
     """
     if os.path.lexists(path):
         raise ConfigurationError(f"{path} exists and is not changed. Edit it, then run: slurm config validate {path}")
@@ -113,8 +113,8 @@ def _found_here() -> str:
 def validate(path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check the Slurmfile PATH, or the one found by the search: all keys and values of all clusters.
 
-    Prints every error with its file, line and key; the exit status is then 1. What depends on this machine, such as
-    variables in a root, is checked for the default cluster.
+    Prints every error with its file, line and key; the exit status is then 1. Settings that depend on this machine,
+    such as variables in a root, are checked for the default cluster only.
     """
     file = source(path)
     problems: Sequence[Problem] = ()
@@ -140,7 +140,7 @@ def validate(path: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
 @config.command()
 @cluster_argument
 @click.option("--file", "path", type=click.Path(), help="Read this Slurmfile instead of the one found by the search.")
-@click.option("--tool", metavar="NAME", help="Show the options of the stages of this tool there instead.")
+@click.option("--tool", metavar="NAME", help="Show instead the options of the stages of this tool on the cluster.")
 @click.option("--option", "given", multiple=True, metavar="NAME=VALUE", help="With --tool: an option over all others.")
 @json_option
 def show(
@@ -169,14 +169,14 @@ def show(
         )
 
 
-@config.command("trust", short_help="Trust the present content of another user's Slurmfile.")
+@config.command("trust", short_help="Trust the current content of another user's Slurmfile.")
 @click.argument("path", type=click.Path(), metavar="PATH")
 @click.option("--forget", is_flag=True, help="Stop trusting the file.")
 @json_option
 def trust_(path: str, forget: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Trust the present content of the Slurmfile PATH, although another user owns it or may change it.
+    """Trust the current content of the Slurmfile PATH, even if another user owns the file or can change it.
 
-    A changed file is refused until you trust it again.
+    If the file changes, it is rejected until you trust it again.
     Prints the content of the file, or the changes since you last trusted it.
     """
     file = Path(path).parent.resolve() / Path(path).name

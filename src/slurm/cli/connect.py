@@ -34,14 +34,14 @@ _MOST = 5
 @key_argument
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 def connect(key: str, command: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    r"""Open a shell in the allocation of the running job KEY, or run COMMAND there: on its first node.
+    r"""Open a shell in the allocation of the running job KEY, on its first node, or run COMMAND there.
 
     \b
         slurm connect train/20261121T094612Z-fa48cadf
         slurm connect "train/20261121T094612Z-fa48cadf[3]" -- nvidia-smi
 
-    The exit status is that of the shell or the command. The job goes on. With --json, COMMAND has no input, and what
-    it prints is read to its end.
+    The exit status is the exit status of the shell or the command. The job continues. With --json, COMMAND has no
+    input, and its whole output is read before it is printed.
     """
     words = list(command[1:] if command[:1] == ("--",) else command)
     if command and (option := command[0].partition("=")[0]) in ("--on", "--json"):

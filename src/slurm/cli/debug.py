@@ -33,8 +33,10 @@ _FRAMES = (
 
 @click.command(short_help="Print the stacks of a running call, or attach a debugger.")
 @key_argument
-@click.option("--attach", is_flag=True, help="Have debugpy listen in the call, and forward its port to this machine.")
-@click.option("--port", type=click.IntRange(1, 65535), help="The port here for --attach; by default a free one.")
+@click.option("--attach", is_flag=True, help="Start debugpy in the call, and forward its port to this machine.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="The port on this machine, for --attach. Default: a free port."
+)
 @click.option("--process", type=click.IntRange(min=1), help="The process for --attach, if the call has several.")
 @on_option
 @json_option
@@ -46,14 +48,14 @@ def debug(
     cluster: str | None,
     as_json: bool,  # noqa: FBT001 - click's way
 ) -> None:
-    """Print where the running job KEY is: the stacks of the threads of its processes. The job goes on.
+    """Print where the running job KEY is: the stacks of the threads of its processes. The job continues.
 
-    Runs py-spy in the job's allocation, if it is beside the job's Python or on PATH there. Otherwise, or where py-spy
-    may not trace processes, it sends a signal to the runner, which prints the stacks to the log of the job. Of a job
-    with several nodes, print those on the first.
+    Runs py-spy in the job's allocation, if it is installed beside the job's Python or is on PATH there. Otherwise, or
+    if py-spy may not trace processes, the command sends a signal to the runner, which prints the stacks to the log of
+    the job. For a job on several nodes, the stacks of the processes on the first node are printed.
 
-    With --attach, debugpy listens in the process of the call, and your editor connects to it by a port of this machine,
-    until Ctrl-C. The environment of the job must have debugpy.
+    With --attach, debugpy listens in the process of the call, and your editor connects to it through a port of this
+    machine, until Ctrl-C. The environment of the job must have debugpy.
     """
     if not attach and (port or process):
         raise click.UsageError("--port and --process belong to --attach.")

@@ -16,10 +16,10 @@ from slurm.views.status import statuses
 @on_option
 @json_option
 def efficiency(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Compare the memory, time and CPUs that the job KEY has asked for with what it has used.
+    """Compare the memory, time and CPUs that the job KEY has requested with what it has used.
 
-    Of a map, show the least, the median and the most of its array elements. Only elements that have ended count. Prints
-    the options that would fit: the most that was used, and a quarter more.
+    For a map, show the minimum, the median and the maximum of its elements. Only elements that have ended count. Prints
+    the options that would fit: the maximum that was used, and a quarter more.
     """
     job = job_of(key, cluster)
     place, state, indices = job.part

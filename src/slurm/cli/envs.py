@@ -45,7 +45,7 @@ def rm(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # no
         show_json(list(keys))
 
 
-@envs.command(short_help="Remove environments that have not been used lately.")
+@envs.command(short_help="Remove environments that no job has requested for some days.")
 @cluster_argument
 @click.option(
     "--days",
@@ -57,7 +57,7 @@ def rm(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # no
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @json_option
 def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Remove the environments of CLUSTER that no one requested for some days. Keep those in use."""
+    """Remove the environments of CLUSTER that no job has requested for some days. Environments in use stay."""
     found = environment_cleanup.collect(cluster_of(cluster), days=days, dry_run=dry_run)
     _show(found, f"no environment has been unused for {days:g} days", as_json=as_json)
 

@@ -21,16 +21,16 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 @click.command()
 @click.argument("key", shell_complete=_complete, metavar="KEY|ERROR")
-@click.option("--reuse", is_flag=True, help="Tell what has changed since the most similar earlier job.")
+@click.option("--reuse", is_flag=True, help="Show what has changed since the most similar earlier job.")
 @on_option
 @json_option
 def explain(key: str, reuse: bool, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Tell why the job KEY waits, or why calls of it have failed, and what to do about it.
+    """Explain why the job KEY waits, or why calls of it have failed, and what to do.
 
-    With --reuse, tell why it was submitted although its task has reuse=True: what has changed since an earlier job.
+    With --reuse, show what has changed since an earlier job, so that the job did not reuse an earlier result.
 
-    Of the name of an error class, such as JobTimedOut, tell what it means, its common causes, and what to do. This
-    needs no cluster. With --on or --reuse, KEY is always a job.
+    If KEY is the name of an error class, such as JobTimedOut, print what the error means, its common causes, and what
+    to do. This needs no cluster. With --on or --reuse, KEY is always a job.
     """
     name = error_name(key) if cluster is None and not reuse else None
     found = explained_error(name) if name else _explained_job(key, cluster, reuse=reuse)

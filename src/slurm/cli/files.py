@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Path(file_okay=False, path_type=Path),
     help="The directory to copy to. The files of a map's calls go to a subdirectory for each call.",
 )
-@click.option("--now", is_flag=True, help="Copy what is there now, without waiting for the end of the job.")
+@click.option("--now", is_flag=True, help="Copy the files that exist now. Do not wait for the end of the job.")
 @click.option("--list", "only_list", is_flag=True, help="List all files, and copy nothing.")
 @on_option
 @json_option
@@ -43,7 +43,8 @@ def fetch(  # noqa: PLR0917 - click's way
     """Wait for the end of the job KEY, then copy the files of its output directory that match any PATTERN.
 
     Without a PATTERN, copy all files. `*` matches within a name, `**/` any directories, and `out/` all files below a
-    directory. Quote patterns, so that your shell does not replace them. Files that are here already are not sent again.
+    directory. Quote patterns, so that your shell does not replace them. Files that are already on this machine are not
+    sent again.
     """
     job = job_of(key, cluster)
     if only_list:

@@ -19,10 +19,10 @@ _FORMATS = ("text", "svg", "mermaid", "dot", "json")
 _OF_NAMES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot", ".json": "json"}
 
 
-@click.command(short_help="Show what a job waits for, and what it has submitted.")
+@click.command(short_help="Show the jobs that a job waits for, and the jobs that it has submitted.")
 @key_argument
 @click.option(
-    "--format", "form", type=click.Choice(_FORMATS), help="The default is that of the name of FILE, or else text."
+    "--format", "form", type=click.Choice(_FORMATS), help="Default: the format of the name of FILE, else text."
 )
 @click.option("--output", "-o", "file", type=click.Path(dir_okay=False), metavar="FILE", help="Write to this file.")
 @on_option
@@ -30,8 +30,8 @@ _OF_NAMES = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "d
 def graph(key: str, form: str | None, file: str | None, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show the job KEY with the jobs that it waits for, the children of workflows, and the state of each.
 
-    As text, a line begins with the random part of a key, which commands take as its name. The children of a workflow
-    are below it.
+    In the text format, each line begins with the random part of a key. Commands accept this part as a name of the job.
+    The children of a workflow are below the workflow.
     """
     on = cluster_of(cluster)
     form = "json" if as_json else form

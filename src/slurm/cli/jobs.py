@@ -55,7 +55,7 @@ def _is_bad(state: str) -> bool:
 @click.option("--keep-children", is_flag=True, help="Keep the jobs that a workflow has submitted.")
 @json_option
 def cancel(key: str, cluster: str | None, keep_children: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Cancel the job KEY. Of a map, cancel all unfinished calls. Of a workflow, cancel the jobs it submitted, too.
+    """Cancel the job KEY. For a map, cancel all unfinished calls. For a workflow, also cancel the jobs it submitted.
 
     Prints how many calls were cancelled, and how many had finished before.
     """
@@ -80,7 +80,7 @@ def cancel(key: str, cluster: str | None, keep_children: bool, as_json: bool) ->
 def send(key: str, message: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Send MESSAGE to the job KEY, or to each job of a map. The task reads it by `ctx.messages()`.
 
-    MESSAGE is JSON, such as '{"rate": 0.01}'. Any other text is sent as it is.
+    MESSAGE is JSON, such as '{"rate": 0.01}'. Any other text is sent as a string.
     """
     try:
         value = json.loads(message)

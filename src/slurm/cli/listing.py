@@ -28,7 +28,7 @@ _TASKS = 20
 
 @click.command()
 @cluster_argument
-@click.option("--task", metavar="NAME", help="List jobs of this task only; `*` stands for any text. Quote it.")
+@click.option("--task", metavar="NAME", help="List jobs of this task only; `*` matches any text. Quote it.")
 @click.option(
     "--label", "labels", multiple=True, help="List jobs with this label only: NAME=VALUE, or NAME. Repeatable."
 )
@@ -51,7 +51,7 @@ def jobs(  # noqa: PLR0917 - click's way
 ) -> None:
     """List the jobs that were submitted to CLUSTER, newest first.
 
-    Without CLUSTER, list the jobs of all clusters that keep them under the root of the default cluster.
+    Without CLUSTER, list the jobs of all clusters under the root of the default cluster.
     """
     place, wanted = cluster_of(cluster).place, Wanted(task, labels, states, since)
     keys = place.store.keys()

@@ -35,9 +35,9 @@ _PART_OF_A_COLOUR = re.compile(r"\x1b(\[[0-9;:]{0,32})?\Z")
 
 @click.command()
 @key_argument
-@click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Also print new output, until the job has ended.")
 @click.option("--rank", default="0", metavar="N|all", help="The rank, for a task with several ranks, or all ranks.")
-@click.option("--stderr", is_flag=True, help="Print standard error, of a task with separate_stderr.")
+@click.option("--stderr", is_flag=True, help="Print standard error, for a task with separate_stderr.")
 @on_option
 @json_option
 def logs(
@@ -48,10 +48,10 @@ def logs(
     cluster: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Print the log of the job KEY. Of a map, print the log of each call, in order; calls of one job share a log.
+    """Print the log of the job KEY. For a map, print the log of each call, in order. Calls of one element share a log.
 
-    With --follow, print what is added until the job has ended; of a map, name the call before its output. Ctrl-C ends
-    the command; the job goes on.
+    With --follow, also print new output until the job has ended. For a map, the index of the call is printed before its
+    output. Ctrl-C ends the command; the job continues.
     """
     if follow and as_json:
         raise click.UsageError("--follow has no --json: a list ends. Without --follow, --json prints what is there.")

@@ -22,19 +22,19 @@ COMMANDS = {
     "doctor": ("slurm.cli.doctor:doctor", "Check whether jobs can run, and advise on each problem."),
     "envs": ("slurm.cli.envs:envs", "List and remove the environments that were built for jobs."),
     "jobs": ("slurm.cli.listing:jobs", "List jobs, newest first."),
-    "ls": ("slurm.cli.listing:jobs", "Another name of `jobs`."),
+    "ls": ("slurm.cli.listing:jobs", "Another name for `jobs`."),
     "show": ("slurm.cli.jobs:show", "Show the state of a job, and where its files are."),
     "wait": ("slurm.cli.wait:wait", "Wait for the end of jobs."),
     "watch": ("slurm.cli.watch:watch", "Show jobs while they run."),
     "result": ("slurm.cli.result:result", "Print the result of a job, or its error."),
-    "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has asked for with what it has used."),
-    "explain": ("slurm.cli.explain:explain", "Tell why a job waits or has failed, or what an error means."),
+    "efficiency": ("slurm.cli.efficiency:efficiency", "Compare what a job has requested with what it has used."),
+    "explain": ("slurm.cli.explain:explain", "Explain why a job waits or has failed, or what an error means."),
     "cancel": ("slurm.cli.jobs:cancel", "Cancel a job, or all calls of a map."),
     "retry": ("slurm.cli.retry:retry", "Submit a job, or the failed calls of a map, again."),
-    "replay": ("slurm.cli.replay:replay", "Make a call again here, to debug it."),
+    "replay": ("slurm.cli.replay:replay", "Make a call again on this machine, to debug it."),
     "logs": ("slurm.cli.logs:logs", "Print the log of a job."),
     "connect": ("slurm.cli.connect:connect", "Open a shell, or run a command, beside a running job."),
-    "graph": ("slurm.cli.graph:graph", "Show what a job waits for, and what it has submitted."),
+    "graph": ("slurm.cli.graph:graph", "Show the jobs that a job waits for, and the jobs that it has submitted."),
     "debug": ("slurm.cli.debug:debug", "Print the stacks of a running call."),
     "script": ("slurm.cli.script:script", "Run scripts as procedures; print the batch script of a job."),
     "fetch": ("slurm.cli.files:fetch", "Copy files of a job to this machine."),
@@ -56,7 +56,7 @@ def slurm() -> None:
     """Manage clusters, and the jobs that Python programs have submitted to them.
 
     CLUSTER is a name in the Slurmfile, or a URL such as slurm or slurm+ssh://ann@login. The default is the
-    default cluster of the Slurmfile. Without one, it is auto: slurm if sbatch is on PATH, sge if qsub and
+    default cluster of the Slurmfile. If there is none, it is auto: slurm if sbatch is on PATH, sge if qsub and
     qconf are, pbs if qsub and qselect are, else local. Commands with a KEY find the cluster in the record of the job.
     """
 

@@ -34,8 +34,9 @@ _INSTRUCTIONS = (
 def mcp(modules: tuple[str, ...], cluster: str | None) -> None:
     """Serve jobs as tools for agents, by the Model Context Protocol over standard input and output.
 
-    Agents may list and explain jobs and read logs. They may plan a submission of a task of a --module, or a retry. A
-    plan has a confirmation, and a second call with it submits. Needs the extra: pip install "slurm-tasks[mcp]".
+    Agents may list and explain jobs and read logs. They may plan a submission of a task of a --module, or a retry. Each
+    plan has a confirmation; a second call with this confirmation submits the plan. Needs the extra:
+    pip install "slurm-tasks[mcp]".
     """
     try:
         from mcp.server import MCPServer  # noqa: PLC0415 - slow to import, and an extra

@@ -65,12 +65,18 @@ def _arguments(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
 @click.option("--branch", metavar="NAME", help="The branch of the repository; its HEAD is the default.")
 @click.option("--tag", metavar="NAME", help="The tag of the repository.")
 @click.option("--commit", metavar="SHA", help="The commit of the repository.")
-@click.option("--wait", is_flag=True, help="Wait until it is READY.")
+@click.option("--wait", is_flag=True, help="Wait until the procedure is READY.")
 @timeout_option
 @click.option("--exclusive", metavar="SLOT", help="A slot that only one running function has at a time.")
 @click.option("--abort", type=click.Path(exists=True, dir_okay=False), help="A script that runs after a stop.")
-@click.option("--grace", type=Duration(), default="2", metavar="TIME", help="The time to end after SIGTERM.")
-@click.option("--idle", type=Duration(), default="1h", metavar="TIME", help="End it if nobody uses it for so long.")
+@click.option("--grace", type=Duration(), default="2", metavar="TIME", help="The time between SIGTERM and SIGKILL.")
+@click.option(
+    "--idle",
+    type=Duration(),
+    default="1h",
+    metavar="TIME",
+    help="End the procedure after this time in the state READY.",
+)
 @job_options
 @_placed
 @json_option
@@ -96,8 +102,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
 ) -> None:
     """Prepare the script FILE: load it in a job, and call its init with ARGUMENTS.
 
-    An argument is VALUE or NAME=VALUE. A value is JSON; any other text is taken as it is. Prints the number of the
-    procedure. With --git, an environment with the project of the repository is built, if it has one.
+    An argument is VALUE or NAME=VALUE. A value is JSON; any other text is taken as a string. Prints the number of the
+    procedure. With --git, if the repository has a project, an environment with this project is built.
     """
     service = _service(
         cluster,
@@ -128,7 +134,7 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
 @_number
 @click.argument("function", default="main")
 @click.argument("arguments", nargs=-1)
-@click.option("--force", is_flag=True, help="If it is not READY yet, call the function when it is.")
+@click.option("--force", is_flag=True, help="If the procedure is not READY yet, call the function as soon as it is.")
 @click.option("--wait", is_flag=True, help="Wait until the function has returned, and print its value.")
 @_placed
 @json_option
@@ -158,7 +164,7 @@ def start(  # noqa: PLR0917 - click's way
 
 @click.command()
 @_number
-@click.option("--abort/--no-abort", default=None, help="Whether its abort script runs.")
+@click.option("--abort/--no-abort", default=None, help="Whether the abort script runs.")
 @_placed
 @json_option
 def stop(
@@ -168,7 +174,7 @@ def stop(
     directory: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """End procedure NUMBER: SIGTERM, SIGKILL after its grace, until no process of it is left. Prints its state."""
+    """End procedure NUMBER: SIGTERM, then SIGKILL, until none of its processes is left. Prints its state."""
     state = _service(cluster, directory).procedure(number).stop(abort=abort)
     if as_json:
         show_json({"number": number, "state": f"{state}"})
@@ -180,7 +186,9 @@ def stop(
 
 @click.command("list")
 @click.option("--state", "-s", metavar="STATE", help="Only procedures in this state.")
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="Maximum number of procedures."
+)
 @_placed
 @json_option
 def list_procedures(
@@ -210,7 +218,7 @@ def list_procedures(
 @_placed
 @json_option
 def show(number: int, cluster: str | None, directory: str | None, as_json: bool) -> None:  # noqa: FBT001
-    """Show the states of procedure NUMBER with their times, its calls, and where its job and its log are."""
+    """Show the states of procedure NUMBER with their times, its calls, its job, and the path of its log."""
     found = _service(cluster, directory).procedure(number)
     summary = found.look()
     if as_json:
@@ -232,8 +240,10 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
 
 @click.command()
 @_number
-@click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until it has ended.")
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="OFFSET", help="Only those after this offset.")
+@click.option("--follow", "-f", is_flag=True, help="Also print new output, until the procedure has ended.")
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, metavar="OFFSET", help="Print only the events after this offset."
+)
 @_placed
 @json_option
 def events(
@@ -246,7 +256,7 @@ def events(
 ) -> None:
     """Print the events of procedure NUMBER as lines of JSON: states, calls, messages, reports and errors.
 
-    With --json, print a list of them.
+    With --json, print a list of the events.
     """
     _refuse_both(follow=follow, as_json=as_json)
     found = _service(cluster, directory).procedure(number).events(follow=follow, after=after)
@@ -259,7 +269,7 @@ def events(
 
 @click.command()
 @_number
-@click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until it has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Also print new output, until the procedure has ended.")
 @_placed
 @json_option
 def logs(
@@ -269,7 +279,7 @@ def logs(
     directory: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Print what the script of procedure NUMBER has printed."""
+    """Print the output of the script of procedure NUMBER."""
     _refuse_both(follow=follow, as_json=as_json)
     found = _service(cluster, directory).procedure(number)
     if as_json:
@@ -328,7 +338,7 @@ def publish(
 def release(slot: str, yes: bool, cluster: str | None, directory: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Free SLOT, whose holder can no longer say that it has ended, for example because its node was lost.
 
-    The holder may still run there. Look before.
+    The holder may still run on that node. Check this before you free the slot.
     """
     if not yes:
         click.confirm(f"Whoever has {slot} may still run. Free it?", abort=True, err=True)

@@ -29,17 +29,18 @@ if TYPE_CHECKING:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
-@click.command(short_help="Make a call again here, to debug it.")
+@click.command(short_help="Make a call again on this machine, to debug it.")
 @key_argument
 @click.argument("index", required=False, type=click.IntRange(min=0))
-@click.option("--pdb", is_flag=True, help="If the call raises, open the debugger where it did.")
+@click.option("--pdb", is_flag=True, help="If the call raises an exception, open the debugger there.")
 @on_option
 @json_option
 def replay(key: str, index: int | None, pdb: bool, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Make the call KEY again in this process, with the same arguments, and print its result or its traceback.
 
-    Of a map, make the call INDEX, by default the first that failed. The variables of the option `env` are set, and the
-    modules of the working directory are found. The task has a new directory for its files. Nothing of the job changes.
+    For a map, make the call INDEX, by default the first call that failed. The variables of the option `env` are set,
+    and the modules of the working directory are found. The task has a new directory for its files. Nothing of the
+    job changes.
 
     The arguments are unpickled, and the function is run, on this machine.
     """

@@ -35,13 +35,13 @@ _READ = 64
 @on_option
 @json_option
 def result(key: str, timeout: float | None, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Wait for the end of the job KEY, then print the repr of its result. Of a map, print one line for each call.
+    """Wait for the end of the job KEY, then print the repr of its result. For a map, print one line for each call.
 
     If a call failed, print its error to standard error; the exit status is 1. With --json, print the result as JSON;
-    of a map, print a list with null for each call that failed.
+    for a map, print a list with null for each call that failed.
 
-    The result is unpickled. This runs code of the modules that it names, which are looked for in the working
-    directory, too.
+    The result is unpickled. This runs code of the modules that it names. The modules are also searched for in the
+    working directory.
     """
     show_results(job_of(key, cluster), timeout, as_json=as_json)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @key_argument
-@click.option("--failed", is_flag=True, help="Only the calls that have failed by now, or were cancelled.")
+@click.option("--failed", is_flag=True, help="Submit only the calls that have failed by now, or were cancelled.")
 @job_options
 @on_option
 @json_option
@@ -36,11 +36,11 @@ def retry(  # noqa: PLR0917 - click's way
     cluster: str | None,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Submit the job KEY again, or all calls of a map, with the options that they had. Print the new key.
+    """Submit the job KEY, or all calls of a map, again, with the same options. Print the new key.
 
     With --failed, submit only the calls that have failed by now, or were cancelled; if there is none, submit and print
-    nothing. The first job stays as it is. The VALUE of an option is its text; true, false, null (no such option) and
-    what begins with { or [ are JSON.
+    nothing. The first job does not change. The VALUE of an option is its text. The words true, false and null
+    (which removes the option), and text that begins with { or [, are JSON.
     """
     wanted = Options.parse(options_of(mem, time, given))
     job = job_of(key, cluster)

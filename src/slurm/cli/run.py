@@ -49,15 +49,15 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 ) -> None:
     r"""Call a function or a task on a cluster, wait for its end, and print the repr of its result.
 
-    The function is MODULE:FUNCTION, or FILE.py:FUNCTION. Its parameters are the options after it; the options of this
-    command stand before it:
+    The function is MODULE:FUNCTION, or FILE.py:FUNCTION. Write its parameters as options after the function, and the
+    options of this command before the function:
 
     \b
         slurm run --on gpu --mem 4G train.py:train --rate 0.1 --epochs 3
         slurm run train.py:train --help
 
-    A parameter of type bool is --NAME or --no-NAME, one of type list is repeated, and dict is JSON. Ctrl-C ends the
-    command; the job goes on. With --json, print the result as JSON.
+    For a bool, write --NAME or --no-NAME. For a list, repeat the option. For a dict, write JSON. Ctrl-C ends the
+    command; the job continues. With --json, print the result as JSON.
     """
     with output.kept_for_json(as_json):
         function = load(target)

@@ -48,7 +48,7 @@ def script() -> None:
 
     NUMBER is the number of a procedure, as `slurm script list` shows it.
 
-    slurm script KEY is short for slurm script batch KEY.
+    `slurm script KEY` is short for `slurm script batch KEY`.
     """
 
 

@@ -24,9 +24,11 @@ _PORT = 8000
 
 
 @click.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 is a free one.")
-@click.option("--socket", "path", metavar="PATH", help="Listen at this Unix socket instead.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="The port; 0 means a free port."
+)
+@click.option("--socket", "path", metavar="PATH", help="Listen on this Unix socket instead.")
 @click.option(
     "--sweeps",
     default="sweeps/outputs",
@@ -65,8 +67,8 @@ def serve(  # noqa: PLR0913, PLR0917 - click's way
 ) -> None:
     """Serve jobs and procedures over HTTP to this machine, with a page for browsers, until Ctrl-C.
 
-    Prints the address of the page, with a token: a person who has it can cancel and submit jobs as you. A second
-    address may only be read. Needs the extra: pip install "slurm-tasks[server]".
+    Prints the address of the page, with a token. Anyone who has this address can cancel and submit jobs as you. A
+    second address only allows reading. Needs the extra: pip install "slurm-tasks[server]".
     """
     try:
         from slurm.server import serving  # noqa: PLC0415 - slow to import, and an extra

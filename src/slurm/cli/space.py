@@ -36,7 +36,7 @@ _OLDEST = "older"
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="Maximum number of groups.")
 @json_option
 def du(cluster: str | None, by: str, limit: int, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show how much space everything under the root of CLUSTER takes: jobs, environments, and files that were sent.
+    """Show how much space everything under the root of CLUSTER takes: jobs, environments and sent files.
 
     Then show the largest tasks, ages or jobs. An age is the time since the last change of a job's files.
     """
@@ -83,12 +83,14 @@ def _rows(groups: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
 @click.command()
 @cluster_argument
 @click.option("--days", type=Finite(min=0, max=MOST_DAYS), help="Minimum number of days since the last change.")
-@click.option("--task", metavar="NAME", help="Jobs of this task only; `*` stands for any text. Quote it.")
+@click.option("--task", metavar="NAME", help="Jobs of this task only; `*` matches any text. Quote it.")
 @click.option("--label", "labels", multiple=True, help="Jobs with this label only: NAME=VALUE, or NAME. Repeatable.")
 @click.option(
     "--state", "states", multiple=True, type=State(), help="Jobs whose calls are all in such a state only. Repeatable."
 )
-@click.option("--reused", is_flag=True, help="Also jobs whose results would be reused. They are computed again.")
+@click.option(
+    "--reused", is_flag=True, help="Also jobs whose results later calls would reuse. Such calls are computed again."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @json_option
 def gc(  # noqa: PLR0917 - click's way
@@ -103,8 +105,8 @@ def gc(  # noqa: PLR0917 - click's way
 ) -> None:
     """Remove the jobs that meet all conditions, with their results and files. At least one condition is needed.
 
-    A job stays, and the output tells why, if it has not ended, if a job that stays refers to its result, if its
-    workflow has not ended, or if calls with reuse=True take its results. Without CLUSTER, jobs of all schedulers under
+    A job stays, and the output says why, if it has not ended, if a job that stays needs its result, if its workflow
+    has not ended, or if calls with reuse=True can use its results. Without CLUSTER, jobs of all schedulers under
     the root of the default cluster are removed.
     """
     if days is None and not (task or labels or states):

@@ -31,26 +31,26 @@ if TYPE_CHECKING:
 
 _VIEWS = "slurm.cli.sweep_views"
 COMMANDS = {
-    "init": ("slurm.cli.sweep:init", "Write a sweep.yaml to begin with."),
-    "import": ("slurm.cli.sweep_import:import_", "Make a sweep and a Slurmfile of files of HPC Sweep Manager."),
+    "init": ("slurm.cli.sweep:init", "Write a first sweep.yaml, with comments."),
+    "import": ("slurm.cli.sweep_import:import_", "Make a sweep and a Slurmfile from files of HPC Sweep Manager."),
     "validate": ("slurm.cli.sweep:validate", "Check a file, and show all problems at once."),
     "run": ("slurm.cli.sweep:run", "Run the points of a file that are missing."),
-    "complete": ("slurm.cli.sweep:complete", "Run what is missing of a sweep, here or elsewhere."),
+    "complete": ("slurm.cli.sweep:complete", "Run the missing points of a sweep, at any clusters."),
     "extend": ("slurm.cli.sweep:extend", "Add the points of a file to a sweep."),
-    "status": (f"{_VIEWS}:status", "Show how far sweeps are."),
-    "watch": (f"{_VIEWS}:watch", "Show how far a sweep is until it ends."),
+    "status": (f"{_VIEWS}:status", "Show the progress of sweeps."),
+    "watch": (f"{_VIEWS}:watch", "Show the progress of a sweep until it ends."),
     "recent": (f"{_VIEWS}:recent", "Show the points that have ended last."),
     "errors": (f"{_VIEWS}:errors", "Show the failures, in groups of the same kind."),
-    "why": (f"{_VIEWS}:why", "Tell why a point is as it is."),
+    "why": (f"{_VIEWS}:why", "Explain the state of a point."),
     "table": (f"{_VIEWS}:table", "Print parameters, metrics and states, or write them to a file."),
     "logs": (f"{_VIEWS}:logs", "Print the output of a point."),
-    "fetch": (f"{_VIEWS}:fetch", "Copy files of a point here."),
+    "fetch": (f"{_VIEWS}:fetch", "Copy files of a point to this machine."),
     "report": ("slurm.cli.sweep_reports:report", "Write pages with plots: completion, performance, errors."),
     "export": ("slurm.cli.sweep_reports:export", "Write a tree of plain files."),
     "compare": ("slurm.cli.sweep_reports:compare", "Show what differs between two sweeps."),
-    "collect": ("slurm.cli.sweep:collect", "Bring home what has ended."),
-    "cancel": ("slurm.cli.sweep:cancel", "Cancel what waits or runs."),
-    "cleanup": ("slurm.cli.sweep:cleanup", "Remove what was collected from the sources."),
+    "collect": ("slurm.cli.sweep:collect", "Copy the results of ended points to this machine."),
+    "cancel": ("slurm.cli.sweep:cancel", "Cancel the points that wait or run."),
+    "cleanup": ("slurm.cli.sweep:cleanup", "Remove job directories that were collected."),
 }
 
 _TEMPLATE = """\
@@ -78,7 +78,7 @@ sweep_option = click.option(
 
 
 trials_option = click.option(
-    "--trials", type=click.IntRange(min=1), metavar="N", help="The points that an adaptive search asks for in all."
+    "--trials", type=click.IntRange(min=1), metavar="N", help="The total number of points of an adaptive search."
 )
 
 
@@ -104,11 +104,16 @@ def _running(command: Callable[..., None]) -> Callable[..., None]:
                 show_default=True,
                 type=click.Choice(["slots", "round_robin", "least_loaded", "random", "priority"]),
                 metavar="NAME",
-                help="How points are spread: slots, round_robin, least_loaded, random or priority.",
+                help="How points are divided: slots, round_robin, least_loaded, random or priority.",
             ),
-            click.option("--stop-after", type=click.IntRange(min=1), metavar="N", help="Stop after N failures alike."),
             click.option(
-                "--detach", "-d", is_flag=True, help="Only queue the points; do not wait, collect, or move any."
+                "--stop-after", type=click.IntRange(min=1), metavar="N", help="Stop after N similar failures."
+            ),
+            click.option(
+                "--detach",
+                "-d",
+                is_flag=True,
+                help="Only queue the points. Do not wait, collect results, or move points.",
             ),
         )
     ):
@@ -164,11 +169,15 @@ def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 @click.command()
 @click.argument("file", default="sweep.yaml")
-@click.option("--name", metavar="NAME", help="The name of the sweep; by default that in the file, or the file's.")
+@click.option(
+    "--name", metavar="NAME", help="The name of the sweep. Default: the name in the file, else the name of the file."
+)
 @_running
 @click.option("--dry-run", is_flag=True, help="Show what would be submitted. Write and submit nothing.")
 @click.option("--count-only", is_flag=True, help="Print the number of points.")
-@click.option("--max-points", default=MOST_POINTS, show_default=True, metavar="N", help="Refuse more points.")
+@click.option(
+    "--max-points", default=MOST_POINTS, show_default=True, metavar="N", help="Reject a sweep with more points."
+)
 @trials_option
 @sweep_option
 @json_option
@@ -190,7 +199,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 ) -> None:
     """Run the points of FILE that are missing, and collect their results until all have ended.
 
-    Run again, the command computes only what is missing. Ctrl-C ends the command; what is queued goes on.
+    If you run the command again, it computes only the missing points. Ctrl-C ends the command; queued points continue.
     """
     size = _chunk(chunk, detach=detach)
     config = read_file(file)
@@ -220,11 +229,11 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 @click.command()
 @name_argument
 @_running
-@click.option("--failed", is_flag=True, help="Run what has failed, too.")
-@click.option("--take-over", is_flag=True, help="Run what was sent to a cluster that does not answer, too.")
-@click.option("--redo", type=click.Choice(["changed"]), help="Compute again what other code has computed.")
+@click.option("--failed", is_flag=True, help="Also run points that have failed.")
+@click.option("--take-over", is_flag=True, help="Also run points that were sent to a cluster that does not answer.")
+@click.option("--redo", type=click.Choice(["changed"]), help="Compute points again that other code has computed.")
 @trials_option
-@click.option("--file", metavar="FILE", help="The file of the sweep, to go on with the function as it is now.")
+@click.option("--file", metavar="FILE", help="The file of the sweep, to continue with the current function.")
 @sweep_option
 @json_option
 def complete(  # noqa: PLR0913, PLR0917 - click's way
@@ -243,7 +252,7 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
     directory: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Run what is missing of the sweep NAME, at any clusters. What waits or runs is left alone."""
+    """Run the missing points of the sweep NAME, at any clusters. Points that wait or run are not changed."""
     opened = Sweep.open(name, unit_of(read_file(file)) if file else None, directory=directory)
     opened.complete(
         _sources(on),
@@ -282,7 +291,7 @@ def extend(name: str, file: str, directory: str, as_json: bool) -> None:  # noqa
 @sweep_option
 @json_option
 def collect(name: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Bring home outcomes, and small results, logs and files, of the sweep NAME that nobody has collected."""
+    """Copy outcomes, results, small logs and small files of ended points of the sweep NAME to this machine."""
     count = Sweep.open(name, directory=directory).collect()
     show_json({"name": name, "collected": count}) if as_json else output.show(f"{count} outcomes collected")
 
@@ -292,7 +301,7 @@ def collect(name: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 -
 @sweep_option
 @json_option
 def cancel(name: str, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Cancel what waits or runs of the sweep NAME, at all clusters."""
+    """Cancel the points of the sweep NAME that wait or run, at all clusters."""
     count = Sweep.open(name, directory=directory).cancel()
     show_json({"name": name, "cancelled": count}) if as_json else output.show(f"{count} points cancelled")
 

@@ -25,7 +25,8 @@ _CONFIGS = {Path(name).name for name in NAMES}
 def import_(path: Path, to: Path, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Import the sweep and the configuration of a project of HPC Sweep Manager in PATH, a directory or a file.
 
-    Writes sweep.yaml and a Slurmfile. What has no counterpart is listed with its line. Existing files are not changed.
+    Writes sweep.yaml and a Slurmfile. Settings that have no counterpart are listed with their lines. Existing files are
+    not changed.
     """
     texts, notes = _imported(path)
     if not dry_run:

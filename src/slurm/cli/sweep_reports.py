@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @name_argument
-@click.option("--to", "path", metavar="DIRECTORY", help="Where the files go.  [default: reports/ of the sweep]")
+@click.option("--to", "path", metavar="DIRECTORY", help="The directory of the files.  [default: reports/ of the sweep]")
 @sweep_option
 @json_option
 def report(name: str, path: str | None, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Write the reports of the sweep NAME: completion, performance and errors, each as one HTML file with plots.
 
-    With --json, print their numbers instead, and write nothing.
+    With --json, print the numbers of the reports, and write nothing.
     """
     made = Sweep.open(name, directory=directory)
     if as_json:
@@ -46,8 +46,10 @@ def report(name: str, path: str | None, directory: str, as_json: bool) -> None: 
 
 @click.command()
 @name_argument
-@click.option("--to", "path", metavar="DIRECTORY", help="Where the tree goes.  [default: the sweep's directory]")
-@click.option("--all", "everything", is_flag=True, help="A directory for each point, also of more than 5000.")
+@click.option("--to", "path", metavar="DIRECTORY", help="The directory of the tree.  [default: the sweep's directory]")
+@click.option(
+    "--all", "everything", is_flag=True, help="Write a directory for each point, even for more than 5000 points."
+)
 @sweep_option
 @json_option
 def export(name: str, path: str | None, everything: bool, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way

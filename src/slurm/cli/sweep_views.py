@@ -38,7 +38,7 @@ _POINTS = 8
 @sweep_option
 @json_option
 def status(name: str | None, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show how far the sweep NAME is, or all sweeps."""
+    """Show the progress of the sweep NAME, or of all sweeps."""
     wanted = [name] if name else sorted(names(Path(directory)))
     found = {each: Sweep.open(each, directory=directory).status() for each in wanted}
     if as_json:
@@ -52,14 +52,14 @@ def status(name: str | None, directory: str, as_json: bool) -> None:  # noqa: FB
 @click.command()
 @name_argument
 @click.option(
-    "--every", default=5.0, show_default=True, type=click.FloatRange(min=1), help="Seconds between two looks."
+    "--every", default=5.0, show_default=True, type=click.FloatRange(min=1), help="Seconds between two updates."
 )
 @sweep_option
 @json_option
 def watch(name: str, every: float, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show how far the sweep NAME is, until nothing waits or runs. Ctrl-C ends the command; the sweep goes on.
+    """Show the progress of the sweep NAME until no point waits or runs. Ctrl-C ends the command; the points continue.
 
-    It only looks: `slurm sweep complete NAME` collects, and moves what waits.
+    The command only reads. `slurm sweep complete NAME` collects results, and moves points that wait.
     """
     opened, before = Sweep.open(name, directory=directory), ""
     try:
@@ -112,11 +112,11 @@ def _row(point: Point) -> tuple[str, ...]:
 
 @click.command()
 @name_argument
-@click.option("--pattern", metavar="TEXT", help="Only groups whose error has this text.")
+@click.option("--pattern", metavar="TEXT", help="Only groups whose error contains this text.")
 @sweep_option
 @json_option
 def errors(name: str, pattern: str | None, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show the failures of the sweep NAME in groups of the same kind, with the traceback of one of each."""
+    """Show groups of similar failures of the sweep NAME, with one traceback for each group."""
     found = Sweep.open(name, directory=directory).errors()
     found = [group for group in found if pattern is None or pattern in group.pattern or pattern in group.example]
     if as_json:
@@ -139,7 +139,7 @@ def errors(name: str, pattern: str | None, directory: str, as_json: bool) -> Non
 @sweep_option
 @json_option
 def why(name: str, point: int, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Tell why the POINT of the sweep NAME is as it is, and what to do about it."""
+    """Explain why the POINT of the sweep NAME has its state, and what to do."""
     text = Sweep.open(name, directory=directory).why(point)
     show_json({"point": point, "lines": text.splitlines()}) if as_json else output.show(text)
 
@@ -147,12 +147,12 @@ def why(name: str, point: int, directory: str, as_json: bool) -> None:  # noqa: 
 @click.command()
 @name_argument
 @click.argument("point", type=click.IntRange(min=0))
-@click.option("--stderr", is_flag=True, help="Standard error, of a task with the option separate_stderr.")
-@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, of a task that runs in several.")
+@click.option("--stderr", is_flag=True, help="Print standard error, for a task with separate_stderr.")
+@click.option("--rank", default=0, type=click.IntRange(min=0), help="The rank, for a task with several ranks.")
 @sweep_option
 @json_option
 def logs(name: str, point: int, stderr: bool, rank: int, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Print the output of the POINT of the sweep NAME, from what was collected or else from its cluster."""
+    """Print the output of the POINT of the sweep NAME: the collected copy, or else the log at its cluster."""
     text = _point(name, point, directory).logs(rank, stderr=stderr)
     show_json({"point": point, "log": text}) if as_json else output.show(text.removesuffix("\n"))
 
@@ -193,11 +193,11 @@ def _point(name: str, point: int, directory: str) -> SweepPoint:
 @click.command()
 @name_argument
 @click.option("--where", "condition", metavar="CONDITION", help="Only rows such as 'lr < 0.1 and state == \"done\"'.")
-@click.option("--best", metavar="METRIC", help="Only the row with the least value of METRIC.")
+@click.option("--best", metavar="METRIC", help="Only the row with the smallest value of METRIC.")
 @click.option("--largest", is_flag=True, help="With --best or --sort: the largest value first.")
 @click.option("--sort", metavar="COLUMN", help="Sort the rows by COLUMN.")
 @click.option(
-    "--group", "by", multiple=True, metavar="COLUMN", help="A row for each value: mean and spread. Repeatable."
+    "--group", "by", multiple=True, metavar="COLUMN", help="One row for each value, with mean and spread. Repeatable."
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of rows.")
 @click.option("--to", "path", metavar="FILE", help="Write a .csv or .parquet file instead.")

@@ -43,10 +43,10 @@ COMMANDS = {
 def tool() -> None:
     """Prepare, submit and check runs of external tools.
 
-    NAME is an installed tool, or a class of yours, as FILE.py:CLASS. DIR is a run directory.
+    NAME is an installed tool, or a class of your own, as FILE.py:CLASS. DIR is a run directory.
 
-    Exit status: 0 success, 1 a stage has failed or something went wrong, 2 called wrongly or submitted already, 3 not
-    prepared or not found, 4 the scheduler refused the job, 130 interrupted.
+    Exit status: 0 success, 1 a stage has failed or another problem occurred, 2 wrong usage or already submitted, 3 not
+    prepared or not found, 4 the scheduler rejected a job, 130 interrupted.
     """
 
 
@@ -135,7 +135,7 @@ def templates(name: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
 
 @click.command()
 @click.argument("root", default=".", metavar="[DIR]")
-@click.option("--no-states", is_flag=True, help="Ask no cluster for the states of stages.")
+@click.option("--no-states", is_flag=True, help="Do not query clusters for the states of stages.")
 @json_option
 @exits
 def runs(root: str, no_states: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way

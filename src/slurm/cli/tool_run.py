@@ -31,7 +31,7 @@ ALL = "all"
 
 def _of_a_run(command: Callable[..., None]) -> Callable[..., None]:
     """Add the argument DIR and the option --tool, which open a run."""
-    named = click.option("--tool", "name", metavar="NAME", help="The tool, if it is not the one of `prepare`.")
+    named = click.option("--tool", "name", metavar="NAME", help="The tool, if it is not the tool of `prepare`.")
     return click.argument("directory", metavar="DIR")(named(exits(command)))
 
 
@@ -90,7 +90,7 @@ def _that_submits(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @_that_submits
-@click.option("--again", is_flag=True, help="Submit stages that were submitted before.")
+@click.option("--again", is_flag=True, help="Submit stages again that were submitted before.")
 def submit(  # noqa: PLR0917 - click's way
     directory: str,
     name: str | None,
@@ -118,7 +118,7 @@ def resume(  # noqa: PLR0917 - click's way
 ) -> None:
     """Submit again the resumable stages of the run DIR that ended without success, with the files that they left.
 
-    By default, all resumable stages that have failed. The stages that were to run after them are submitted again.
+    By default, all resumable stages that have failed. The stages that could not run after them are submitted again.
     """
     _submit(_opened(directory, name), stages, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
 
@@ -181,7 +181,7 @@ def status(directory: str, name: str | None, as_json: bool) -> None:  # noqa: FB
 @click.command()
 @_of_a_run
 @stages_option
-@click.option("--follow", "-f", is_flag=True, help="Print what is added, too, until the job has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Also print new output, until the job has ended.")
 @json_option
 def logs(
     directory: str,
@@ -209,7 +209,7 @@ def logs(
 @click.command()
 @_of_a_run
 @stages_option
-@click.option("--checksums", is_flag=True, help="Compare products by their SHA-256, too.")
+@click.option("--checksums", is_flag=True, help="Also compare the SHA-256 of products.")
 @json_option
 def verify(
     directory: str,
@@ -218,7 +218,7 @@ def verify(
     checksums: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Check what was prepared in the run DIR, and the products of its stages. The exit status is 0 if all is well."""
+    """Check the prepared files of the run DIR, and the products of its stages. Exit status 0 means no problem."""
     found = _opened(directory, name).verify(*_chosen(stages), checksums=checksums)
     if as_json:
         show_json([{"stage": each.stage, "health": each.word, "problem": each.problem or None} for each in found])
@@ -243,9 +243,9 @@ def fetch(directory: str, name: str | None, stages: Sequence[str], as_json: bool
 @click.command()
 @_of_a_run
 @stages_option
-@click.option("--restore", is_flag=True, help="Bring back what is in the trash.")
-@click.option("--empty", is_flag=True, help="Remove what is in the trash.")
-@click.option("--dry-run", is_flag=True, help="Only list what is no output.")
+@click.option("--restore", is_flag=True, help="Move the files in the trash back.")
+@click.option("--empty", is_flag=True, help="Remove the files in the trash.")
+@click.option("--dry-run", is_flag=True, help="Only list the files that would be moved.")
 @json_option
 def cleanup(  # noqa: PLR0917 - click's way
     directory: str,

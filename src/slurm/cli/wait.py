@@ -100,11 +100,11 @@ def each_at_its_end(
 @on_option
 @json_option
 def wait(keys: tuple[str, ...], timeout: float | None, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Wait for the end of the jobs KEY..., and print one line for each KEY when it has ended. A map is one line.
+    """Wait for the end of the jobs KEY..., and print one line for each KEY when it has ended. A map has one line.
     An elastic pool ends when all programs have closed it.
 
-    The exit status is 0 if all succeeded, and 1 if a call failed or was cancelled, or if the time is over. With --json,
-    print a list at the end. Ctrl-C ends the command; the jobs go on.
+    The exit status is 0 if all succeeded, and 1 if a call failed or was cancelled, or if the timeout has
+    passed. With --json, print a list at the end. Ctrl-C ends the command; the jobs continue.
     """
     ended: list[dict[str, Any]] = []
     try:

@@ -63,12 +63,13 @@ class _Row(NamedTuple):
 @on_option
 @json_option
 def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Show the jobs KEY... in a table that follows their states, until all have ended. Of a single map,
+    """Show the states of the jobs KEY... in a table that is updated, until all have ended. For a single map,
     show each call.
 
-    Without KEY, show the jobs that have not ended, of the newest 100. If the output is no terminal, print a line when
-    the states of a job change. With --json, each line is a JSON object. An elastic pool ends when all programs have
-    closed it. Ctrl-C ends the command; the jobs go on. The exit status is 1 if a call has failed or was cancelled.
+    Without KEY, show those of the newest 100 jobs that have not ended. If the output is not a terminal, print a line
+    when the states of a job change. With --json, each line is a JSON object. An elastic pool ends when all programs
+    have closed it. Ctrl-C ends the command; the jobs continue. The exit status is 1 if a call has failed or was
+    cancelled.
     """
     jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster_of(cluster))
     if not jobs:
