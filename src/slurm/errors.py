@@ -143,10 +143,10 @@ class PoolError(SubmissionError):
 class SubmissionRefused(SubmissionError):
     """The scheduler rejected the job. The message quotes the scheduler; the script is kept for inspection.
 
-    Attributes: `script`, its path; `output`, the scheduler's message; `certain`, whether nothing is known to be queued;
-    `options`, the names of the options that caused it, as far as the message tells; `offers`, a line about what the
-    cluster has instead, the partitions and the largest node, empty if unknown. If `certain` is False, the job was not
-    found in the queue but may still appear: it was not submitted again.
+    Attributes: `script`, the path of the script; `output`, the scheduler's message; `certain`, whether it is certain
+    that nothing was queued; `options`, the names of the options that caused the rejection, if the message shows them;
+    `offers`, a line about what the cluster has instead, the partitions and the largest node, empty if unknown. If
+    `certain` is False, the job was not found in the queue, but it may still appear there. It was not submitted again.
     """
 
     def __init__(
@@ -218,8 +218,8 @@ class JobEnded(SlurmError):
 class JobError(SlurmError):
     """A job finished without a result.
 
-    Attributes: `key` and `index`, which identify the job; `job_id`, the scheduler's id; `state`, the final state in
-    Slurm's term; `node`; `log`, the path of its log on the cluster; `exit_code`; `signal`. Unknown ones are None.
+    Attributes: `key` and `index`, which identify the job; `job_id`, the scheduler's id; `state`, the final state by
+    Slurm's name; `node`; `log`, the path of its log on the cluster; `exit_code`; `signal`. Unknown values are None.
     """
 
     def __init__(  # noqa: PLR0913 - attributes, all by keyword
@@ -252,7 +252,7 @@ class TaskExited(JobError):
 
 
 class CommandFailed(JobError):
-    """The program of a command failed: it could not start, ended with another status than 0, or left out a product.
+    """The program of a command failed: it could not start, its exit status was not 0, or a product is missing.
 
     Attributes besides those of JobError: `missing`, the patterns of `products` that no file matches; `stderr`, the last
     lines of its standard error; `directory`, the directory that it ran in; `diagnosis`, the name that its `diagnose`
@@ -318,7 +318,7 @@ class PoolEnded(JobNotStarted):
 
 
 class WorkerDied(TaskExited):
-    """The worker process of a pool died while it made the call. The pool goes on."""
+    """The worker process of a pool died while it made the call. The pool continues."""
 
 
 class JobLost(JobError):

@@ -18,11 +18,11 @@ class NoSuchProcedure(ProcedureError):
 
 
 class CommandRefused(ProcedureError):
-    """A procedure has refused a command: it is in another state, has no such function, or another one has its slot."""
+    """A procedure has refused a command: its state does not allow it, it has no such function, or its slot is taken."""
 
 
 class ProcedureFailed(ProcedureError):
-    """A procedure has ended without the result that was waited for. Its log has the traceback of the script.
+    """A procedure has ended without the expected result. Its log has the traceback of the script.
 
     Attribute: `stacktrace`, the traceback of the script's exception; "" if there was none.
     """

@@ -19,7 +19,7 @@ _FAULTS = (JobState.LOST, JobState.NODE_FAIL, JobState.BOOT_FAIL)
 
 
 class SweepStopped(SlurmError):
-    """A sweep was stopped because many points failed alike. `pattern` says how."""
+    """A sweep was stopped because many points failed with similar errors. `pattern` describes these errors."""
 
     def __init__(self, message: str, *, pattern: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ class SweepStopped(SlurmError):
 
 
 class NoSourceLeft(SlurmError):
-    """All sources of a sweep are off, so it needs its user."""
+    """All sources of a sweep are off, so the sweep cannot continue until its user acts."""
 
 
 class Health:

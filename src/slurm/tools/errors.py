@@ -10,7 +10,7 @@ class ToolError(SlurmError):
 
 
 class RunDirectoryError(ToolError):
-    """A run directory has a name that is not possible, is missing, or holds something else."""
+    """A run directory has an invalid name, is missing, or contains other files."""
 
 
 class RunNotWritten(RunDirectoryError):
