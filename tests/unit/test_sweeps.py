@@ -241,6 +241,22 @@ def test_files_are_split_when_they_do_not_fit_into_one_tar(
     assert [len(point.files()) for point in Sweep.open("split", directory=tmp_path).points] == [3] * 5
 
 
+@pytest.mark.parametrize(
+    ("sizes", "parts"),
+    [
+        ([], []),
+        ([4, 6], [[4, 6]]),
+        ([4, 6, 1, 9, 1], [[4, 6], [1, 9], [1]]),
+        ([11, 3, 12, 4], [[11], [3], [12], [4]]),
+    ],
+)
+def test_parts_are_filled_up_to_their_limit(
+    sizes: list[int], parts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "_MOST_BYTES", 10)
+    assert list(collecting._parts(sizes, int)) == parts
+
+
 def test_files_of_one_collector_never_stand_beside_outcomes_of_another(inline: InlineCluster, tmp_path: Path) -> None:
     sweep = Sweep(leave_files, [{"x": 1, "size": 9}], name="two", directory=tmp_path).run(on=inline)
     collected = tmp_path / "two" / "collected"
