@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from slurm.doctor import diagnosis
 from slurm.doctor.diagnosis import Level
-from slurm.schedulers.base import Site
+from slurm.schedulers.base import Scheduler, Site
 from slurm.schedulers.slurm import SlurmScheduler
 from slurm.schedulers.survey import Partition, Survey
 from slurm.url import ClusterURL
@@ -109,6 +111,27 @@ def test_scheduler_that_does_not_answer_is_an_error_with_advice() -> None:
     assert "login_shell" in absent.advice
     (down,) = diagnosis.scheduler("slurm", SLURM.parse_survey("slurm_load_ctl_conf error: Unable to contact slurm"))
     assert (down.level, "Unable to contact" in down.found) == (Level.ERROR, True)
+
+
+@pytest.mark.parametrize(
+    ("needs", "version", "trouble"),
+    [
+        (("bash", "env"), "unknown", ""),
+        (("no-such-1", "bash", "no such 2"), "", "commands not found: no-such-1 no such 2"),
+    ],
+)
+def test_a_scheduler_without_a_survey_of_its_own_needs_its_commands(
+    needs: tuple[str, ...], version: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SLURM, "needs", needs, raising=False)
+    script = Scheduler.survey_script(SLURM)
+    output = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False).stdout
+    survey = Scheduler.parse_survey(SLURM, output)
+    assert (survey.version, survey.trouble) == (version, trouble)
+
+
+def test_a_survey_that_printed_something_else_is_shown() -> None:
+    assert Scheduler.parse_survey(SLURM, "bash: not found").trouble == "bash: not found"
 
 
 def test_short_min_job_age_is_a_warning_without_accounting() -> None:
