@@ -171,6 +171,10 @@ def test_cancel_ends_a_job_and_its_children_and_reports_both(anywhere: Path) -> 
     until(job.children)
     (child,) = job.children()
     until(lambda: json.loads(run("show", child.key, "--json").output)["progress"] == {"0": "1/4", "1": "1/4"})
+    assert [line.split()[-2:] for line in run("show", child.key).output.splitlines() if "1/4" in line] == [
+        ["[0]", "1/4"],
+        ["[1]", "1/4"],
+    ]
     assert run("cancel", job.key).output == f"{job.key}: cancelled\n{child.key}: 2 cancelled\n"
     assert type(job.exception(60)).__name__ == "JobCancelled"
     assert run("show", job.key).exit_code == 1
