@@ -176,20 +176,26 @@ def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[En
     return found
 
 
+def planned_by_prepare(self: Environment, target: BuildTarget) -> ResolvedEnvironment:
+    """Return what `prepare` returns: the method `planned` of an environment that makes nothing."""
+    return self.prepare(target)
+
+
+def before_all(environments: Sequence[Environment], target: BuildTarget) -> BuildTarget:
+    """Return the target for the environment after those of a list."""
+    for environment in environments:
+        target = environment.before(target)
+    return target
+
+
 def prepare_all(environments: Sequence[Environment], target: BuildTarget) -> ResolvedEnvironment:
     """Prepare the last environment of a list, on top of those before it."""
-    *bases, top = environments
-    for environment in bases:
-        target = environment.before(target)
-    return top.prepare(target)
+    return environments[-1].prepare(before_all(environments[:-1], target))
 
 
 def planned_all(environments: Sequence[Environment], target: BuildTarget) -> ResolvedEnvironment:
     """Plan the last environment of a list, on top of those before it."""
-    *bases, top = environments
-    for environment in bases:
-        target = environment.before(target)
-    return top.planned(target)
+    return environments[-1].planned(before_all(environments[:-1], target))
 
 
 def to_be_made(name: str, setup: tuple[str, ...] = ()) -> ResolvedEnvironment:

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.base import Environment
+from slurm.environments.base import Environment, planned_by_prepare
 from slurm.environments.current import find
 from slurm.environments.setup import load_modules
 from slurm.errors import ConfigurationError, PythonNotFound
@@ -45,9 +45,7 @@ class Modules(Environment):
         """Find the Python. Raises PythonNotFound."""
         return find(self.before(target))
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the Python: nothing is made in any case."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the steps that load the modules."""
@@ -87,9 +85,7 @@ class Conda(Environment):
                 raise
             return find(self._activated(target))
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the Python: nothing is made in any case."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the steps that activate the environment."""
