@@ -288,6 +288,5 @@ def _run(target: BuildTarget, script: str, *arguments: str, stdin: bytes = b"") 
 
 def _output(target: BuildTarget, done: Completed) -> str:
     if done.status != 0:
-        message = f"cannot use {target.root}/{ENVS}: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot use {target.root}/{ENVS}: {done.words}")
     return done.stdout

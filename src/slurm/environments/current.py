@@ -98,10 +98,9 @@ def found(requested: Interpreter, done: Completed) -> ResolvedEnvironment:
     """Parse the output of the command that `probe` builds. Raises PythonNotFound."""
     if done.status != 0:
         seen = "; ".join(done.stderr.strip().splitlines())
-        message = (
+        raise PythonNotFound(
             f"no Python {TAG} there; this program runs on Python {TAG} and needs the same version there ({seen}). "
             f"Name one: Cluster(…, python='/path/to/python{TAG}'), or run this program with a version found there"
         )
-        raise PythonNotFound(message)
     python = done.stdout.strip().splitlines()[-1]
     return ResolvedEnvironment(key=f"current-{python}", python=python, tag=TAG, setup=requested.setup)

@@ -32,8 +32,7 @@ class Modules(Environment):
 
     def __init__(self, *names: str) -> None:
         if not names or not all(isinstance(name, str) and name for name in names):
-            message = f"Modules{names!r}: name the modules to load, such as Modules('cuda/12')"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Modules{names!r}: name the modules to load, such as Modules('cuda/12')")
         self.names = names
 
     @property
@@ -62,8 +61,7 @@ class Conda(Environment):
 
     def __init__(self, environment: str) -> None:
         if not environment or not isinstance(environment, str):
-            message = f"Conda({environment!r}): give the name or the path of an existing environment"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Conda({environment!r}): give the name or the path of an existing environment")
         self.environment = environment
 
     @property

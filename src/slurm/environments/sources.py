@@ -49,8 +49,9 @@ def nearest_project() -> str:
     for directory in map(str, (here, *here.parents)):
         if is_project(directory):
             return directory
-    message = f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
-    raise ConfigurationError(message)
+    raise ConfigurationError(
+        f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
+    )
 
 
 def tree_digest(directory: str) -> str:
@@ -83,8 +84,7 @@ def read_files(
     try:
         found = {name: described(os.path.join(directory, name)) for name in names}
     except OSError as error:
-        message = f"cannot read {error.filename or directory}: {error.strerror}"
-        raise EnvironmentNotReady(message) from error
+        raise EnvironmentNotReady(f"cannot read {error.filename or directory}: {error.strerror}") from error
     seconds = time.monotonic() - begin
     if seconds > slow_seconds:
         _report_slow(directory, found, seconds)

@@ -258,8 +258,9 @@ class ClusterExecutor(Executor):
             raise
         except completion.TimeoutError:
             _give_up(arrays)
-            message = f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
-            raise completion.TimeoutError(message) from None
+            raise completion.TimeoutError(
+                f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
+            ) from None
         except KeyboardInterrupt:
             _give_up(arrays)
             raise KeyboardInterrupt(_what_is_left(arrays)) from None

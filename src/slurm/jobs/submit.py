@@ -292,8 +292,7 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) ->
             raise SubmissionError(f"a job cannot wait for calls of the pool {reference.key}: wait for them before")
         if reference.home != here:
             what = "what was put" if reference.kind == "put" else "job"
-            message = (
+            raise SubmissionError(
                 f"{what} {reference.key} is on {reference.home}, and this call goes to {here}, where nobody can wait "
                 "for it or read its result: pass job.result() instead"
             )
-            raise SubmissionError(message)

@@ -74,8 +74,9 @@ def release(place: Place, slot: str) -> Release:
     # Only with this number: a later number could free the slot while a procedure that has just taken it runs.
     name = f"{number + 1}.json"
     if name not in commit_same(place.transport, {directory: [name]}, released.dumps().decode())[directory]:
-        message = f"the slot {slot!r} was taken or released at the same moment, and nothing has changed: look again"
-        raise CommandRefused(message)
+        raise CommandRefused(
+            f"the slot {slot!r} was taken or released at the same moment, and nothing has changed: look again"
+        )
     return Release(record.key, released.by, released.time)
 
 

@@ -79,8 +79,9 @@ class PlaceholderResolver:
             try:
                 self._results[key, index] = self._loaded(outcome, self._directory(key), index)
             except Exception as error:  # unpickling runs the user's own code
-                message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
-                raise UpstreamFailed(message) from error
+                raise UpstreamFailed(
+                    f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
+                ) from error
         return self._results[key, index]
 
     def _loaded(self, outcome: Outcome, directory: str, index: int) -> Any:

@@ -33,8 +33,9 @@ class PoolResolver(PlaceholderResolver):
             try:
                 self._results[key, index] = self._answer(self._directory(key), index, *place)
             except Exception as error:  # unpickling runs the user's own code
-                message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
-                raise UpstreamFailed(message) from error
+                raise UpstreamFailed(
+                    f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
+                ) from error
         return self._results[key, index]
 
     @staticmethod
