@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurm.errors import ConfigurationError, EnvironmentNotReady
+from slurm.protocol.digests import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -136,11 +137,7 @@ def described(path: str) -> tuple[str, str]:
     seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
     known, content = _known.get(path, ((), ""))
     if known != seen:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        content = digest.hexdigest()
+        content = file_digest(path)[1]
         if time.time() - max(status.st_mtime, status.st_ctime) > _RACY_SECONDS:
             _known[path] = (seen, content)
     return "program" if status.st_mode & stat.S_IXUSR else "file", content
