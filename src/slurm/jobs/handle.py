@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import operator
 import sys
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,7 +13,7 @@ from slurm.jobs import completion
 from slurm.jobs.operators import NoOperators
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import end_of_wait, seconds_until
 from slurm.serialization.pickling import Placeholder
 from slurm.storage.inbox import message_record, send
 from slurm.tracking.result_reader import ResultReader
@@ -194,12 +193,11 @@ class Handle(NoOperators, Placeholder):
         Reads several calls at once if they have ended. The number grows, so that the first results arrive soon. Keeps
         no results.
         """
-        seconds = seconds_to_wait(timeout)
-        end = None if seconds is None else time.monotonic() + seconds
+        end = end_of_wait(timeout)
         finished, element = self._watched.finished, self._watched.element
         most = 1
         while indices:
-            self._wait(indices[:1], None if end is None else max(0.0, end - time.monotonic()), asked=timeout)
+            self._wait(indices[:1], seconds_until(end), asked=timeout)
             count = 1
             while count < len(indices) and finished(indices[count]):
                 if count >= most and element(indices[count]) != element(indices[count - 1]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from functools import partial
 from itertools import takewhile
@@ -19,7 +18,7 @@ from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import end_of_wait, seconds_until
 from slurm.tracebacks import ends_at_the_caller
 from slurm.views.overview import overviews
 from slurm.views.status import Part
@@ -146,9 +145,9 @@ class JoinedArray(JobArray[R]):
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
         """Yield the results in order, each as soon as all up to it are available; see `JobArray.iter_results`."""
-        end, calls, most = _end(timeout), list(self._calls()), 1
+        end, calls, most = end_of_wait(timeout), list(self._calls()), 1
         while calls:
-            self._of(calls[0])._wait([calls[0].at], _left(end), asked=timeout)  # noqa: SLF001 - of the base class
+            self._of(calls[0])._wait([calls[0].at], seconds_until(end), asked=timeout)  # noqa: SLF001 - of the base class
             ready = list(takewhile(lambda call: call.state.finished(call.at), calls[:most]))
             calls, most = calls[len(ready) :], min(2 * most, _MOST_READ)
             yield from map(value_of, self._ends(ready))
@@ -250,14 +249,14 @@ class JoinedArray(JobArray[R]):
         return found, None
 
     def _wait_for_all(self, timeout: float | None) -> None:
-        end = _end(timeout)
+        end = end_of_wait(timeout)
         wanted: dict[str, list[Call]] = {}
         for call in self._calls():
             wanted.setdefault(call.state.key, []).append(call)
         for some in wanted.values():
             indices = [call.at for call in some]
             try:
-                self._of(some[0])._wait(indices, _left(end), asked=timeout)  # noqa: SLF001 - as above
+                self._of(some[0])._wait(indices, seconds_until(end), asked=timeout)  # noqa: SLF001 - as above
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(self._how_to_come_back()) from None
 
@@ -293,12 +292,3 @@ def open_pieces(cluster: Mapping[str, Any], pieces: Sequence[tuple[str, range, b
     return JoinedArray(
         place, [Piece(known.get(key) or place.registry.get(key), some, own) for key, some, own in pieces]
     )
-
-
-def _end(timeout: float | None) -> float | None:
-    seconds = seconds_to_wait(timeout)
-    return None if seconds is None else time.monotonic() + seconds
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())
