@@ -138,13 +138,7 @@ class Handle(NoOperators, Placeholder):
     ) -> tuple[list[Any], BaseException | None]:
         """Read the results of calls that have ended, up to the first exception."""
         read = self._read(indices, logs=return_exceptions)
-        found: list[Any] = []
-        for index in indices:
-            result, error = read.of(index)
-            if error is not None and not return_exceptions:
-                return found, error
-            found.append(result if error is None else error)
-        return found, None
+        return until_error(map(read.of, indices), return_exceptions=return_exceptions)
 
     def _outcomes(self, indices: Iterable[int]) -> Mapping[int, Outcome]:
         return self._place.outcomes.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
@@ -215,6 +209,18 @@ class Handle(NoOperators, Placeholder):
         else:
             name, words = self._watched.key, "jobs go on; come back to them"
         return f"The {words} with Cluster({self._url!r}).job({name!r})"
+
+
+def until_error(
+    ends: Iterable[tuple[Any, BaseException | None]], *, return_exceptions: bool
+) -> tuple[list[Any], BaseException | None]:
+    """The results of calls up to the first exception, and that exception; or all results and exceptions, and None."""
+    found: list[Any] = []
+    for result, error in ends:
+        if error is not None and not return_exceptions:
+            return found, error
+        found.append(result if error is None else error)
+    return found, None
 
 
 def value_of(end: tuple[Any, BaseException | None]) -> Any:

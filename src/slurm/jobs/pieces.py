@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from slurm.errors import ConfigurationError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import when_all_finish
-from slurm.jobs.handle import value_of
+from slurm.jobs.handle import until_error, value_of
 from slurm.jobs.job import Job, JobArray
 from slurm.jobs.listing import Listing
 from slurm.jobs.operators import position
@@ -24,7 +24,7 @@ from slurm.views.overview import overviews
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -231,29 +231,19 @@ class JoinedArray(JobArray[R]):
 
     def _ends(self, calls: Sequence[Call], *, logs: bool = False) -> list[tuple[Any, BaseException | None]]:
         """The results or exceptions of calls that have ended, with one command for each submission."""
-        wanted: dict[str, list[Call]] = {}
-        for call in calls:
-            wanted.setdefault(call.state.key, []).append(call)
         readers = {
             key: self._of(some[0])._read(sorted({call.at for call in some}), logs=logs)  # noqa: SLF001 - as above
-            for key, some in wanted.items()
+            for key, some in _by_key(calls).items()
         }
         return [readers[call.state.key].of(call.at) for call in calls]
 
     def _results(self, *, return_exceptions: bool = False) -> tuple[list[Any], BaseException | None]:
-        found: list[Any] = []
-        for result, error in self._ends(list(self._calls()), logs=return_exceptions):
-            if error is not None and not return_exceptions:
-                return found, error
-            found.append(result if error is None else error)
-        return found, None
+        ends = self._ends(list(self._calls()), logs=return_exceptions)
+        return until_error(ends, return_exceptions=return_exceptions)
 
     def _wait_for_all(self, timeout: float | None) -> None:
         end = end_of_wait(timeout)
-        wanted: dict[str, list[Call]] = {}
-        for call in self._calls():
-            wanted.setdefault(call.state.key, []).append(call)
-        for some in wanted.values():
+        for some in _by_key(self._calls()).values():
             indices = [call.at for call in some]
             try:
                 self._of(some[0])._wait(indices, seconds_until(end), asked=timeout)  # noqa: SLF001 - as above
@@ -273,6 +263,13 @@ class JoinedArray(JobArray[R]):
                 f"this array has no {name}, because its calls are in {len(self.keys)} submissions: use keys, or the "
                 f"{name} of one of its jobs"
             )
+
+
+def _by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.state.key, []).append(call)
+    return found
 
 
 def pieces_of(array: JobArray[Any]) -> Sequence[Piece]:
