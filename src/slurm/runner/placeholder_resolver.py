@@ -105,9 +105,7 @@ class PlaceholderResolver:
         if outcome is None:
             raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or its node failed")
         if not outcome.succeeded:
-            error = outcome.error
-            cause = f"{error.type}: {error.message}" if error else outcome.state or f"phase {outcome.phase}"
-            raise UpstreamFailed(f"{key}[{index}] failed: {cause}")
+            raise UpstreamFailed(f"{key}[{index}] failed: {outcome.cause}")
         return outcome
 
     def _succeeded(self, key: str, index: int, chunk: int) -> bool:
