@@ -128,7 +128,7 @@ class PlaceholderResolver:
                 with freshness.retry_absent(open_own, path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
-                outcome = _shared_outcome(os.path.dirname(path), element)
+                outcome = _shared_outcome(directory, element)
                 if outcome is not None or time.monotonic() >= end:
                     return outcome
                 time.sleep(pause)
