@@ -179,8 +179,7 @@ if hasattr(globals()["__loader__"], "archive"):
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
-        message = f"module 'slurm' has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module 'slurm' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

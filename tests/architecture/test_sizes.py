@@ -22,7 +22,6 @@ CATCH_ALLS = {
     "sweeps/acting.py": 1,
     "compat/submitit/job.py": 2,
     "runner/debugger.py": 1,
-    "runner/pools/resolver.py": 1,
     "runner/pools/worker.py": 1,
     "tracebacks.py": 1,
     "callbacks/webhook.py": 1,

@@ -154,12 +154,12 @@ def installed_tasks(
     finders.Finder.__module__ = finders.__name__
     monkeypatch.setitem(sys.modules, finders.__name__, finders)
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, finders.Finder])
-    for cached in (installed._installed_directories, installed._in_installed_directory):
+    for cached in (installed._installed_directories, installed.in_installed_directory):
         cached.cache_clear()
     finder = finders.Finder()
     sys.meta_path.append(finder)
     yield module
-    for cached in (installed._installed_directories, installed._in_installed_directory):
+    for cached in (installed._installed_directories, installed.in_installed_directory):
         cached.cache_clear()
 
 

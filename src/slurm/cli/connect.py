@@ -57,8 +57,9 @@ def connect(key: str, command: tuple[str, ...], cluster: str | None, as_json: bo
     inside = place.queue.client.inside_command(str(job.job_id), words or ["bash"], terminal=terminal)
     argv = place.transport.attached(inside, terminal=terminal)
     if not argv:
-        message = f"{place.url} has no terminal: use an SSH URL that runs `ssh`, such as slurm+ssh://HOST"
-        raise click.ClickException(message)
+        raise click.ClickException(
+            f"{place.url} has no terminal: use an SSH URL that runs `ssh`, such as slurm+ssh://HOST"
+        )
     sys.stdout.flush()
     os.execvp(argv[0], list(argv))
 

@@ -7,8 +7,7 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
-from slurm.views.efficiency import fitting, uses
-from slurm.views.status import statuses
+from slurm.views.efficiency import fitting, uses_of
 
 
 @click.command()
@@ -22,10 +21,7 @@ def efficiency(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: F
     the options that would fit: the maximum that was used, and a quarter more.
     """
     job = job_of(key, cluster)
-    place, state, indices = job.part
-    found = {state.element(i): status.outcome for i, status in zip(indices, statuses([job.part])[0], strict=True)}
-    options = place.store.records(state.key).submission.options
-    used = uses([outcome for outcome in found.values() if outcome is not None], options)
+    used = uses_of(job.part)
     fits = fitting(used)
     if as_json:
         show_json({"uses": [{**use._asdict(), "share": use.share} for use in used], "options": fits})

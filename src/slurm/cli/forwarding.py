@@ -57,8 +57,7 @@ def _listening(port: int | None, remote: int) -> socket.socket:
         server.listen()
     except OSError as error:
         server.close()
-        message = f"port {port}: {error.strerror}. Choose another one, or leave out --port"
-        raise click.ClickException(message) from None
+        raise click.ClickException(f"port {port}: {error.strerror}. Choose another one, or leave out --port") from None
     return server
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option, show_json, show_table
+from slurm.cli.parameters import json_or_text
 from slurm.jobs.cancel import cancel as cancel_all
 from slurm.jobs.facts import all_facts_of, pool_text
 from slurm.jobs.find import with_added
@@ -82,10 +82,7 @@ def send(key: str, message: str, cluster: str | None, as_json: bool) -> None:  #
 
     MESSAGE is JSON, such as '{"rate": 0.01}'. Any other text is sent as a string.
     """
-    try:
-        value = json.loads(message)
-    except ValueError:
-        value = message
+    value = json_or_text(message)
     job = job_of(key, cluster)
     job.send(value)
     if as_json:

@@ -43,8 +43,9 @@ def mcp(modules: tuple[str, ...], cluster: str | None) -> None:
         from mcp.server.mcpserver.exceptions import ToolError  # noqa: PLC0415 - as above
         from mcp.types import ToolAnnotations  # noqa: PLC0415 - as above
     except ImportError as error:
-        message = f"the package mcp is missing ({error}): install it with: pip install 'slurm-tasks[mcp]'"
-        raise click.ClickException(message) from None
+        raise click.ClickException(
+            f"the package mcp is missing ({error}): install it with: pip install 'slurm-tasks[mcp]'"
+        ) from None
     cluster_of(cluster)  # so that a wrong name is an error now
     with redirect_stdout(sys.stderr):  # the standard output belongs to the protocol
         tools = Tools(cluster, _tasks(modules))

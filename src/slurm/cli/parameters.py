@@ -82,6 +82,14 @@ def job_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def json_or_text(text: str) -> Any:
+    """Return the JSON value of a text, or the text itself if it is not JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def options_of(mem: str | None, time: str | None, given: Iterable[str]) -> dict[str, Any]:
     """The options of a new job. `given` has options as NAME=VALUE. Raises UsageError for another form."""
     found: dict[str, Any] = {}
@@ -89,9 +97,6 @@ def options_of(mem: str | None, time: str | None, given: Iterable[str]) -> dict[
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.UsageError(f"--option {text}: write NAME=VALUE, such as partition=long or exclusive=true.")
-        try:
-            read = json.loads(value) if value in _WORDS or value.startswith(("{", "[")) else value
-        except ValueError:
-            read = value
+        read = json_or_text(value) if value in _WORDS or value.startswith(("{", "[")) else value
         found[name.replace("-", "_")] = read
     return found | {name: value for name, value in (("mem", mem), ("time", time)) if value is not None}

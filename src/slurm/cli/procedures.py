@@ -11,7 +11,7 @@ import click
 from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, on_option
 from slurm.cli.output import json_option, show_json, show_table
-from slurm.cli.parameters import Duration, job_options, options_of, timeout_option
+from slurm.cli.parameters import Duration, job_options, json_or_text, options_of, timeout_option
 from slurm.procedures.errors import ProcedureError
 from slurm.procedures.facts import facts_of
 from slurm.procedures.script import Script
@@ -37,14 +37,6 @@ def _service(cluster: str | None, directory: str | None, **keywords: Any) -> Scr
     return ScriptExecutionService(directory, on=cluster_of(cluster), **keywords)
 
 
-def _value(text: str) -> Any:
-    """Return the JSON value of a text, or the text itself if it is not JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
 def _arguments(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
     """Return the positional and the named arguments of a function, from words VALUE or NAME=VALUE."""
     args: list[Any] = []
@@ -52,9 +44,9 @@ def _arguments(words: Iterable[str]) -> tuple[list[Any], dict[str, Any]]:
     for word in words:
         name, equals, text = word.partition("=")
         if equals and name.isidentifier():
-            kwargs[name] = _value(text)
+            kwargs[name] = json_or_text(text)
         else:
-            args.append(_value(word))
+            args.append(json_or_text(word))
     return args, kwargs
 
 
@@ -298,7 +290,7 @@ def logs(
 @json_option
 def send(number: int, message: str, cluster: str | None, directory: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Send MESSAGE, JSON or text, to the script of procedure NUMBER, which reads it by `procedure.messages()`."""
-    value = _value(message)
+    value = json_or_text(message)
     _service(cluster, directory).procedure(number).send(value)
     if as_json:
         show_json({"number": number, "message": value})

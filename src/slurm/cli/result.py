@@ -94,8 +94,9 @@ def _checked(value: Any, name: str) -> Any:
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"the result of {name} is not JSON: {error}. Without --json, its repr is printed."
-        raise click.ClickException(message) from None
+        raise click.ClickException(
+            f"the result of {name} is not JSON: {error}. Without --json, its repr is printed."
+        ) from None
     return value
 
 

@@ -91,7 +91,6 @@ def _invoke(ctx: click.Context, command: click.Command, arguments: Sequence[str]
         if all(error.option_name not in each.opts for each in ctx.command.params):
             raise
         hint = f"an option of `slurm run` stands before {command.name}."
-        message = f"{command.name} has no parameter {error.option_name}; {hint}"
-        raise click.UsageError(message) from None
+        raise click.UsageError(f"{command.name} has no parameter {error.option_name}; {hint}") from None
     with made:
         command.invoke(made)

@@ -75,8 +75,9 @@ def serve(  # noqa: PLR0913, PLR0917 - click's way
         from slurm.server.guard import Access  # noqa: PLC0415 - as above
         from slurm.server.scripts import ScriptRules  # noqa: PLC0415 - as above
     except ImportError as error:
-        message = f"a package is missing ({error}): install it with: pip install 'slurm-tasks[server]'"
-        raise click.ClickException(message) from None
+        raise click.ClickException(
+            f"a package is missing ({error}): install it with: pip install 'slurm-tasks[server]'"
+        ) from None
     address = serving.Address(host, port, path)
     found = cluster_of(cluster)
     if directory is not None:

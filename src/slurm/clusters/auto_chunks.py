@@ -60,8 +60,7 @@ def _seconds(canary: JobArray[Any], name: str, rest: int) -> float:
     try:
         errors = canary.exceptions()
     except KeyboardInterrupt as interrupt:
-        words = f"{interrupt}. The other {rest} calls of {name} were not submitted"
-        raise KeyboardInterrupt(words) from None
+        raise KeyboardInterrupt(f"{interrupt}. The other {rest} calls of {name} were not submitted") from None
     if None not in errors:
         raise SubmissionError(
             f"none of the first {len(errors)} calls of {name} has succeeded, so the other {rest} were not submitted. "

@@ -7,7 +7,15 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from slurm.environments.base import BuildListener, BuildTarget, Interpreter, planned_all, prepare_all, to_be_made
+from slurm.environments.base import (
+    BuildListener,
+    BuildTarget,
+    Interpreter,
+    before_all,
+    planned_all,
+    prepare_all,
+    to_be_made,
+)
 from slurm.environments.current import Current
 from slurm.errors import ConfigurationError, EnvironmentNotReady, TransportError
 from slurm.jobs.job import Job
@@ -98,9 +106,8 @@ def planned_or_offline(
 def _planned_offline(place: Place, environments: Sequence[Environment]) -> ResolvedEnvironment:
     """Return an environment of which only the request is known, with the steps before its Python."""
     *bases, top = tuple(environments) or (Current(),)
-    target = BuildTarget(place.transport, place.probe, Interpreter(place.spec.python, place.spec.setup))
-    for environment in bases:
-        target = environment.before(target)
+    interpreter = Interpreter(place.spec.python, place.spec.setup)
+    target = before_all(bases, BuildTarget(place.transport, place.probe, interpreter))
     with contextlib.suppress(ConfigurationError):  # no other environment can use it as its base
         target = top.before(target)
     asked_for = ", ".join(map(repr, (*bases, top)))

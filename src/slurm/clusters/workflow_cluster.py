@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from slurm.clusters.cluster import Cluster
-from slurm.environments.base import Environment
+from slurm.environments.base import Environment, planned_by_prepare
 from slurm.errors import NotPicklable, PoolError, SchedulerNotFound
 from slurm.jobs.job import Job, JobArray
 from slurm.options import Options
@@ -33,14 +33,12 @@ class Inherited(Environment):
     def __init__(self, prepared: ResolvedEnvironment) -> None:
         self.prepared = prepared
 
-    def prepare(self, place: BuildTarget) -> ResolvedEnvironment:
+    def prepare(self, target: BuildTarget) -> ResolvedEnvironment:
         """Return the workflow's environment."""
-        del place
+        del target
         return self.prepared
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Return the workflow's environment."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
 
 class WorkflowCluster(Cluster):

@@ -57,8 +57,7 @@ class BuildListener:
 
 def _no_jobs(environment: ResolvedEnvironment, argv: Sequence[str], stdin: bytes) -> Completed:
     del environment, stdin
-    message = f"cannot run {argv[0]} in a job: this build target submits no jobs"
-    raise ConfigurationError(message)
+    raise ConfigurationError(f"cannot run {argv[0]} in a job: this build target submits no jobs")
 
 
 class RootAccess(Protocol):
@@ -144,8 +143,9 @@ class Environment(Protocol):
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target for the next environment of a list. Raises ConfigurationError if this one must be last."""
         del target
-        message = f"{self!r} must be the last in a list of environments, because no other can build on it"
-        raise ConfigurationError(message)
+        raise ConfigurationError(
+            f"{self!r} must be the last in a list of environments, because no other can build on it"
+        )
 
     def fingerprint(self) -> str:
         """Return a text that changes when an equal environment must be built again, such as a hash of its sources.
@@ -171,25 +171,30 @@ def as_list(environment: Environment | Sequence[Environment] | None) -> tuple[En
     for one in found:
         if not hasattr(one, "prepare") or isinstance(one, type):
             advice = f"{one.__name__}(…), with parentheses" if isinstance(one, type) else "such as slurm.Wheel()"
-            message = f"environment={one!r}: expected an environment, {advice}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"environment={one!r}: expected an environment, {advice}")
     return found
+
+
+def planned_by_prepare(self: Environment, target: BuildTarget) -> ResolvedEnvironment:
+    """Return what `prepare` returns: the method `planned` of an environment that makes nothing."""
+    return self.prepare(target)
+
+
+def before_all(environments: Sequence[Environment], target: BuildTarget) -> BuildTarget:
+    """Return the target for the environment after those of a list."""
+    for environment in environments:
+        target = environment.before(target)
+    return target
 
 
 def prepare_all(environments: Sequence[Environment], target: BuildTarget) -> ResolvedEnvironment:
     """Prepare the last environment of a list, on top of those before it."""
-    *bases, top = environments
-    for environment in bases:
-        target = environment.before(target)
-    return top.prepare(target)
+    return environments[-1].prepare(before_all(environments[:-1], target))
 
 
 def planned_all(environments: Sequence[Environment], target: BuildTarget) -> ResolvedEnvironment:
     """Plan the last environment of a list, on top of those before it."""
-    *bases, top = environments
-    for environment in bases:
-        target = environment.before(target)
-    return top.planned(target)
+    return environments[-1].planned(before_all(environments[:-1], target))
 
 
 def to_be_made(name: str, setup: tuple[str, ...] = ()) -> ResolvedEnvironment:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import hashlib
 import json
 import logging
 import os
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from slurm.errors import BuildFailed, ConnectionLost, SlurmError, TransportError
 from slurm.protocol import BLOBS, ENVS, Document, ResolvedEnvironment
+from slurm.protocol.digests import file_digest
 from slurm.protocol.ownership import check_output
 from slurm.protocol.shell import program
 from slurm.transports.base import pauses
@@ -158,7 +158,7 @@ def sent_paths(target: BuildTarget, files: Mapping[str, str | os.PathLike[str]])
 
 
 def _blob_names(files: Mapping[str, str | os.PathLike[str]]) -> dict[str, str]:
-    return {name: f"{_sha256(path)}-{name}" for name, path in files.items()}
+    return {name: f"{file_digest(os.fspath(path))[1]}-{name}" for name, path in files.items()}
 
 
 def _existing_blobs(target: BuildTarget, directory: str, blobs: Sequence[str]) -> set[str]:
@@ -169,14 +169,6 @@ def _existing_blobs(target: BuildTarget, directory: str, blobs: Sequence[str]) -
     check_output(done.stdout)
     pairs = (line.split(" ", 1) for line in done.stdout.splitlines())
     return {name for digest, name in pairs if digest and name.startswith(digest)}
-
-
-def _sha256(path: str | os.PathLike[str]) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read_state(target: BuildTarget, name: str, *how: str) -> _BuildState:
@@ -288,6 +280,5 @@ def _run(target: BuildTarget, script: str, *arguments: str, stdin: bytes = b"") 
 
 def _output(target: BuildTarget, done: Completed) -> str:
     if done.status != 0:
-        message = f"cannot use {target.root}/{ENVS}: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot use {target.root}/{ENVS}: {done.words}")
     return done.stdout

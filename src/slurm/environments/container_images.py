@@ -49,8 +49,9 @@ class File(NamedTuple):
         """Return the file, which needs no transfer."""
         del building, site
         if runtime.takes == ARCHIVE:
-            message = f"{runtime.name} cannot run an image file such as {self.path}: name an image in a registry"
-            raise ConfigurationError(message)
+            raise ConfigurationError(
+                f"{runtime.name} cannot run an image file such as {self.path}: name an image in a registry"
+            )
         return Image(name=self.path, source=self.path)
 
 
@@ -94,8 +95,9 @@ class CachedImage(NamedTuple):
         """Build the image if necessary, then push it, or upload it as a file."""
         log = new_log(building.key)
         if runtime.takes == REFERENCE and not self.registry:
-            message = f"{runtime.name} needs a registry: name the one to which to push {self.tag} (registry=…)"
-            raise ConfigurationError(message)
+            raise ConfigurationError(
+                f"{runtime.name} needs a registry: name the one to which to push {self.tag} (registry=…)"
+            )
         if self.recipe and self.builder.image_id(self.tag) is None:
             building.step(f"building {self.recipe.file} by {self.builder.program}")
             self.builder.build(self.recipe, self.tag, platform=site.platform, log=log)

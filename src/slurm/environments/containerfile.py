@@ -38,8 +38,7 @@ class Containerfile(NamedTuple):
         files = [Path(file)] if file else [directory / name for name in NAMES]
         found = next((path for path in files if path.is_file()), None)
         if found is None:
-            message = f"there is no {' or '.join(map(str, files))} to build an image from"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"there is no {' or '.join(map(str, files))} to build an image from")
         if not directory.is_dir():
             raise ConfigurationError(f"{directory}, the context of {found}, is not a directory")
         return cls(found, directory, build_args)

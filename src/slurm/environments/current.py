@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from slurm.environments.base import Environment
+from slurm.environments.base import Environment, planned_by_prepare
 from slurm.environments.setup import render_steps
 from slurm.errors import PythonNotFound
 from slurm.protocol import ResolvedEnvironment
@@ -33,9 +33,7 @@ class Current(Environment):
         """Find the interpreter. Nothing is built or stored. Raises PythonNotFound."""
         return find(target)
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the Python: nothing is made in any case."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target unchanged."""
@@ -52,9 +50,7 @@ class Python(Environment):
         """Find the interpreter. Raises PythonNotFound."""
         return find(self.before(target))
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the Python: nothing is made in any case."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with this interpreter."""
@@ -102,10 +98,9 @@ def found(requested: Interpreter, done: Completed) -> ResolvedEnvironment:
     """Parse the output of the command that `probe` builds. Raises PythonNotFound."""
     if done.status != 0:
         seen = "; ".join(done.stderr.strip().splitlines())
-        message = (
+        raise PythonNotFound(
             f"no Python {TAG} there; this program runs on Python {TAG} and needs the same version there ({seen}). "
             f"Name one: Cluster(…, python='/path/to/python{TAG}'), or run this program with a version found there"
         )
-        raise PythonNotFound(message)
     python = done.stdout.strip().splitlines()[-1]
     return ResolvedEnvironment(key=f"current-{python}", python=python, tag=TAG, setup=requested.setup)

@@ -30,10 +30,9 @@ class Reference(NamedTuple):
         """Parse a reference. Defaults are the registry Docker Hub and the tag `latest`. Raises ConfigurationError."""
         found = _REFERENCE.fullmatch(text)
         if found is None:
-            message = (
+            raise ConfigurationError(
                 f"image {text!r}: expected a reference, such as docker.io/library/python:3.12-slim or name@sha256:…"
             )
-            raise ConfigurationError(message)
         registry, repository, tag, digest = found.group("registry", "repository", "tag", "digest")
         if registry is None and "/" not in repository:
             repository = f"library/{repository}"

@@ -43,11 +43,10 @@ def check_requirements(
             if not found and name in local:
                 raise _missing(name, local[name], f"{wheel.name} (by {own_lock})")
             if not found and name in remote and lock is None:
-                message = (
+                raise ConfigurationError(
                     f"{wheel.name} (by {own_lock}) requires {name} from {remote[name]}: pass lock={NAME!r}, or name "
                     f"the version that an index gives: dependencies='{name}==…'"
                 )
-                raise ConfigurationError(message)
 
 
 def link(wheels: Iterable[BuiltWheel], directory: Path) -> list[BuiltWheel]:

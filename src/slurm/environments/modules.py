@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
-from slurm.environments.base import Environment
+from slurm.environments.base import Environment, planned_by_prepare
 from slurm.environments.current import find
 from slurm.environments.setup import load_modules
 from slurm.errors import ConfigurationError, PythonNotFound
@@ -32,8 +32,7 @@ class Modules(Environment):
 
     def __init__(self, *names: str) -> None:
         if not names or not all(isinstance(name, str) and name for name in names):
-            message = f"Modules{names!r}: name the modules to load, such as Modules('cuda/12')"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Modules{names!r}: name the modules to load, such as Modules('cuda/12')")
         self.names = names
 
     @property
@@ -45,9 +44,7 @@ class Modules(Environment):
         """Find the Python. Raises PythonNotFound."""
         return find(self.before(target))
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the Python: nothing is made in any case."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the steps that load the modules."""
@@ -64,8 +61,7 @@ class Conda(Environment):
 
     def __init__(self, environment: str) -> None:
         if not environment or not isinstance(environment, str):
-            message = f"Conda({environment!r}): give the name or the path of an existing environment"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Conda({environment!r}): give the name or the path of an existing environment")
         self.environment = environment
 
     @property
@@ -87,9 +83,7 @@ class Conda(Environment):
                 raise
             return find(self._activated(target))
 
-    def planned(self, target: BuildTarget) -> ResolvedEnvironment:
-        """Find the Python: nothing is made in any case."""
-        return self.prepare(target)
+    planned = planned_by_prepare
 
     def before(self, target: BuildTarget) -> BuildTarget:
         """Return the target with the steps that activate the environment."""

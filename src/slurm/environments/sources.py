@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slurm.errors import ConfigurationError, EnvironmentNotReady
+from slurm.protocol.digests import file_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -49,8 +50,9 @@ def nearest_project() -> str:
     for directory in map(str, (here, *here.parents)):
         if is_project(directory):
             return directory
-    message = f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
-    raise ConfigurationError(message)
+    raise ConfigurationError(
+        f"Wheel(): there is no pyproject.toml in {here} or above it; name the project: Wheel('/path/to/it')"
+    )
 
 
 def tree_digest(directory: str) -> str:
@@ -83,8 +85,7 @@ def read_files(
     try:
         found = {name: described(os.path.join(directory, name)) for name in names}
     except OSError as error:
-        message = f"cannot read {error.filename or directory}: {error.strerror}"
-        raise EnvironmentNotReady(message) from error
+        raise EnvironmentNotReady(f"cannot read {error.filename or directory}: {error.strerror}") from error
     seconds = time.monotonic() - begin
     if seconds > slow_seconds:
         _report_slow(directory, found, seconds)
@@ -136,11 +137,7 @@ def described(path: str) -> tuple[str, str]:
     seen = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
     known, content = _known.get(path, ((), ""))
     if known != seen:
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        content = digest.hexdigest()
+        content = file_digest(path)[1]
         if time.time() - max(status.st_mtime, status.st_ctime) > _RACY_SECONDS:
             _known[path] = (seen, content)
     return "program" if status.st_mode & stat.S_IXUSR else "file", content

@@ -66,8 +66,7 @@ def export(project: str, extras: Sequence[str], log: Path) -> tuple[str, list[st
     """
     uv = find_uv()
     if uv is None:
-        message = "uv is needed to read uv.lock: install uv, or export the lock to a requirements file"
-        raise EnvironmentNotReady(message)
+        raise EnvironmentNotReady("uv is needed to read uv.lock: install uv, or export the lock to a requirements file")
     named = [word for extra in extras for word in ("--extra", extra)]
     exported = run([uv, "export", "--project", project, *_OPTIONS, *named], "uv.lock could not be read", log)
     directory = os.path.dirname(lock_of(project) or os.path.join(project, NAME))

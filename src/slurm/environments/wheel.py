@@ -92,8 +92,7 @@ class Wheel(Environment):
         system_site_packages: bool = False,
     ) -> None:
         if install_in not in {"login", "job"}:
-            message = f"Wheel(install_in={install_in!r}): expected 'login' or 'job'"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Wheel(install_in={install_in!r}): expected 'login' or 'job'")
         for url in filter(None, [index_url, *_texts(extra_index_url), *_texts(find_links), *_texts(dependencies)]):
             refuse_password(url, "a URL")
         self.project = os.fspath(project) if project is not None else None
@@ -145,11 +144,10 @@ class Wheel(Environment):
                 except _SourcesChanged as found:
                     changes = found
         paths = ", ".join(changes.paths) or "its sources"
-        message = (
+        raise BuildFailed(
             f"{self!r} could not be built, because each build changes {paths}, or another program does. Let git ignore "
             "what is written there"
         )
-        raise BuildFailed(message)
 
     def planned(self, target: BuildTarget) -> ResolvedEnvironment:
         """Look for the environment of the current sources. Raises ConfigurationError for an invalid project."""
@@ -164,8 +162,7 @@ class Wheel(Environment):
         projects = [os.path.abspath(path) for path in (main, *map(os.path.expanduser, self.packages))]
         for path in projects:
             if not is_project(path):
-                message = f"Wheel: {path} is not a project: it has no pyproject.toml"
-                raise ConfigurationError(message)
+                raise ConfigurationError(f"Wheel: {path} is not a project: it has no pyproject.toml")
         return projects
 
     def _given_wheels(self) -> list[Path]:
@@ -174,8 +171,7 @@ class Wheel(Environment):
             return []
         directory = Path(self.wheelhouse).expanduser()
         if not directory.is_dir():
-            message = f"Wheel(wheelhouse={self.wheelhouse!r}): there is no such directory"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Wheel(wheelhouse={self.wheelhouse!r}): there is no such directory")
         return sorted(directory.glob("*.whl"))
 
     def _lock_path(self) -> str | None:
@@ -196,8 +192,7 @@ class Wheel(Environment):
         try:
             text = Path(path).read_text(encoding="utf-8")
         except OSError as error:
-            message = f"Wheel(lock={self.lock!r}): {error.strerror}"
-            raise ConfigurationError(message) from error
+            raise ConfigurationError(f"Wheel(lock={self.lock!r}): {error.strerror}") from error
         refuse_password(text, f"a URL in {path}")
         return text
 
@@ -267,8 +262,7 @@ class Wheel(Environment):
         projects = self._projects()
         own = lock_of(projects[0])
         if own is None or not os.path.samefile(own, path):
-            message = f"Wheel(lock={self.lock!r}): {path} is not the lock of {projects[0]}"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"Wheel(lock={self.lock!r}): {path} is not the lock of {projects[0]}")
         constraints, paths = export(projects[0], self.extras, log)
         check_lock(path, paths, projects, self.dependencies)
         return constraints
@@ -279,11 +273,10 @@ class Wheel(Environment):
             return self._given_wheels()
         here = platform.machine() if sys.platform == "linux" else sys.platform
         if here != building.machine:
-            message = (
+            raise EnvironmentNotReady(
                 f"wheelhouse=True gathers wheels for machines like this one ({here}), and the cluster is "
                 f"{building.machine}: fill a directory with `pip download --platform …`, and pass it: wheelhouse='…'"
             )
-            raise EnvironmentNotReady(message)
         building.step("gathering the wheels of the dependencies")
         requirements = [f"{named} @ {wheel.path.as_uri()}" for named, wheel in self._with_extras(work.wheels)]
         requirements += [*self.dependencies, *index_arguments(vars(self))]

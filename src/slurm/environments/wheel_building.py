@@ -89,24 +89,25 @@ def build(project: str, directory: str, log: Path) -> BuiltWheel:
     elif find_spec("pip"):
         argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--no-deps", "--wheel-dir", directory, project]
     else:
-        message = "cannot build a wheel here: install uv, build or pip"
-        raise EnvironmentNotReady(message)
+        raise EnvironmentNotReady("cannot build a wheel here: install uv, build or pip")
     # setuptools leaves its build directory in the project, and would package stale files from it.
     config = Path(directory, "distutils.cfg")
     config.write_text(f"[build]\nbuild_base = {directory}/build\n")
     run(argv, f"the wheel of {project} could not be built", log, environ={"DIST_EXTRA_CONFIG": str(config)})
     found = sorted(Path(directory).glob("*.whl"))
     if len(found) != 1:
-        message = f"{project} built {len(found)} wheels, not one: {', '.join(path.name for path in found)}"
-        raise BuildFailed(message, log=str(log))
+        raise BuildFailed(
+            f"{project} built {len(found)} wheels, not one: {', '.join(path.name for path in found)}", log=str(log)
+        )
     return BuiltWheel.read(found[0])
 
 
 def gather(requirements: Sequence[str], directory: str, log: Path) -> list[Path]:
     """Download or build the wheels of requirements and their dependencies, for this platform."""
     if not find_spec("pip"):
-        message = "wheelhouse=True needs pip on this machine, because uv cannot download wheels: install pip"
-        raise EnvironmentNotReady(message)
+        raise EnvironmentNotReady(
+            "wheelhouse=True needs pip on this machine, because uv cannot download wheels: install pip"
+        )
     argv = [sys.executable, "-c", RUN_MODULE, "pip", "wheel", "--wheel-dir", directory, *requirements]
     run(argv, "the wheels of the dependencies could not be gathered", log)
     return sorted(Path(directory).glob("*.whl"))

@@ -61,8 +61,7 @@ def normalized(name: str) -> str:
 def refuse_password(text: str, where: str) -> None:
     """Raise ConfigurationError if a URL in the text has a password: requirements are stored with jobs."""
     if has_password(text):
-        message = (
+        raise ConfigurationError(
             f"Wheel: {where} contains a password, which would be stored with jobs. Put it into ~/.netrc or the "
             "settings of pip, on the machine where packages are installed"
         )
-        raise ConfigurationError(message)

@@ -9,7 +9,6 @@ from slurm.protocol import ATTEMPTS
 from slurm.protocol.pools import ENDED
 from slurm.schedulers.base import Target
 from slurm.storage.fencing import cancelled_outcome, may_run_on, stay_ended
-from slurm.submission.growing_state import GrowingState
 from slurm.tracking import attempts
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.status import Part
@@ -39,7 +38,7 @@ def cancel(parts: Iterable[Part], *, children: bool = True) -> dict[str, int]:
         if watched.server is not None:
             watched.server.cancel(indices)
             continue
-        if isinstance(watched, GrowingState) and len(indices) == watched.count:
+        if watched.elastic and len(indices) == watched.count:
             place.store.add(watched.key, {f"{ATTEMPTS}/{ENDED}": ""})
         if watched.submitted is None:
             place.recovery.complete([watched])

@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import seconds_to_wait, seconds_until
 from slurm.tracking.interruptible import in_pieces
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def as_they_end(jobs: Collection[W], timeout: float | None) -> Iterator[W]:
     try:
         for left in range(len(jobs), 0, -1):
             try:
-                yield _next(ended, None if end is None else max(0.0, end - time.monotonic()))
+                yield _next(ended, seconds_until(end))
             except queue.Empty:
                 raise TimeoutError(_go_on(left, jobs, f" after {timeout} s")) from None
             except KeyboardInterrupt:

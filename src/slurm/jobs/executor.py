@@ -8,7 +8,6 @@ import itertools
 import logging
 import sys
 import threading
-import time
 import uuid
 from collections import deque
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -21,7 +20,7 @@ from slurm.jobs.chunking import AUTO
 from slurm.jobs.future import JobFuture
 from slurm.options import Options
 from slurm.runner.initializer import Initialized
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import end_of_wait, seconds_until
 from slurm.tasks.settings import Settings
 from slurm.tasks.task import Task
 from slurm.tracebacks import about_the_caller, ends_at_the_caller
@@ -149,8 +148,7 @@ class ClusterExecutor(Executor):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        seconds = seconds_to_wait(timeout)
-        end = None if seconds is None else time.monotonic() + seconds
+        end = end_of_wait(timeout)
         task, items = self._task(fn), zip(*iterables)  # noqa: B905 - the builtin's own way
 
         def submit(count: int | None) -> _Array | None:
@@ -246,9 +244,9 @@ class ClusterExecutor(Executor):
     ) -> Iterator[R]:
         try:
             while arrays:
-                if not completion.future_ended(arrays[0].submitted, _seconds_to(end)):
+                if not completion.future_ended(arrays[0].submitted, seconds_until(end)):
                     raise completion.TimeoutError
-                yield from arrays[0].submitted.result().iter_results(_seconds_to(end))
+                yield from arrays[0].submitted.result().iter_results(seconds_until(end))
                 arrays.extend(filter(None, [submit(arrays.popleft().calls)]))
         except GeneratorExit:  # from a loop that was left, or from the garbage collector, in any thread
             if not sys.is_finalizing():  # at the end of the program, jobs continue
@@ -258,8 +256,9 @@ class ClusterExecutor(Executor):
             raise
         except completion.TimeoutError:
             _give_up(arrays)
-            message = f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
-            raise completion.TimeoutError(message) from None
+            raise completion.TimeoutError(
+                f"the results were not all there after {timeout} s; the calls that had not ended were cancelled"
+            ) from None
         except KeyboardInterrupt:
             _give_up(arrays)
             raise KeyboardInterrupt(_what_is_left(arrays)) from None
@@ -267,10 +266,6 @@ class ClusterExecutor(Executor):
             self._note(error)
             _give_up(arrays)
             raise
-
-
-def _seconds_to(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def _what_is_left(arrays: Iterable[_Array]) -> str:

@@ -12,7 +12,6 @@ from slurm.jobs.search import newest_first, place_of
 from slurm.options.labels import parse as parse_labels
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
-from slurm.submission.growing_state import GrowingState
 from slurm.tracking import attempts
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def find_job(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] |
 def with_added(job: Job[Any] | JobArray[Any]) -> Job[Any] | JobArray[Any]:
     """Return a job. If it is an elastic pool, includes elements added since it was opened, as far as is known."""
     place, state, indices = job.part
-    whole = isinstance(state, GrowingState) and job.is_array
+    whole = state.elastic and job.is_array
     return handle(place, state) if whole and len(indices) < state.count else job
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import operator
 import sys
-import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,7 +13,7 @@ from slurm.jobs import completion
 from slurm.jobs.operators import NoOperators
 from slurm.jobs.submit import resubmit
 from slurm.options import Options
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import end_of_wait, seconds_until
 from slurm.serialization.pickling import Placeholder
 from slurm.storage.inbox import message_record, send
 from slurm.tracking.result_reader import ResultReader
@@ -139,13 +138,7 @@ class Handle(NoOperators, Placeholder):
     ) -> tuple[list[Any], BaseException | None]:
         """Read the results of calls that have ended, up to the first exception."""
         read = self._read(indices, logs=return_exceptions)
-        found: list[Any] = []
-        for index in indices:
-            result, error = read.of(index)
-            if error is not None and not return_exceptions:
-                return found, error
-            found.append(result if error is None else error)
-        return found, None
+        return until_error(map(read.of, indices), return_exceptions=return_exceptions)
 
     def _outcomes(self, indices: Iterable[int]) -> Mapping[int, Outcome]:
         return self._place.outcomes.outcomes(self._watched.key, indices, chunk=self._watched.chunk)
@@ -194,12 +187,11 @@ class Handle(NoOperators, Placeholder):
         Reads several calls at once if they have ended. The number grows, so that the first results arrive soon. Keeps
         no results.
         """
-        seconds = seconds_to_wait(timeout)
-        end = None if seconds is None else time.monotonic() + seconds
+        end = end_of_wait(timeout)
         finished, element = self._watched.finished, self._watched.element
         most = 1
         while indices:
-            self._wait(indices[:1], None if end is None else max(0.0, end - time.monotonic()), asked=timeout)
+            self._wait(indices[:1], seconds_until(end), asked=timeout)
             count = 1
             while count < len(indices) and finished(indices[count]):
                 if count >= most and element(indices[count]) != element(indices[count - 1]):
@@ -217,6 +209,18 @@ class Handle(NoOperators, Placeholder):
         else:
             name, words = self._watched.key, "jobs go on; come back to them"
         return f"The {words} with Cluster({self._url!r}).job({name!r})"
+
+
+def until_error(
+    ends: Iterable[tuple[Any, BaseException | None]], *, return_exceptions: bool
+) -> tuple[list[Any], BaseException | None]:
+    """The results of calls up to the first exception, and that exception; or all results and exceptions, and None."""
+    found: list[Any] = []
+    for result, error in ends:
+        if error is not None and not return_exceptions:
+            return found, error
+        found.append(result if error is None else error)
+    return found, None
 
 
 def value_of(end: tuple[Any, BaseException | None]) -> Any:

@@ -70,6 +70,5 @@ def position(at: int, length: int, name: str) -> int:
         message = f"an array has jobs by number, not by {at!r}. For a part of a result, write array[0].result()[{at!r}]"
         raise about_the_caller(TypeError(message)) from None
     if not -length <= number < length:
-        message = f"{name} has {length} jobs, so there is no [{number}]"
-        raise about_the_caller(IndexError(message))
+        raise about_the_caller(IndexError(f"{name} has {length} jobs, so there is no [{number}]"))
     return number

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from functools import partial
 from itertools import takewhile
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from slurm.errors import ConfigurationError
 from slurm.jobs.cancel import cancel
 from slurm.jobs.completion import when_all_finish
-from slurm.jobs.handle import value_of
+from slurm.jobs.handle import until_error, value_of
 from slurm.jobs.job import Job, JobArray
 from slurm.jobs.listing import Listing
 from slurm.jobs.operators import position
@@ -19,13 +18,13 @@ from slurm.jobs.submit import resubmit
 from slurm.options import Options
 from slurm.places.place import place_for
 from slurm.protocol.states import JobState
-from slurm.sanitize.numbers import seconds_to_wait
+from slurm.sanitize.numbers import end_of_wait, seconds_until
 from slurm.tracebacks import ends_at_the_caller
 from slurm.views.overview import overviews
 from slurm.views.status import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from typing_extensions import Unpack
 
@@ -146,9 +145,9 @@ class JoinedArray(JobArray[R]):
 
     def iter_results(self, timeout: float | None = None) -> Iterator[R]:
         """Yield the results in order, each as soon as all up to it are available; see `JobArray.iter_results`."""
-        end, calls, most = _end(timeout), list(self._calls()), 1
+        end, calls, most = end_of_wait(timeout), list(self._calls()), 1
         while calls:
-            self._of(calls[0])._wait([calls[0].at], _left(end), asked=timeout)  # noqa: SLF001 - of the base class
+            self._of(calls[0])._wait([calls[0].at], seconds_until(end), asked=timeout)  # noqa: SLF001 - of the base class
             ready = list(takewhile(lambda call: call.state.finished(call.at), calls[:most]))
             calls, most = calls[len(ready) :], min(2 * most, _MOST_READ)
             yield from map(value_of, self._ends(ready))
@@ -232,32 +231,22 @@ class JoinedArray(JobArray[R]):
 
     def _ends(self, calls: Sequence[Call], *, logs: bool = False) -> list[tuple[Any, BaseException | None]]:
         """The results or exceptions of calls that have ended, with one command for each submission."""
-        wanted: dict[str, list[Call]] = {}
-        for call in calls:
-            wanted.setdefault(call.state.key, []).append(call)
         readers = {
             key: self._of(some[0])._read(sorted({call.at for call in some}), logs=logs)  # noqa: SLF001 - as above
-            for key, some in wanted.items()
+            for key, some in _by_key(calls).items()
         }
         return [readers[call.state.key].of(call.at) for call in calls]
 
     def _results(self, *, return_exceptions: bool = False) -> tuple[list[Any], BaseException | None]:
-        found: list[Any] = []
-        for result, error in self._ends(list(self._calls()), logs=return_exceptions):
-            if error is not None and not return_exceptions:
-                return found, error
-            found.append(result if error is None else error)
-        return found, None
+        ends = self._ends(list(self._calls()), logs=return_exceptions)
+        return until_error(ends, return_exceptions=return_exceptions)
 
     def _wait_for_all(self, timeout: float | None) -> None:
-        end = _end(timeout)
-        wanted: dict[str, list[Call]] = {}
-        for call in self._calls():
-            wanted.setdefault(call.state.key, []).append(call)
-        for some in wanted.values():
+        end = end_of_wait(timeout)
+        for some in _by_key(self._calls()).values():
             indices = [call.at for call in some]
             try:
-                self._of(some[0])._wait(indices, _left(end), asked=timeout)  # noqa: SLF001 - as above
+                self._of(some[0])._wait(indices, seconds_until(end), asked=timeout)  # noqa: SLF001 - as above
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(self._how_to_come_back()) from None
 
@@ -274,6 +263,13 @@ class JoinedArray(JobArray[R]):
                 f"this array has no {name}, because its calls are in {len(self.keys)} submissions: use keys, or the "
                 f"{name} of one of its jobs"
             )
+
+
+def _by_key(calls: Iterable[Call]) -> dict[str, list[Call]]:
+    found: dict[str, list[Call]] = {}
+    for call in calls:
+        found.setdefault(call.state.key, []).append(call)
+    return found
 
 
 def pieces_of(array: JobArray[Any]) -> Sequence[Piece]:
@@ -293,12 +289,3 @@ def open_pieces(cluster: Mapping[str, Any], pieces: Sequence[tuple[str, range, b
     return JoinedArray(
         place, [Piece(known.get(key) or place.registry.get(key), some, own) for key, some, own in pieces]
     )
-
-
-def _end(timeout: float | None) -> float | None:
-    seconds = seconds_to_wait(timeout)
-    return None if seconds is None else time.monotonic() + seconds
-
-
-def _left(end: float | None) -> float | None:
-    return None if end is None else max(0.0, end - time.monotonic())

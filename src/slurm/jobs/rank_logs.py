@@ -32,7 +32,6 @@ def checked(rank: Rank) -> Rank:
 def rank_logs(part: Part, rank: Rank, indices: Iterable[int], *, stderr: bool = False) -> list[dict[int, str]]:
     """Return the logs of each call by rank: paths in the submission's directory. For all ranks, lists a directory."""
     place, state, _ = part
-    wanted = list(indices)
     highest: dict[str, int] = {}
     if rank == ALL:
         directory = f"{place.store.directory(state.key)}/{LOGS}"
@@ -40,7 +39,7 @@ def rank_logs(part: Part, rank: Rank, indices: Iterable[int], *, stderr: bool = 
             if name:
                 highest[name[1]] = max(int(name[2]), highest.get(name[1], 0))
     found = []
-    for index in wanted:
+    for index in indices:
         own = state.log(index).removeprefix(f"{LOGS}/").removesuffix(".log")
         ranks = range(highest.get(own, 0) + 1) if rank == ALL else (rank,)
         found.append({each: stderr_log(log) if stderr else log for each in ranks if (log := state.log(index, each))})

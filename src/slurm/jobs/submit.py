@@ -133,9 +133,12 @@ def describe(place: Place, wanted: Wanted, *, earlier: Draft | None = None, uplo
     edges = [*(dependencies.referred(references, known, chunk=chunk) if any(references) else ()), *named]
     key = earlier.submission.key if earlier else key or new_key(name)
     submission = _describe(name, key, count, mapped=mapped, edges=edges, options=options, environment=environment)
-    submission = submission.replace(after=external_jobs.declared(task.upstreams), blobs=uploads.recorded)
-    submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
-    submission = submission.replace(functions=batch.functions if batch else None)
+    submission = submission.replace(
+        after=external_jobs.declared(task.upstreams),
+        blobs=uploads.recorded,
+        launch=requests.launch_words(place.scheduler_class, options),
+        functions=batch.functions if batch else None,
+    )
     if task.is_workflow:
         submission = submission.replace(workflow=_workflow(place, submission, defaults.options))
     hooks = pickle_callbacks(
@@ -160,8 +163,8 @@ def describe_pickled(  # noqa: PLR0913 - each by its name
     """Describe the submission of a map whose calls are pickled already. Writes nothing."""
     submission = _describe(task, key, count, mapped=True, edges=edges, options=options, environment=environment)
     launch = requests.launch_words(place.scheduler_class, options)
-    submission = _followed(place, submission.replace(blobs=uploads.recorded, launch=launch), options)
-    submission = submission.replace(callbacks=bool(calls.callbacks))
+    submission = submission.replace(blobs=uploads.recorded, launch=launch, callbacks=bool(calls.callbacks))
+    submission = _followed(place, submission, options)
     return Draft(submission, Pickled(calls, ()), calls, uploads, options, environment.modules)
 
 
@@ -204,8 +207,8 @@ def resubmit(place: Place, key: str, indices: Sequence[int], options: Options) -
         workflow=before.workflow,
         after=_still_open(place, before, indices),
         blobs=before.blobs,
+        retried=Retried(key=key, calls=in_order(indices)),
     )
-    submission = submission.replace(retried=Retried(key=key, calls=in_order(indices)))
     options = Options.parse(submission.options)
     submission = submission.replace(launch=requests.launch_words(place.scheduler_class, options))
     calls = place.store.calls(key, indices)
@@ -289,8 +292,7 @@ def _refuse_foreign(references: Iterable[frozenset[Reference]], place: Place) ->
             raise SubmissionError(f"a job cannot wait for calls of the pool {reference.key}: wait for them before")
         if reference.home != here:
             what = "what was put" if reference.kind == "put" else "job"
-            message = (
+            raise SubmissionError(
                 f"{what} {reference.key} is on {reference.home}, and this call goes to {here}, where nobody can wait "
                 "for it or read its result: pass job.result() instead"
             )
-            raise SubmissionError(message)

@@ -126,5 +126,4 @@ def _items(jobs: Any) -> Iterator[Job[Any] | JobArray[Any]]:
             yield from _items(item)
     else:
         advice = ": concurrent.futures waits for futures" if isinstance(jobs, Future) else ""
-        message = f"expected jobs and arrays, not {jobs!r}{advice}"
-        raise TypeError(message)
+        raise TypeError(f"expected jobs and arrays, not {jobs!r}{advice}")

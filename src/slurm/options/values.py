@@ -86,8 +86,7 @@ def count_or_auto(value: Any) -> str:
     try:
         return "auto" if value == "auto" else count(value)
     except ValueError as error:
-        message = f'{error}, or "auto"'
-        raise ValueError(message) from None
+        raise ValueError(f'{error}, or "auto"') from None
 
 
 def whole(value: Any) -> str:

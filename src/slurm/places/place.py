@@ -343,6 +343,7 @@ def checked_root(root: str, *, written: str | None = None) -> str:
     """Return a root in its stored form. `written` is how an error shows it. Raises ConfigurationError if invalid."""
     if not root.startswith(("/", "~/")) or "\\" in root or not root.isprintable():
         shown = repr(written or root)
-        message = f"root {shown}: write an absolute path or ~/…, without backslashes and control characters"
-        raise ConfigurationError(message)
+        raise ConfigurationError(
+            f"root {shown}: write an absolute path or ~/…, without backslashes and control characters"
+        )
     return root.rstrip("/") or "/"

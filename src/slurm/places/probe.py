@@ -52,8 +52,7 @@ class SiteProbe:
         done = self._found()[0]
         root, _, _ = done.stdout.partition("\n")
         if done.status != 0 or not root.startswith("/"):
-            message = f"cannot determine the root directory {self._given}: {done.words}"
-            raise TransportError(message)
+            raise TransportError(f"cannot determine the root directory {self._given}: {done.words}")
         return root
 
     @property

@@ -148,9 +148,7 @@ class HeldCalls:
             if outcome is None:
                 found[index] = f"{state.name(index)} has no result: {final.state if final else JobState.LOST}"
             elif not outcome.succeeded:
-                error = outcome.error
-                cause = f"{error.type}: {error.message}" if error else outcome.state or f"phase {outcome.phase}"
-                found[index] = f"{state.name(index)} failed: {cause}"
+                found[index] = f"{state.name(index)} failed: {outcome.cause}"
         return found
 
 

@@ -68,8 +68,7 @@ class RelayedReader:
         """Yield the frames that have been added. Raises OSError and SlurmError."""
         self._files.read(self)
         while self._frames:
-            frame = self._frames.popleft()
-            yield frame
+            yield self._frames.popleft()
         error, self._error = self._error, None
         if error is not None:
             raise error

@@ -11,7 +11,7 @@ from slurm.procedures import states
 from slurm.procedures.event_file import event_path
 from slurm.procedures.preparing import EarlyEvents, submit, was_removed
 from slurm.procedures.procedure import Procedure
-from slurm.protocol.procedures import BEAT, PROCEDURES, ProcedureRecord
+from slurm.protocol.procedures import BEAT, PROCEDURES, ProcedureRecord, record_numbers
 from slurm.storage.commit import commit
 from slurm.storage.log_growth import growth
 from slurm.views.status import Part, statuses
@@ -40,8 +40,7 @@ class Listing:
         """Return the numbers of all procedures, newest first. Takes one command."""
         place = self._cluster.place
         directory = f"{place.store.root}/{PROCEDURES}"
-        names = (name.partition(".") for name in place.transport.list([directory])[directory])
-        return sorted((int(number) for number, _, end in names if number.isdecimal() and end == "json"), reverse=True)
+        return record_numbers(place.transport.list([directory])[directory])[::-1]
 
     def procedures(self, numbers: Sequence[int]) -> list[Procedure]:
         """Return the procedures with `numbers`, in this order. Takes one command. Skips records that cannot be read."""

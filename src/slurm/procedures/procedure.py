@@ -357,8 +357,9 @@ class Procedure:
                 if event := states.answer(file.events, number):
                     return event if event["event"] == "refused" else None
         except WaitTimeout:
-            message = f"procedure {self.number} has not answered within {_ANSWER_SECONDS:.0f} s, but may still obey"
-            raise ProcedureError(message) from None
+            raise ProcedureError(
+                f"procedure {self.number} has not answered within {_ANSWER_SECONDS:.0f} s, but may still obey"
+            ) from None
         raise CommandRefused(f"procedure {self.number} has ended: {self._snapshot(file).state}")
 
     def __repr__(self) -> str:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from slurm.errors import ConfigurationError, TransportError
 from slurm.procedures.errors import CommandRefused
 from slurm.procedures.preparing import checked_json, make_context
-from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord, is_name
+from slurm.protocol.procedures import CONTEXT, SLOTS, Override, SlotRecord, is_name, record_numbers
 from slurm.storage.commit import commit_same
 from slurm.storage.inbox import append, sender
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from slurm.places.place import Place
     from slurm.protocol import Document
@@ -74,23 +74,19 @@ def release(place: Place, slot: str) -> Release:
     # Only with this number: a later number could free the slot while a procedure that has just taken it runs.
     name = f"{number + 1}.json"
     if name not in commit_same(place.transport, {directory: [name]}, released.dumps().decode())[directory]:
-        message = f"the slot {slot!r} was taken or released at the same moment, and nothing has changed: look again"
-        raise CommandRefused(message)
+        raise CommandRefused(
+            f"the slot {slot!r} was taken or released at the same moment, and nothing has changed: look again"
+        )
     return Release(record.key, released.by, released.time)
 
 
 def _last(place: Place, directories: Mapping[str, str], kind: type[R]) -> dict[str, tuple[int, R]]:
     """Return the record with the highest number in each directory, and the number, by name. Raises TransportError."""
     listed = place.transport.list(list(directories.values()))
-    numbers = {name: _highest(listed[path]) for name, path in directories.items()}
+    numbers = {name: max(record_numbers(listed[path]), default=0) for name, path in directories.items()}
     paths = {name: f"{directories[name]}/{number}.json" for name, number in numbers.items() if number}
     files = place.transport.get(list(paths.values()), private=True)
     missing = [path for path in paths.values() if path not in files]
     if missing:
         raise TransportError(f"{missing[0]} cannot be read: it was removed")
     return {name: (numbers[name], kind.loads(files[path], where=path)) for name, path in paths.items()}
-
-
-def _highest(names: Iterable[str]) -> int:
-    parts = (name.partition(".") for name in names)
-    return max((int(number) for number, _, end in parts if number.isdecimal() and end == "json"), default=0)

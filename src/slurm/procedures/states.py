@@ -43,8 +43,7 @@ class ProcedureState(str, Enum):
         try:
             return cls(str(word).upper())
         except ValueError:
-            message = f"{word!r} is no state of a procedure. The states: {', '.join(cls)}"
-            raise ProcedureError(message) from None
+            raise ProcedureError(f"{word!r} is no state of a procedure. The states: {', '.join(cls)}") from None
 
     @property
     def ended(self) -> bool:

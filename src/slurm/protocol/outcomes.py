@@ -199,6 +199,13 @@ class Outcome(Document):
         """Whether there is a result."""
         return self.status == SUCCEEDED
 
+    @property
+    def cause(self) -> str:
+        """Why it failed: its error, or the state in which it ended."""
+        if self.error:
+            return f"{self.error.type}: {self.error.message}"
+        return self.state or f"phase {self.phase}"
+
 
 def _are_metrics(value: Any) -> bool:
     """Whether a value of a record is metrics, or None."""

@@ -6,7 +6,7 @@ from slurm.protocol import Document, is_key
 from slurm.protocol.records import TYPE_CHECKING, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any, ClassVar
 
 PROCEDURES, SLOTS, CONTEXT = "procedures", "slots", "context"
@@ -35,6 +35,12 @@ def is_name(text: str) -> bool:
     """Whether a text can name a slot or a topic, which is the name of a directory."""
     plain = text.replace("-", "").replace("_", "").replace(".", "")
     return plain.isascii() and plain.isalnum() and not text.startswith(".") and len(text) <= 200
+
+
+def record_numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers of the records among the names of files, ascending."""
+    parts = (name.partition(".") for name in names)
+    return sorted(int(number) for number, _, end in parts if number.isdecimal() and end == "json")
 
 
 def abort_name(key: str) -> str:

@@ -24,8 +24,9 @@ def explain(place: Place, key: str) -> list[str]:
     records.refresh(key)
     entry = records.entry(key)
     if entry is None:
-        message = f"{key} has no record of reuse under {place.store.root}: its task was submitted without reuse=True"
-        raise NoSuchJob(message)
+        raise NoSuchJob(
+            f"{key} has no record of reuse under {place.store.root}: its task was submitted without reuse=True"
+        )
     before = [other for other in records.entries(key) if other.number < entry.number]
     again = [other for other in before if set(other.digests) & set(entry.digests)]
     if again:

@@ -13,7 +13,7 @@ from slurm.protocol.outcomes import Outcome, SharedOutcome
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import IO, Any
 
     from slurm.protocol.outcomes import ResultRecord
@@ -75,13 +75,19 @@ class PlaceholderResolver:
 
     def _result(self, key: str, index: int, chunk: int) -> Any:
         if (key, index) not in self._results:
-            outcome = self._success(key, index, chunk)
+            load = self._loader(key, index, chunk)
             try:
-                self._results[key, index] = self._loaded(outcome, self._directory(key), index)
+                self._results[key, index] = load()
             except Exception as error:  # unpickling runs the user's own code
-                message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
-                raise UpstreamFailed(message) from error
+                raise UpstreamFailed(
+                    f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
+                ) from error
         return self._results[key, index]
+
+    def _loader(self, key: str, index: int, chunk: int) -> Callable[[], Any]:
+        """Return a function that loads a result. Raises UpstreamFailed."""
+        outcome = self._success(key, index, chunk)
+        return lambda: self._loaded(outcome, self._directory(key), index)
 
     def _loaded(self, outcome: Outcome, directory: str, index: int) -> Any:
         result = outcome.result
@@ -99,9 +105,7 @@ class PlaceholderResolver:
         if outcome is None:
             raise UpstreamFailed(f"{key}[{index}] left no outcome: it was killed, or its node failed")
         if not outcome.succeeded:
-            error = outcome.error
-            cause = f"{error.type}: {error.message}" if error else outcome.state or f"phase {outcome.phase}"
-            raise UpstreamFailed(f"{key}[{index}] failed: {cause}")
+            raise UpstreamFailed(f"{key}[{index}] failed: {outcome.cause}")
         return outcome
 
     def _succeeded(self, key: str, index: int, chunk: int) -> bool:
@@ -124,7 +128,7 @@ class PlaceholderResolver:
                 with freshness.retry_absent(open_own, path) as file:
                     return Outcome.loads(file.read(), where=path)
             except FileNotFoundError:
-                outcome = _shared_outcome(os.path.dirname(path), element)
+                outcome = _shared_outcome(directory, element)
                 if outcome is not None or time.monotonic() >= end:
                     return outcome
                 time.sleep(pause)

@@ -126,10 +126,9 @@ def _reduce_validated(function: Any) -> Any:
         wrapper = getattr(cell.cell_contents, "__self__", cell.cell_contents)
         if type(wrapper).__name__ == "ValidateCallWrapper":
             if not hasattr(wrapper, "config_wrapper"):
-                message = (
+                raise PicklingError(
                     f"{function.__qualname__} has validate_call of pydantic before 2.11, which cannot be built late"
                 )
-                raise PicklingError(message)
             arguments = (function.raw_function, wrapper.config_wrapper.config_dict, wrapper.validate_return)
             return reconstructors.validated, arguments
     return None

@@ -178,8 +178,9 @@ def _of_file(name: str, attribute: str) -> Any:
             __import__(name)
             _files[name] = sys.modules[name]
         except ModuleNotFoundError as error:
-            message = f"{name}.{attribute} was not sent with the call, and this node cannot import {error.name}"
-            raise AttributeError(message) from error
+            raise AttributeError(
+                f"{name}.{attribute} was not sent with the call, and this node cannot import {error.name}"
+            ) from error
         finally:
             sys.modules[name] = sent
             if package:
@@ -222,8 +223,7 @@ def of_arguments(name: str) -> Any:
     try:
         return _namespaces["__main__"][name]
     except KeyError:
-        message = f"{name} was not sent with the call"
-        raise AttributeError(message) from None
+        raise AttributeError(f"{name} was not sent with the call") from None
 
 
 def _load() -> ArgumentLoader:

@@ -33,5 +33,4 @@ def past(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
-        message = f"{text!r} is not a time: write how long ago, such as 30m or 2d, or 2026-11-21."
-        raise ValueError(message) from None
+        raise ValueError(f"{text!r} is not a time: write how long ago, such as 30m or 2d, or 2026-11-21.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 
@@ -12,6 +13,17 @@ def seconds_to_wait(timeout: float | None, name: str = "timeout") -> float | Non
         return None
     number = _number(timeout, name, "a number of seconds, or None")
     return None if number >= threading.TIMEOUT_MAX else max(0.0, number)
+
+
+def end_of_wait(timeout: float | None) -> float | None:
+    """Return when a timeout that begins now is over, by the monotonic clock; None for no limit. ValueError for NaN."""
+    seconds = seconds_to_wait(timeout)
+    return None if seconds is None else time.monotonic() + seconds
+
+
+def seconds_until(end: float | None) -> float | None:
+    """Return the seconds left until `end`, at least 0; None for no limit."""
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def positive_seconds(seconds: float, name: str) -> float:

@@ -281,23 +281,22 @@ class SchedulerClient(JobControl):
 
     def offers(self, cluster: str, about: Sequence[str] = ()) -> str:
         """Return what the cluster has, for a message; empty if it cannot be read at once."""
-        command = self.scheduler.offers_command(cluster, about)
-        try:
-            done = self._run("limits", command, timeout=_OFFERS) if command else None
-        except (SchedulerError, SubmissionError, TransportError) as error:
-            _log.debug("%s", error)
-            return ""
-        return self.scheduler.parse_offers(done.stdout) if done and done.status == 0 else ""
+        output = self._at_once("limits", self.scheduler.offers_command(cluster, about))
+        return "" if output is None else self.scheduler.parse_offers(output)
 
     def line(self, id_: str, cluster: str = "") -> str:
         """Return a waiting job's position in the queue, in words; empty if it cannot be read at once."""
-        command = self.scheduler.line_command(cluster=cluster)
+        output = self._at_once("line", self.scheduler.line_command(cluster=cluster))
+        return "" if output is None else self.scheduler.parse_line(output, id_)
+
+    def _at_once(self, kind: str, command: Sequence[str]) -> str | None:
+        """Return the output of a command for a message; None if there is no command, or it fails or takes long."""
         try:
-            done = self._run("line", command, timeout=_OFFERS) if command else None
+            done = self._run(kind, command, timeout=_OFFERS) if command else None
         except (SchedulerError, SubmissionError, TransportError) as error:
             _log.debug("%s", error)
-            return ""
-        return self.scheduler.parse_line(done.stdout, id_) if done and done.status == 0 else ""
+            return None
+        return done.stdout if done and done.status == 0 else None
 
     def _record(self, record: str, blocks: Sequence[Block], ids: Sequence[str]) -> Submitted:
         """Write the record of blocks to the file `record`, and return it."""

@@ -114,10 +114,6 @@ class GridEngineScheduler(QsubScheduler):
         ]
         return bool(lines) and all("does not exist" in line or "do not exist" in line for line in lines)
 
-    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Run qdel."""
-        return ["qdel", *ids]
-
     def hold_command(self, ids: Sequence[str], *, release: bool = False, cluster: str = "") -> Sequence[str]:
         """Run qhold or qrls; both accept single elements."""
         return ["qrls" if release else "qhold", *ids]

@@ -192,8 +192,9 @@ class JobControl:
 
     def _check(self, change: _Step, done: Completed) -> None:
         if done.status != 0 and not self.scheduler.ids_unknown(done.words):
-            message = f"{self.scheduler.name} cannot {change.kind} jobs {', '.join(change.ids)}: {done.words}"
-            raise SchedulerError(message)
+            raise SchedulerError(
+                f"{self.scheduler.name} cannot {change.kind} jobs {', '.join(change.ids)}: {done.words}"
+            )
 
     def _run_together(self, several: Mapping[str, Sequence[_Step]]) -> list[list[Completed]]:
         """Run steps of several kinds by one command, in order; return how they ended, by kind."""

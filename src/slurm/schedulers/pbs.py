@@ -98,10 +98,6 @@ class PBSScheduler(QsubScheduler):
         errors = re.findall(r"^q\w+: .*", message, flags=re.MULTILINE)
         return bool(errors) and all(any(words in line for words in _GONE) for line in errors)
 
-    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
-        """Run qdel."""
-        return ["qdel", *ids]
-
     def limits_command(self) -> Sequence[str]:
         """Run qstat to print the server's settings."""
         return ["qstat", "-B", "-f"]

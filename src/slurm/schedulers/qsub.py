@@ -127,6 +127,10 @@ class QsubScheduler(Scheduler):
             shlex.join(["exec", "/bin/bash", request.script, *request.arguments]),
         ])  # fmt: skip
 
+    def cancel_command(self, ids: Sequence[str], *, cluster: str = "") -> Sequence[str]:
+        """Run qdel."""
+        return ["qdel", *ids]
+
     def survey_script(self) -> str:
         """Print the missing programs, then the version and the settings."""
         version = f"{self.version_command} | head -n 1 | sed 's/^[^=:]*[=:] *//; s/^/version: /'"

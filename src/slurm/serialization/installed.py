@@ -25,17 +25,13 @@ def is_installed(module: ModuleType) -> bool:
         return False
     file = getattr(module, "__file__", None)
     if file is None:  # built in, frozen, or a namespace package
-        return all(_in_installed_directory(path) for path in getattr(module, "__path__", ()))
-    return _in_installed_directory(file)
-
-
-def in_installed_directory(path: str) -> bool:
-    """Whether a path is in a directory for installed modules."""
-    return _in_installed_directory(path)
+        return all(in_installed_directory(path) for path in getattr(module, "__path__", ()))
+    return in_installed_directory(file)
 
 
 @lru_cache(maxsize=4096)
-def _in_installed_directory(file: str) -> bool:
+def in_installed_directory(file: str) -> bool:
+    """Whether a path is in a directory for installed modules."""
     path = os.path.realpath(file)
     return any(path.startswith(entry + os.sep) or path == entry for entry in _installed_directories())
 

@@ -127,8 +127,11 @@ def _handler(methods: Mapping[str, Endpoint], pools: Pools, changed: Callable[[]
         done, _ = await asyncio.wait([call], timeout=_SECONDS)
         if not done:
             call.cancel()
-            detail = f"there is no answer yet after {_SECONDS:.0f} s: the cluster or its file system is slow"
-            raise Problem(503, detail, {"Retry-After": "10"})
+            raise Problem(
+                503,
+                f"there is no answer yet after {_SECONDS:.0f} s: the cluster or its file system is slow",
+                {"Retry-After": "10"},
+            )
         if endpoint.method != "GET":
             changed()
         return _response(request, *call.result())

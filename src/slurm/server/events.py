@@ -19,7 +19,7 @@ from slurm.server.endpoints import Endpoint, Field, encoded, query_of
 from slurm.server.guard import MAY
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 
     from starlette.requests import Request
 
@@ -55,14 +55,45 @@ EVENTS = Endpoint(
 """The route, for its parameters. `Events` answers its requests."""
 
 
-class Events:
+class Streams:
+    """Streams of events, and the followers that look for news for all of them."""
+
+    def __init__(self, pool: ThreadPool) -> None:
+        self._pool, self._closing = pool, False
+        self._news = asyncio.Condition()
+        self._followers: list[asyncio.Task[None]] = []
+
+    async def close(self) -> None:
+        """End all streams."""
+        self._closing = True
+        self._stop()
+        await self._publish()
+
+    @staticmethod
+    def _response(stream: AsyncIterator[dict[str, Any]], headers: Mapping[str, str]) -> EventSourceResponse:
+        headers = {**headers, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        return EventSourceResponse(stream, headers=headers, ping=PING_SECONDS, send_timeout=SEND_SECONDS)
+
+    def _start(self, *followers: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start the followers, unless they run."""
+        self._followers = self._followers or [asyncio.create_task(each()) for each in followers]
+
+    def _stop(self) -> None:
+        for follower in self._followers:
+            follower.cancel()
+        self._followers = []
+
+    async def _publish(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+
+class Events(Streams):
     """The streams of the overview, and the follower of all of them."""
 
     def __init__(self, overview: JobsOverview, pool: ThreadPool) -> None:
-        self._overview, self._pool = overview, pool
-        self._news = asyncio.Condition()
-        self._streams, self._closing = 0, False
-        self._followers: list[asyncio.Task[None]] = []
+        super().__init__(pool)
+        self._overview, self._streams = overview, 0
         self._soon = (asyncio.Event(), asyncio.Event())
         """Set to end the pause before the next look at the files, or before the next query to the scheduler."""
         self._asked = -_QUESTIONS[0]
@@ -71,25 +102,17 @@ class Events:
     async def respond(self, request: Request) -> EventSourceResponse:
         """Open a stream. The header X-Access of the answer says what the token may do."""
         limit = query_of(request, EVENTS)["limit"]
-        headers = {"X-Access": request.scope[MAY], "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        return EventSourceResponse(self._stream(limit), headers=headers, ping=PING_SECONDS, send_timeout=SEND_SECONDS)
+        return self._response(self._stream(limit), {"X-Access": request.scope[MAY]})
 
     def hurry(self) -> None:
         """Look and ask soon, because a request has changed something."""
         for event in self._soon:
             event.set()
 
-    async def close(self) -> None:
-        """End all streams."""
-        self._closing = True
-        self._stop()
-        await self._publish()
-
     async def _stream(self, limit: int) -> AsyncIterator[dict[str, Any]]:
         self._streams += 1
         try:
-            if not self._followers:
-                self._followers = [asyncio.create_task(each()) for each in (self._look, self._ask)]
+            self._start(self._look, self._ask)
             sent, troubles = self._overview.changes, self._troubles()
             page = await self._pool.run(lambda: encoded(self._overview.page(limit)))
             yield {"event": "overview", "data": page.decode()}
@@ -104,11 +127,6 @@ class Events:
             self._streams -= 1
             if not self._streams:
                 self._stop()
-
-    def _stop(self) -> None:
-        for follower in self._followers:
-            follower.cancel()
-        self._followers = []
 
     def _is_new(self, sent: int, troubles: dict[str, str]) -> bool:
         return self._overview.changes != sent or self._troubles() != troubles
@@ -151,10 +169,6 @@ class Events:
             call.cancel()
             self._late.pop(what, None)
             await self._publish()
-
-    async def _publish(self) -> None:
-        async with self._news:
-            self._news.notify_all()
 
     @staticmethod
     async def _pause(soon: asyncio.Event, seconds: float) -> bool:

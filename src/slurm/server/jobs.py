@@ -19,7 +19,7 @@ from slurm.server.endpoints import Endpoint, Field
 from slurm.server.problems import Problem
 from slurm.storage.log_growth import ends, growth
 from slurm.views.advice import explained
-from slurm.views.efficiency import fitting, uses
+from slurm.views.efficiency import fitting, uses_of
 from slurm.views.graph import graph_of
 from slurm.views.overview import LARGE, overviews
 from slurm.views.status import error_of, failed, of_ended, peak_memory, statuses, took
@@ -156,10 +156,7 @@ class JobRoutes:
     def efficiency(self, asked: Asked) -> Any:
         """Compare what a job has asked for with what it has used, and tell which options would fit."""
         job = self._job(asked)
-        place, state, indices = job.part
-        found = {state.element(i): status.outcome for i, status in zip(indices, statuses([job.part])[0], strict=True)}
-        options = place.store.records(state.key).submission.options
-        used = uses([outcome for outcome in found.values() if outcome is not None], options)
+        used = uses_of(job.part)
         rows = [
             {**use._asdict(), "share": use.share}
             | {"texts": {name: use.text(getattr(use, name)) for name in ("asked", "least", "median", "most")}}

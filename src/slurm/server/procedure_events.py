@@ -11,20 +11,19 @@ import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from sse_starlette.sse import EventSourceResponse
-
 from slurm.errors import SlurmError, TransportError
 from slurm.procedures.event_file import event_path, read_lines
 from slurm.procedures.states import parse
 from slurm.protocol.procedures import ENDED
 from slurm.sanitize.redaction import redacted
 from slurm.server.endpoints import Endpoint, Field, encoded, query_of
-from slurm.server.events import PING_SECONDS, SEND_SECONDS
+from slurm.server.events import Streams
 from slurm.storage.log_growth import MOST, growth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from sse_starlette.sse import EventSourceResponse
     from starlette.requests import Request
 
     from slurm.procedures.states import Event
@@ -89,16 +88,14 @@ class _Followed:
         return self._data[offset - self._begin :] if offset >= self._begin else None
 
 
-class ProcedureEvents:
+class ProcedureEvents(Streams):
     """The streams of the events of procedures, and the follower of all of them."""
 
     def __init__(self, procedures: Procedures, pool: ThreadPool) -> None:
-        self._procedures, self._pool = procedures, pool
+        super().__init__(pool)
+        self._procedures = procedures
         self._place = procedures.service.cluster.place
         self._followed: dict[int, _Followed] = {}
-        self._news = asyncio.Condition()
-        self._followers: list[asyncio.Task[None]] = []
-        self._closing = False
         self._pause = _QUESTIONS[0]
 
     async def respond(self, request: Request) -> EventSourceResponse:
@@ -109,22 +106,13 @@ class ProcedureEvents:
             after = EVENTS_OF_ONE.fields["after"].of_text("Last-Event-ID", known)
         procedure = await self._pool.run(lambda: self._procedures.service.procedure(number))
         path = event_path(self._place.store.directory(procedure.key))
-        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-        stream = self._stream(number, path, after)
-        return EventSourceResponse(stream, headers=headers, ping=PING_SECONDS, send_timeout=SEND_SECONDS)
-
-    async def close(self) -> None:
-        """End all streams."""
-        self._closing = True
-        self._stop()
-        await self._publish()
+        return self._response(self._stream(number, path, after), {})
 
     async def _stream(self, number: int, path: str, offset: int) -> AsyncIterator[dict[str, Any]]:
         followed = self._followed.setdefault(number, _Followed(path, offset))
         followed.streams += 1
         self._pause = _QUESTIONS[0]
-        if not self._followers:
-            self._followers = [asyncio.create_task(each()) for each in (self._read_on, self._ask)]
+        self._start(self._read_on, self._ask)
         try:
             while not self._closing:
                 last, data, seen = followed.last, followed.since(offset), followed.offset
@@ -151,11 +139,6 @@ class ProcedureEvents:
 
     async def _read_lines(self, path: str, offset: int) -> bytes:
         return await self._pool.run(lambda: read_lines(self._place.transport, path, offset))
-
-    def _stop(self) -> None:
-        for follower in self._followers:
-            follower.cancel()
-        self._followers = []
 
     async def _read_on(self) -> None:
         """Read repeatedly what is added to the files."""
@@ -199,10 +182,6 @@ class ProcedureEvents:
             for number in found.keys() & self._followed.keys():
                 self._followed[number].ended = found[number]
             asked, self._pause = loop.time(), min(self._pause * 1.5, _QUESTIONS[1])
-
-    async def _publish(self) -> None:
-        async with self._news:
-            self._news.notify_all()
 
 
 def _shown(event: Event) -> bytes:

@@ -67,8 +67,9 @@ class ScriptRules(NamedTuple):
         found = [real for real, folder in pairs if os.path.commonpath((real, folder)) == folder]
         if not found:
             allowed = ", ".join(self.folders) or "none"
-            detail = f"{path} is not below an allowed folder ({allowed}): `slurm serve --allow-folder DIR` allows one"
-            raise Problem(403, detail)
+            raise Problem(
+                403, f"{path} is not below an allowed folder ({allowed}): `slurm serve --allow-folder DIR` allows one"
+            )
         files = [real for real in found if os.path.isfile(real)]
         if not files:
             raise Problem(422, f"the script {path} cannot be read: there is no such file")
@@ -80,8 +81,9 @@ class ScriptRules(NamedTuple):
         script = Script.git(git, path, **names)
         if not any(_is_below(git, prefix) for prefix in self.repositories):
             allowed = ", ".join(self.repositories) or "none"
-            detail = f"the repository {git} is not allowed ({allowed}): `slurm serve --allow-git PREFIX` allows some"
-            raise Problem(403, detail)
+            raise Problem(
+                403, f"the repository {git} is not allowed ({allowed}): `slurm serve --allow-git PREFIX` allows some"
+            )
         return script
 
 

@@ -36,7 +36,6 @@ def read_callbacks(reader: Reader, location: Location | None) -> list[CallbackSp
 
 
 def _one(reader: Reader, location: Location) -> CallbackSpec | None:
-
     arguments: Mapping[str, Location] = {}
     path = ""
     if location.kind == "mapping":

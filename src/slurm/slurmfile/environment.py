@@ -26,7 +26,6 @@ def shown(reader: Reader, location: Location) -> str | None:
 
 
 def _flow(node: Any) -> str:
-
     if node.id == "sequence":
         return f"[{', '.join(map(_flow, node.value))}]"
     if node.id == "mapping":
@@ -41,7 +40,6 @@ def read_environment(reader: Reader, location: Location | None) -> tuple[Environ
 
 
 def _one(reader: Reader, location: Location) -> Environment | None:
-
     arguments: Location | None = None
     if location.kind == "mapping":
         entries = list(reader.mapping(location).items())

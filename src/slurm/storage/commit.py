@@ -26,8 +26,7 @@ def commit(transport: Transport, directory: str, files: Mapping[str, bytes]) -> 
     transport.put(hidden, files)
     done = transport.run(["sh", "-c", program(__name__, "commit.sh"), "sh", hidden], timeout=300)
     if done.status != 0:
-        message = f"cannot write to {directory}: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot write to {directory}: {done.words}")
     return frozenset(done.stdout.split())
 
 
@@ -49,8 +48,7 @@ def commit_same(transport: Transport, wanted: Mapping[str, Iterable[str]], text:
                 raise
     found = done.stdout.split("\n")[:-1]
     if done.status != 0 or found[-1:] != ["end"]:
-        message = f"cannot write to {', '.join(wanted)}: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"cannot write to {', '.join(wanted)}: {done.words}")
     written: dict[str, set[str]] = {at: set() for at in wanted}
     at = ""
     for line in found[:-1]:

@@ -45,11 +45,10 @@ def download(transport: Transport, wanted: Iterable[Download], to: str) -> None:
             if not left:
                 break
         else:
-            message = (
+            raise TransportError(
                 f"{left[0].file.path} changes while it is copied, so {left[0].name} was not written. "
                 "Fetch it again once no process writes to it"
             )
-            raise TransportError(message)
 
 
 def _parts(wanted: Iterable[Download]) -> Iterator[list[Download]]:
@@ -88,8 +87,7 @@ def target(to: str, name: str) -> str:
     path = os.path.join(to, name)
     directory, top = os.path.realpath(os.path.dirname(path)), os.path.realpath(to)
     if os.path.commonpath([directory, top]) != top:
-        message = f"{path} cannot be written: {os.path.dirname(path)} is a link that leads out of {to}"
-        raise TransportError(message)
+        raise TransportError(f"{path} cannot be written: {os.path.dirname(path)} is a link that leads out of {to}")
     return path
 
 
@@ -122,8 +120,7 @@ def _write(file: Fetched, path: str, expected: str) -> bool:
         if same:
             os.replace(hidden, path)
     except OSError as error:
-        message = f"{path} cannot be written on this machine: {error.strerror or error}"
-        raise TransportError(message) from error
+        raise TransportError(f"{path} cannot be written on this machine: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
             os.unlink(hidden)

@@ -38,14 +38,14 @@ def message_record(value: Any, calls: Iterable[int], *, stop: bool = False) -> b
         ).dumps()
         Message.loads(record, where="the message")
     except (TypeError, ValueError, RecursionError, ProtocolError) as error:
-        message = f"a message is a JSON value of at most {_MOST_BYTES} bytes; this one is not: {error}"
-        raise ConfigurationError(message) from error
+        raise ConfigurationError(
+            f"a message is a JSON value of at most {_MOST_BYTES} bytes; this one is not: {error}"
+        ) from error
     if len(record) > _MOST_BYTES:
-        message = (
+        raise ConfigurationError(
             f"a message is a JSON value of at most {_MOST_BYTES} bytes; this one takes {len(record)}. Write large data "
             "to a file that the job can read, and send its path"
         )
-        raise ConfigurationError(message)
     return record
 
 
@@ -73,8 +73,7 @@ def append(transport: Transport, directory: str, record: bytes, *, parents: str 
                 raise
             continue
         if done.status != 0 or not done.stdout.strip().isdecimal():
-            message = f"the message cannot be stored in {directory}: {done.words}"
-            raise TransportError(message)
+            raise TransportError(f"the message cannot be stored in {directory}: {done.words}")
         return int(done.stdout)
     raise AssertionError
 
@@ -83,8 +82,7 @@ def ring(transport: Transport, directory: str) -> None:
     """Ring the bell of a directory, after a record was added to it in another way. Raises TransportError."""
     done = transport.run(["sh", "-c", 'printf %s "$2" >> "$1"', "sh", f"{directory}/bell", os.urandom(4).hex()])
     if done.status != 0:
-        message = f"{directory}/bell cannot be written: {done.words}"
-        raise TransportError(message)
+        raise TransportError(f"{directory}/bell cannot be written: {done.words}")
 
 
 def sender() -> str:

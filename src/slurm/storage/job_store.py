@@ -94,8 +94,7 @@ class JobStore:
     def directory(self, key: str) -> str:
         """Return the directory of a submission. Raises NoSuchJob for a malformed key."""
         if not is_key(key):
-            message = f"{key!r} is not a job key: pass a key such as 'square/20261121T093012Z-1a2b3c4d'"
-            raise NoSuchJob(message)
+            raise NoSuchJob(f"{key!r} is not a job key: pass a key such as 'square/20261121T093012Z-1a2b3c4d'")
         return f"{self.root}/{JOBS}/{key}"
 
     def blob_path(self, blob: RunnerZip) -> str:
@@ -171,8 +170,7 @@ class JobStore:
         files = self._transport.get(paths, private=True)
         data, index, callbacks = (files.get(path, b"") for path in paths)
         if not data or not index:
-            message = f"the calls of {key} no longer exist under {self.root}"
-            raise NoSuchJob(message)
+            raise NoSuchJob(f"the calls of {key} no longer exist under {self.root}")
         at = unpacked(index)
         slices = [data[: at[1]], *(data[at[i + 1] : at[i + 2]] for i in indices)]
         return Calls(b"".join(slices), packed([at[0], *accumulate(map(len, slices))]), callbacks)
@@ -181,8 +179,7 @@ class JobStore:
         """Read the records of a submission. Raises NoSuchJob."""
         found = self.read_records([key]).get(key)
         if found is None:
-            message = f"there is no job {key} under {self.root}"
-            raise NoSuchJob(message)
+            raise NoSuchJob(f"there is no job {key} under {self.root}")
         if isinstance(found, SlurmError):
             raise found
         return found
@@ -218,8 +215,7 @@ class JobStore:
                 try:
                     submission = Submission.loads(_read(files[request]), where=request)
                     if submission.key != key:
-                        message = f"{request} is the record of another submission, {submission.key}"
-                        raise ProtocolError(message)
+                        raise ProtocolError(f"{request} is the record of another submission, {submission.key}")
                     submitted = Submitted.loads(_read(files[accepted]), where=accepted) if accepted in files else None
                     refused = Refused.loads(_read(files[rejected]), where=rejected) if rejected in files else None
                     submission, submitted = grown(self, submission, submitted)

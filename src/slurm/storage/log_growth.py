@@ -51,11 +51,9 @@ def _read(transport: Transport, offsets: Mapping[str, int]) -> dict[str, tuple[i
         heads = [(head.split(), data) for head, _, data in parts]
         found = {paths[int(number) - 1]: (int(begin), bytes.fromhex(data)) for (number, begin), data in heads}
     except (ValueError, IndexError):
-        message = f"logs cannot be read: {done.words[-500:]}"
-        raise TransportError(message) from None
+        raise TransportError(f"logs cannot be read: {done.words[-500:]}") from None
     if done.status != 0:
-        message = f"logs cannot be read: {done.stderr.strip() or done.status}"
-        raise TransportError(message)
+        raise TransportError(f"logs cannot be read: {done.stderr.strip() or done.status}")
     return found
 
 
@@ -74,8 +72,7 @@ def _read_here(offsets: Mapping[str, int]) -> dict[str, tuple[int, bytes]]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            message = f"{path} cannot be read: {error.strerror or error}"
-            raise TransportError(message) from error
+            raise TransportError(f"{path} cannot be read: {error.strerror or error}") from error
     return found
 
 

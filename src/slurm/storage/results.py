@@ -120,11 +120,11 @@ class _Reader:
         calls = 1 if outcome.ends is None else len(outcome.ends)
         recorded = Finished.of(outcome, self._directory, self._wanted[element][0]) if calls == 1 else None
         if outcome.succeeded and (not (outcome.result or recorded) or self._last(element) >= calls):
-            message = f"{file.path} is not the outcome of these calls: it has no result of call {self._last(element)}"
-            raise ProtocolError(message)
+            raise ProtocolError(
+                f"{file.path} is not the outcome of these calls: it has no result of call {self._last(element)}"
+            )
         if outcome.ends is not None and self._last(element) >= calls:
-            message = f"{file.path} is not the outcome of these calls: it describes {calls} calls"
-            raise ProtocolError(message)
+            raise ProtocolError(f"{file.path} is not the outcome of these calls: it describes {calls} calls")
         self._found.elements[element] = outcome
         if recorded:
             self._found.results.update(dict.fromkeys(self._wanted[element], recorded))

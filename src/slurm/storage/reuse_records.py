@@ -167,8 +167,7 @@ def _entry(number: int, path: str, data: bytes | SlurmError) -> Entry | None:
             line, _, digests = data.partition(b"\n")
             record = ReuseRecord.loads(line, where=path)
             if len(digests) % DIGEST_BYTES:
-                message = f"{path} is not a valid record of reuse: it ends within a digest"
-                raise ProtocolError(message)
+                raise ProtocolError(f"{path} is not a valid record of reuse: it ends within a digest")
             split = [digests[at : at + DIGEST_BYTES] for at in range(0, len(digests), DIGEST_BYTES)]
             return Entry(number, record, split)
     except ProtocolError as error:

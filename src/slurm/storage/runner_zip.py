@@ -113,7 +113,6 @@ _LOADED_SELDOM = (
     ),
     *("slurm/runner/child.py", "slurm/runner/chunk.py", "slurm/sanitize/terminal.py", "slurm/protocol/messages.py"),
     *("slurm/runner/inbox.py", "slurm/runner/procedures/", "slurm/protocol/procedures.py"),
-    *("slurm/tasks/context_parameter.py",),
 )
 """Prefixes of modules that only few tasks load: debuggers, workflows, ranks, workers, special functions, child
 processes, commands."""

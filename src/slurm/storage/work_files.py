@@ -57,8 +57,7 @@ def list_files(transport: Transport, directories: Sequence[str]) -> list[Listing
     texts = os.fsdecode(_bytes(done)).split("\0")
     errors = [line for line in done.stderr.splitlines() if not line.endswith(_GONE)]
     if len(texts) < 2 or not texts[-2].startswith("end ") or errors:
-        message = f"files of jobs cannot be listed: {'; '.join(errors) or done.words}"
-        raise TransportError(message)
+        raise TransportError(f"files of jobs cannot be listed: {'; '.join(errors) or done.words}")
     found = {directory: _Collector(directory) for directory in directories}
     entries = iter(texts[:-2])
     for entry in entries:
@@ -66,8 +65,7 @@ def list_files(transport: Transport, directories: Sequence[str]) -> list[Listing
         size, identity, path = rest.split(" ", 2) if kind == "f" else ("0", next(entries), rest)
         directory, _, name = path.rpartition("/./")
         if directory not in found:
-            message = f"the answer to a listing of files has another directory: {path}"
-            raise ProtocolError(message)
+            raise ProtocolError(f"the answer to a listing of files has another directory: {path}")
         found[directory].add(kind, name, size, identity)
     return [found[directory].listing() for directory in directories]
 
@@ -102,8 +100,7 @@ class _Collector:
 def check_name(name: str) -> None:
     """Raise ProtocolError for a name that may lead out of the directory that it is appended to."""
     if not name or name.startswith("/") or not {"", ".", ".."}.isdisjoint(name.split("/")):
-        message = f"{name!r} is not a path below a job's directory, so the file is refused"
-        raise ProtocolError(message)
+        raise ProtocolError(f"{name!r} is not a path below a job's directory, so the file is refused")
 
 
 def digests(transport: Transport, paths: Sequence[str]) -> dict[str, str]:
@@ -114,8 +111,9 @@ def digests(transport: Transport, paths: Sequence[str]) -> dict[str, str]:
     found = {os.fsdecode(path): digest for digest, path in _digest_lines(_bytes(done))}
     missing = [path for path in paths if path not in found]
     if missing:
-        message = f"{missing[0]} cannot be read: {done.stderr.strip() or 'its SHA-256 cannot be computed there'}"
-        raise TransportError(message)
+        raise TransportError(
+            f"{missing[0]} cannot be read: {done.stderr.strip() or 'its SHA-256 cannot be computed there'}"
+        )
     return found
 
 
@@ -143,5 +141,4 @@ def _bytes(done: Completed) -> bytes:
     try:
         return bytes.fromhex(done.stdout)
     except ValueError:
-        message = f"files of jobs cannot be listed: {done.words[-500:]}"
-        raise TransportError(message) from None
+        raise TransportError(f"files of jobs cannot be listed: {done.words[-500:]}") from None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class GrowingState(SubmissionState):
     """A submission whose number of elements grows: it counts the elements that were queued so far."""
 
+    elastic = True
     may_grow = True  # until the pool's files say otherwise
     _end_callbacks: tuple[Callable[[], object], ...] = ()
 

@@ -37,8 +37,7 @@ class SubmissionRegistry:
 
     def get(self, key: str) -> SubmissionState:
         """The state of a submission. Raises NoSuchJob."""
-        known = self._states.get(key)
-        return known or self.add(*self._store.records(key))
+        return self._states.get(key) or self.add(*self._store.records(key))
 
     def get_several(self, keys: Sequence[str]) -> list[SubmissionState]:
         """The states of the submissions that have records. All records are read together."""

@@ -34,7 +34,7 @@ class SubmissionState:
     number of a call. `created` is in seconds since the epoch, by the client's clock. Any thread may call the methods.
     """
 
-    may_grow = False  # True if elements may be added, as far as is known here: to an elastic pool that is open
+    elastic = may_grow = False  # whether it is an elastic pool, and whether elements may be added, as far as is known
 
     def __init__(  # noqa: PLR0913 - each by its name
         self,

@@ -57,8 +57,9 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         if not path.parent.exists():
-            message = f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes them"
-            raise ConfigurationError(message) from error
+            raise ConfigurationError(
+                f"the sweep {path.parent.name!r} has no points yet: run(on=…) writes them"
+            ) from error
         raise ProtocolError(f"cannot read {path}: {error.strerror}: the sweep is damaged") from error
 
 
@@ -114,10 +115,9 @@ class SweepDirectory:
             data = path.read_bytes()
         except FileNotFoundError:
             known = ", ".join(sorted(names(self.path.parent))[:5])
-            message = (
+            raise ConfigurationError(
                 f"there is no sweep {self.path.name!r} in {self.path.parent}{f'; there are {known}' if known else ''}"
-            )
-            raise ConfigurationError(message) from None
+            ) from None
         except OSError as error:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
         return SweepRecord.loads(data, where=str(path))
@@ -130,8 +130,7 @@ class SweepDirectory:
         if not self._points:
             self._points.extend(_parsed(self.path / POINTS, dict))
             if len(self._points) != (count := self.record.count):
-                message = f"{self.path / POINTS} has {len(self._points)} points, and {SWEEP} says {count}"
-                raise ProtocolError(message)
+                raise ProtocolError(f"{self.path / POINTS} has {len(self._points)} points, and {SWEEP} says {count}")
         for number in self._new(EXTENSIONS, ".jsonl"):
             some = list(_parsed(self.path / EXTENSIONS / f"{number}.jsonl", dict))
             self._numbered[EXTENSIONS][number] = some

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from slurm.errors import SlurmError, SubmissionError, TransportError
 from slurm.sweeps.collecting import collect, collect_left
@@ -29,9 +29,10 @@ from slurm.sweeps.rebalancing import PROBE, moves, take
 from slurm.sweeps.snapshot import State
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping
 
     from slurm.sweeps.directory import SweepDirectory
+    from slurm.sweeps.running import Running
     from slurm.sweeps.snapshot import Point, Snapshot, SnapshotReader
     from slurm.sweeps.sources import Places, Source
 
@@ -64,38 +65,6 @@ _PROBE_PATIENCE = 10.0
 _NEVER_SUBMITTED = "its client ended before it submitted it"
 
 
-class Submits(Protocol):
-    """The part of a sweep that submits points for a driver."""
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether an adaptive search asks for new points as others end."""
-
-    @property
-    def sources(self) -> Sequence[Source]:
-        """The sources to which points may be submitted."""
-
-    def resubmit(
-        self, numbers: Sequence[int], *, why: str, sources: Sequence[Source] | None = None, look: bool = True
-    ) -> int:
-        """Submit the points of `numbers` that are missing; returns how many. Without `look`, asks no source first."""
-
-    def left_out(self, snapshot: Snapshot) -> str | None:
-        """Return a sentence on the points that only this process would submit; None if there are none."""
-
-    def refill(self, snapshot: Snapshot, avoid: Iterable[str] = ()) -> int:
-        """Submit points of an adaptive search to free slots, but not at the sources in `avoid`; returns how many."""
-
-    def tend(self) -> None:
-        """Ask points of an adaptive search that are worse than others to stop."""
-
-    def more(self, snapshot: Snapshot) -> int:
-        """Submit the points that waited for the canary (the first points), once all submitted points have ended.
-
-        Returns how many points.
-        """
-
-
 class Driver:
     """Drives one sweep."""
 
@@ -104,7 +73,7 @@ class Driver:
         directory: SweepDirectory,
         reader: SnapshotReader,
         places: Places,
-        submits: Submits,
+        submits: Running,
         *,
         stop_after: int | None = None,
         health: Health | None = None,

@@ -147,7 +147,7 @@ class SnapshotReader:
     def _read(self, *, look: bool, patience: float | None) -> Snapshot:
         params, shards = self._directory.points(), dict(self._directory.shards())
         self._params, self._shards = params, shards
-        self._add_collected()
+        self.learn_collected()
         open_ = {number: shard for number, shard in shards.items() if not self._is_settled(number, shard)}
         alive, starting, troubles = self._look(_by_url(open_), patience) if look else self._known(open_)
         self._alive, self._troubles = alive, troubles
@@ -184,10 +184,6 @@ class SnapshotReader:
         None if no result, log or file of the call was copied home.
         """
         return self._homed.get((shard, call))
-
-    def learn_collected(self) -> None:
-        """Read the outcomes that were collected since the last snapshot."""
-        self._add_collected()
 
     def point(self, number: int) -> Point:
         """Return what is known about one point, without asking a source."""
@@ -236,7 +232,8 @@ class SnapshotReader:
             self._settled.add(number)
         return number in self._settled
 
-    def _add_collected(self) -> None:
+    def learn_collected(self) -> None:
+        """Read the outcomes that were collected since the last snapshot."""
         for file, lines in self._directory.collected().items():
             if file not in self._collections:
                 self._collections.add(file)

@@ -12,5 +12,4 @@ def __getattr__(name: str) -> object:
         from slurm.tasks import task  # noqa: PLC0415 - a node that needs none loads none
 
         return getattr(task, name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

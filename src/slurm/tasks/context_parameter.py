@@ -29,11 +29,9 @@ def context_parameter(function: Callable[..., Any], *, workflow: bool = False) -
     namespace = getattr(inspect.unwrap(function), "__globals__", {})
     found = [parameter.name for parameter in parameters if _is_context(parameter.annotation, namespace, _CONTEXTS)]
     if not workflow and any(_is_context(p.annotation, namespace, (WorkflowContext,)) for p in parameters):
-        message = f"{function!r} has a parameter annotated WorkflowContext, which only a @workflow is given"
-        raise TypeError(message)
+        raise TypeError(f"{function!r} has a parameter annotated WorkflowContext, which only a @workflow is given")
     if len(found) > 1:
-        message = f"{function!r} has two parameters annotated with a context: {', '.join(found)}"
-        raise TypeError(message)
+        raise TypeError(f"{function!r} has two parameters annotated with a context: {', '.join(found)}")
     if not found:
         return None
     by_place = [parameter.name for parameter in parameters if parameter.kind in _BY_PLACE]

@@ -128,8 +128,7 @@ def refuse_what_is_no_function(function: Any, name: str) -> None:
         )
         raise about_the_caller(TypeError(message))
     if isinstance(function, (staticmethod, classmethod)) or not callable(function) or isinstance(function, type):
-        message = f"@{name} takes plain functions, not {function!r}"
-        raise about_the_caller(TypeError(message))
+        raise about_the_caller(TypeError(f"@{name} takes plain functions, not {function!r}"))
     outside = getattr(function, "__qualname__", "").rpartition(".")[0]
     if outside and not outside.endswith("<locals>") and not hasattr(function, "__self__") and _is_python(function):
         message = (

@@ -54,11 +54,9 @@ def _upstreams(job: Any) -> Sequence[Placeholder | str]:
         several: Sequence[Placeholder] = job.several
         return several or (job,)
     if isinstance(job, bool) or not isinstance(job, (str, int)):
-        message = f"after() takes jobs, arrays, and ids of jobs, not {job!r}"
-        raise about_the_caller(TypeError(message))
+        raise about_the_caller(TypeError(f"after() takes jobs, arrays, and ids of jobs, not {job!r}"))
     if "/" in str(job):
-        message = f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"
-        raise about_the_caller(ValueError(message))
+        raise about_the_caller(ValueError(f"after({job!r}): for the key of a job, write after(cluster.job({job!r}))"))
     return (str(job),)
 
 
@@ -261,8 +259,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
         another way. Calls wait for jobs among their arguments in any case.
         """
         if on not in _ON:
-            message = f'on={on!r}: one of "success", "failure", "any"'
-            raise about_the_caller(ValueError(message))
+            raise about_the_caller(ValueError(f'on={on!r}: one of "success", "failure", "any"'))
         return self._copy(upstreams=(*self.upstreams, *((part, on) for job in jobs for part in _upstreams(job))))
 
     def on(self, cluster: Submitter) -> Task[P, R, F]:
@@ -322,8 +319,7 @@ class Task(KnownAttributes, Generic[P, R, F]):
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            message = f"{self.name}({', '.join(self.signature.parameters)}): {error}"
-            raise about_the_caller(TypeError(message)) from None
+            raise about_the_caller(TypeError(f"{self.name}({', '.join(self.signature.parameters)}): {error}")) from None
         return bound.args, bound.kwargs
 
     def bound_item(

@@ -26,8 +26,7 @@ __all__ = ["REQUEUE", "Answer", "InlineCluster", "InlineQueue"]
 
 def __getattr__(name: str) -> object:
     if name not in _HOME:
-        message = f"module 'slurm.testing' has no attribute {name!r}"
-        raise AttributeError(message)
+        raise AttributeError(f"module 'slurm.testing' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

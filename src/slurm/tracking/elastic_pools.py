@@ -77,8 +77,7 @@ def pool_growth(transport: Transport, directories: Sequence[str]) -> list[PoolGr
     done = transport.run(argv, stdin=lines.encode(errors="surrogateescape"), timeout=300)
     parts = done.stdout.split("= ")[1:]
     if done.status != 0 or len(parts) != len(directories):
-        message = f"the elastic pools cannot be read: {done.words[-500:]}"
-        raise TransportError(message)
+        raise TransportError(f"the elastic pools cannot be read: {done.words[-500:]}")
     return [_growth(part.splitlines()[1:]) for part in parts]
 
 

@@ -69,6 +69,7 @@ class Spool:
                 self._file.write(block)
             except OSError as error:
                 directory = tempfile.gettempdir()
-                message = f"{directory} cannot hold the received files ({error.strerror}): set TMPDIR to another one"
-                raise TransportError(message) from error
+                raise TransportError(
+                    f"{directory} cannot hold the received files ({error.strerror}): set TMPDIR to another one"
+                ) from error
         self.found.append(Fetched(path, self._file, begin, self._file.tell() - begin))

@@ -66,8 +66,7 @@ class Fetched(NamedTuple):
             for at in range(self.begin, end, size):
                 yield self.file.read(min(size, end - at))
         except OSError as error:
-            message = f"{self.path} cannot be read: {error.strerror or error}"
-            raise TransportError(message) from error
+            raise TransportError(f"{self.path} cannot be read: {error.strerror or error}") from error
 
 
 class ListingFailed(TransportError):
@@ -83,8 +82,7 @@ def opened(path: str | os.PathLike[str]) -> IO[bytes]:
     try:
         return open(path, "rb")
     except OSError as error:
-        message = f"{path} cannot be read: {error.strerror or error}"
-        raise TransportError(message) from error
+        raise TransportError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 class Transport(Protocol):
@@ -113,8 +111,7 @@ class Transport(Protocol):
         done = self.run(["sh", "-s"], stdin=script.encode(), timeout=timeout)
         outputs, errors = done.stdout.split(f"{fence} "), done.stderr.split(f"{fence}\n")
         if len(outputs) <= len(commands) or len(errors) <= len(commands):
-            message = f"the commands were cut off before the last one finished: {done.words}"
-            raise TransportError(message)
+            raise TransportError(f"the commands were cut off before the last one finished: {done.words}")
         found: list[Completed] = []
         for argv, error, output, after in zip(commands, errors, outputs, outputs[1:], strict=False):
             text = output.partition("\n")[2] if found else output  # it begins with the status of the previous command
@@ -124,8 +121,7 @@ class Transport(Protocol):
     def stream(self, argv: Sequence[str]) -> Stream:
         """Start a command that exchanges bytes with this process. Raises ConnectionLost if a retry may help."""
         del argv
-        message = f"{type(self).__name__} runs no commands that go on beside this process"
-        raise TransportError(message)
+        raise TransportError(f"{type(self).__name__} runs no commands that go on beside this process")
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Make a directory (0700, with its parents) with files (0600) and directories in it.

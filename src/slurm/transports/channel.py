@@ -122,8 +122,7 @@ def converse(
     if status is None:
         raise ConnectionLost(_text(words).strip()) if begun else not_begun(words, *preamble)
     if failure is not None:
-        message = f"cannot parse the output: {failure}"
-        raise TransportError(message) from failure
+        raise TransportError(f"cannot parse the output: {failure}") from failure
     return Answer(value, status, _text(words))  # type: ignore[arg-type]  # read without an error
 
 

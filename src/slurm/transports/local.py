@@ -44,14 +44,12 @@ class LocalTransport(Transport):
         try:
             status, output, errors = _run(argv, stdin, timeout)
         except subprocess.TimeoutExpired as error:
-            message = f"{argv[0]} did not end within {timeout} s"
-            raise TransportError(message) from error
+            raise TransportError(f"{argv[0]} did not end within {timeout} s") from error
         except OSError as error:
             # If a directory on PATH is not searchable, the error is EACCES even if no other directory has the command.
             if shutil.which(argv[0]) is None:
                 return Completed(tuple(argv), _NOT_FOUND, "", f"{argv[0]}: command not found")
-            message = f"{argv[0]} cannot be run: {error}"
-            raise TransportError(message) from error
+            raise TransportError(f"{argv[0]} cannot be run: {error}") from error
         return Completed(tuple(argv), status, _text(output), _text(errors))
 
     def attached(self, argv: Sequence[str], *, terminal: bool) -> Sequence[str]:
@@ -66,8 +64,7 @@ class LocalTransport(Transport):
         try:
             return local_stream(argv)
         except OSError as error:
-            message = f"{argv[0]} cannot be run: {error}"
-            raise TransportError(message) from error
+            raise TransportError(f"{argv[0]} cannot be run: {error}") from error
 
     def put(self, directory: str, files: Mapping[str, Content], *, directories: Iterable[str] = ()) -> None:
         """Create a directory with files."""
@@ -81,8 +78,9 @@ class LocalTransport(Transport):
                     with opened(data) as source:
                         replace(os.path.join(directory, name), source)
         except OSError as error:
-            message = f"{error.filename or directory} cannot be written: {error.strerror or error}"
-            raise TransportError(message) from error
+            raise TransportError(
+                f"{error.filename or directory} cannot be written: {error.strerror or error}"
+            ) from error
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Open files."""
@@ -147,8 +145,7 @@ def _names(directory: str) -> Sequence[str]:
     except (FileNotFoundError, NotADirectoryError):
         return ()
     except OSError as error:
-        message = f"{directory} cannot be listed: {error.strerror or error}"
-        raise TransportError(message) from error
+        raise TransportError(f"{directory} cannot be listed: {error.strerror or error}") from error
 
 
 def _text(output: bytes) -> str:

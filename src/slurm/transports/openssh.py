@@ -148,8 +148,7 @@ class OpenSSHTransport(RemoteTransport):
             except subprocess.TimeoutExpired:
                 raise self._failure("ssh: timed out") from None
             except OSError as error:
-                message = f"cannot run ssh: {error}"
-                raise TransportError(message) from error
+                raise TransportError(f"cannot run ssh: {error}") from error
             errors.seek(0)
             words = errors.read().decode(errors="replace")
         if status != 0:
@@ -196,16 +195,16 @@ class OpenSSHTransport(RemoteTransport):
 
     def _own_directory(self) -> None:
         if not _SOCKET.fullmatch(os.fsencode(self._socket)):
-            message = (
+            raise TransportError(
                 f"cannot keep an SSH socket in {self._directory}: set SLURMTASKS_LOCAL_DIR to a directory of at most "
                 "65 characters, without blanks, quotes, %, $ and backslashes"
             )
-            raise TransportError(message)
         try:
             socket_directory(_SOCKETS)
         except OSError as error:
-            message = f"cannot keep an SSH socket in {self._directory}: {error.strerror or error}"
-            raise TransportError(message) from error
+            raise TransportError(
+                f"cannot keep an SSH socket in {self._directory}: {error.strerror or error}"
+            ) from error
 
 
 class _Process:

@@ -94,8 +94,7 @@ class ParamikoTransport(RemoteTransport):
             channel = _opened(_transport(self._clients[-1]), self.connect_seconds)
             channel.exec_command(line)
         except (paramiko.SSHException, OSError, EOFError) as error:
-            message = f"the connection to {self.host} broke: {error}"
-            raise ConnectionLost(message) from error
+            raise ConnectionLost(f"the connection to {self.host} broke: {error}") from error
         return _Command(channel)
 
     def close(self) -> None:
@@ -132,8 +131,7 @@ class _Command:
 def _transport(client: paramiko.SSHClient) -> paramiko.Transport:
     found = client.get_transport()
     if found is None:
-        message = "the connection was closed"
-        raise ConnectionLost(message)
+        raise ConnectionLost("the connection was closed")
     return found
 
 

@@ -50,8 +50,9 @@ class Target:
         for jump in jumps.split(",") if jumps.lower() != "none" else []:
             parts = _HOP.fullmatch(jump.strip())
             if parts is None:
-                message = f"ProxyJump {jump!r} in {advice.config_path()} is invalid: write [user@]host[:port]"
-                raise TransportError(message)
+                raise TransportError(
+                    f"ProxyJump {jump!r} in {advice.config_path()} is invalid: write [user@]host[:port]"
+                )
             port = int(parts["port"]) if parts["port"] else None
             hop = Target(config, parts["host"].strip("[]"), parts["user"], port)
             found += [*hop.hops(config), hop]
@@ -88,10 +89,9 @@ class Target:
             except paramiko.AuthenticationException:
                 continue
         if not _attended():
-            message = (
+            raise paramiko.AuthenticationException(
                 f"{self._user}@{self._host} accepts none of the keys, and there is no terminal to ask for a password"
             )
-            raise paramiko.AuthenticationException(message)
         transport.auth_timeout = _TYPING_SECONDS  # the default is 30 seconds, and includes the typing
         try:
             transport.auth_interactive(self._user, _answers)
@@ -173,8 +173,7 @@ def configuration() -> paramiko.SSHConfig:
     try:
         return paramiko.SSHConfig.from_text("".join(_lines(path, depth=0)))
     except paramiko.ConfigParseError as error:
-        message = f"{path} cannot be read: {error}"
-        raise TransportError(message) from error
+        raise TransportError(f"{path} cannot be read: {error}") from error
 
 
 def _lines(path: str, *, depth: int) -> Iterator[str]:

@@ -114,13 +114,11 @@ class RemoteTransport(Transport, ABC):
         try:
             answer = self._command(shlex.join(argv), lambda stream: stream.write(stdin), _all, timeout=timeout)
         except TimeoutError as error:
-            message = f"{argv[0]} did not end within {timeout} s on {self.host}"
-            raise TransportError(message) from error
+            raise TransportError(f"{argv[0]} did not end within {timeout} s on {self.host}") from error
         except ConnectionLost as error:
             if UNREACHED in str(error):  # no command was sent
                 raise
-            message = f"{error}; the command was: {_short(argv)}"
-            raise ConnectionLost(message) from error
+            raise ConnectionLost(f"{error}; the command was: {_short(argv)}") from error
         return Completed(tuple(argv), answer.status, answer.value.decode(errors="replace"), answer.words)
 
     def stream(self, argv: Sequence[str]) -> Stream:
@@ -133,8 +131,7 @@ class RemoteTransport(Transport, ABC):
         try:
             stream = begin(channel, shlex.join(argv), login_shell=self._login_shell)
         except ConnectionLost as error:
-            message = f"the connection to {self.host} broke: {str(error) or 'it was closed'}"
-            raise ConnectionLost(message) from error
+            raise ConnectionLost(f"the connection to {self.host} broke: {str(error) or 'it was closed'}") from error
         self._reached = True
         return stream
 
@@ -149,8 +146,7 @@ class RemoteTransport(Transport, ABC):
         script = "\n".join([_program("put.sh", hidden, directory, *wanted), *moves])
         answer = self._retried_command(script, lambda stream: pack(files, stream), _all)
         if answer.status != 0:
-            message = f"{directory} cannot be written on {self.host}: {answer.words.strip()}"
-            raise TransportError(message)
+            raise TransportError(f"{directory} cannot be written on {self.host}: {answer.words.strip()}")
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Fetch files in one stream. With `private`, first check their owners and modes on the other machine."""
@@ -208,8 +204,7 @@ class RemoteTransport(Transport, ABC):
                 else:
                     failed[path] = TransportError(f"{path} cannot be {done} on {self.host}: {line}")
         if answer.status != 0 and other:
-            message = f"files cannot be {done} on {self.host}: {'; '.join(other)}"
-            raise TransportError(message)
+            raise TransportError(f"files cannot be {done} on {self.host}: {'; '.join(other)}")
         return failed
 
     def _retried_command(
@@ -258,11 +253,9 @@ class RemoteTransport(Transport, ABC):
         try:
             answer = converse(channel, script, login_shell=self._login_shell, send=send, read=read, timeout=timeout)
         except ConnectionLost as error:
-            message = f"the connection to {self.host} broke: {str(error) or 'it was closed'}"
-            raise ConnectionLost(message) from error
+            raise ConnectionLost(f"the connection to {self.host} broke: {str(error) or 'it was closed'}") from error
         except StartupFailed as error:
-            message = f"{self.host} runs no commands: {error}"
-            raise StartupFailed(message) from None
+            raise StartupFailed(f"{self.host} runs no commands: {error}") from None
         finally:
             channel.close()
         self._reached = True

@@ -9,7 +9,7 @@ from slurm.protocol.pools import pool_key
 from slurm.protocol.ranges import ranges
 from slurm.protocol.states import JobState
 from slurm.views.displays import duration, memory
-from slurm.views.status import error_of
+from slurm.views.status import error_of, peak_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -120,7 +120,7 @@ def _error(status: JobStatus) -> str:
 
 
 def _asked(options: Mapping[str, Any], some: Sequence[JobStatus]) -> dict[str, str]:
-    peak = max((s.outcome.peak_memory for s in some if s.outcome and s.outcome.peak_memory), default=0)
+    peak = peak_memory(some)
     return {
         "mem": f"mem={options['mem']}" if options.get("mem") else "the site's default memory",
         "time": f"time={options['time']}" if options.get("time") else "the site's default time",

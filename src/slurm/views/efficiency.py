@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.options.values import megabytes
 from slurm.options.values import seconds as seconds_of
 from slurm.views.displays import duration, memory
+from slurm.views.status import statuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from slurm.protocol.outcomes import Outcome
+    from slurm.views.status import Part
 
 _ROOM = 1.25
 """Fitting options ask for a quarter more than the largest use, because other calls may need more."""
@@ -57,6 +59,14 @@ def uses(outcomes: Sequence[Outcome], options: Mapping[str, Any]) -> list[Use]:
         _use("cpus", [used / max(s, 0.01) for s, used in took if used is not None], _cpus(options), "cpus"),
     ]
     return [use for use in several if use is not None]
+
+
+def uses_of(part: Part) -> list[Use]:
+    """Compare what the ended elements of some calls have used with their options. Reads their states and the record."""
+    place, state, indices = part
+    found = {state.element(i): status.outcome for i, status in zip(indices, statuses([part])[0], strict=True)}
+    options = place.store.records(state.key).submission.options
+    return uses([outcome for outcome in found.values() if outcome is not None], options)
 
 
 def fitting(found: Sequence[Use]) -> dict[str, str | int]:

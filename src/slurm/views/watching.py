@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from slurm.submission.growing_state import GrowingState
 from slurm.views.status import of_ended, statuses
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class Watch:
 
 def _grown(part: Part) -> Part:
     """The part; if it is a whole elastic pool, with the elements that were added."""
-    grows = isinstance(part.state, GrowingState) and isinstance(part.indices, range)
+    grows = part.state.elastic and isinstance(part.indices, range)
     return part._replace(indices=range(part.state.count)) if grows else part
 
 

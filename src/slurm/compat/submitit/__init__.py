@@ -38,7 +38,8 @@ def __getattr__(name: str) -> object:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         known = ", ".join(__all__)
-        message = f"slurm.compat.submitit has no {name!r}: it has {known}. Plug-ins of submitit do not work with it"
-        raise AttributeError(message)
+        raise AttributeError(
+            f"slurm.compat.submitit has no {name!r}: it has {known}. Plug-ins of submitit do not work with it"
+        )
     globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'executors')}"), name)
     return globals()[name]

@@ -38,11 +38,11 @@ class Mount(NamedTuple):
         source, target, mode, *rest = [*text.split(":"), "", ""]
         target = target or source
         if any(rest) or mode not in ("", "ro", "rw") or not target.startswith(("/", "~/")):
-            message = f"mount {text!r}: write 'source', 'source:target' or 'source:target:ro', with absolute paths"
-            raise ConfigurationError(message)
+            raise ConfigurationError(
+                f"mount {text!r}: write 'source', 'source:target' or 'source:target:ro', with absolute paths"
+            )
         if not source.startswith(("/", "~/")):
-            message = f"mount {text!r}: {source!r} must be an absolute path, or begin with ~/"
-            raise ConfigurationError(message)
+            raise ConfigurationError(f"mount {text!r}: {source!r} must be an absolute path, or begin with ~/")
         return cls(source, target, mode == "ro")
 
 

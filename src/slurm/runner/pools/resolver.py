@@ -12,10 +12,10 @@ from slurm.protocol.frames import LARGE, RESULT, wait_for_frame
 from slurm.protocol.outcomes import ResultRecord
 from slurm.protocol.pools import OUT
 from slurm.protocol.records import TYPE_CHECKING
-from slurm.runner.placeholder_resolver import LAG, PlaceholderResolver, UpstreamFailed, unpickled_result
+from slurm.runner.placeholder_resolver import LAG, PlaceholderResolver, unpickled_result
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 
@@ -25,17 +25,11 @@ class PoolResolver(PlaceholderResolver):
     places: Mapping[str, Mapping[str, tuple[str, int]]] = {}
     """The outbox and the offset of each answer, by the key of its client and the number of the call."""
 
-    def _result(self, key: str, index: int, chunk: int) -> Any:
+    def _loader(self, key: str, index: int, chunk: int) -> Callable[[], Any]:
         place = self.places.get(key, {}).get(f"{index}")
         if place is None:
-            return super()._result(key, index, chunk)
-        if (key, index) not in self._results:
-            try:
-                self._results[key, index] = self._answer(self._directory(key), index, *place)
-            except Exception as error:  # unpickling runs the user's own code
-                message = f"the result of {key}[{index}] can't be loaded: {type(error).__name__}: {error}"
-                raise UpstreamFailed(message) from error
-        return self._results[key, index]
+            return super()._loader(key, index, chunk)
+        return lambda: self._answer(self._directory(key), index, *place)
 
     @staticmethod
     def _answer(directory: str, index: int, outbox: str, offset: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from slurm.protocol.files import open_own
 from slurm.protocol.freshness import list_names, retry_absent
-from slurm.protocol.procedures import BELL, CONTEXT, Override, is_name
+from slurm.protocol.procedures import BELL, CONTEXT, Override, is_name, record_numbers
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.job_context import print_to_log
 from slurm.runner.procedures.bell import Bell
@@ -18,8 +18,7 @@ _LISTING_SECONDS = 30.0
 
 def highest(directory: str) -> int:
     """Return the highest number of the records in a directory; 0 if there is none. Raises OSError."""
-    names = (name.partition(".") for name in list_names(directory))
-    return max((int(number) for number, _, end in names if number.isdecimal() and end == "json"), default=0)
+    return max(record_numbers(list_names(directory)), default=0)
 
 
 class OverrideReader:

@@ -36,8 +36,7 @@ def spread_of(numbers: Iterable[float]) -> Spread | None:
     found = sorted(numbers)
     if not found:
         return None
-    quarters = (_quantile(found, part) for part in (0.25, 0.5, 0.75))
-    lower, median, upper = quarters
+    lower, median, upper = (_quantile(found, part) for part in (0.25, 0.5, 0.75))
     return Spread(len(found), fmean(found), found[0], lower, median, upper, found[-1])
 
 

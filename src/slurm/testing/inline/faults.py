@@ -43,8 +43,9 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.state != REQUEUE and not JobState.parse(self.state).final:
-            message = f"{self.state!r} is not the end of an attempt: name a final state, such as 'TIMEOUT', or REQUEUE"
-            raise ValueError(message)
+            raise ValueError(
+                f"{self.state!r} is not the end of an attempt: name a final state, such as 'TIMEOUT', or REQUEUE"
+            )
 
     def __str__(self) -> str:
         asked = {"task": self.task, "element": self.element, "attempt": self.attempt}
