@@ -80,6 +80,17 @@ def test_as_many_elements_are_queued_as_there_is_room_for_besides_a_retry_job_fo
     assert other.state.unqueued == range(2 + sum(count for _, count in expected), 6)
 
 
+@pytest.mark.parametrize(("most", "expected"), [(3, []), (4, [(2, 1)]), (5, [(2, 1)]), (6, [(2, 2)])])
+def test_a_place_is_left_for_the_retry_job_if_there_are_two_when_all_that_was_queued_has_ended(
+    inline: InlineCluster, most: int, expected: list[tuple[int, int]]
+) -> None:
+    other = Other(inline, most)
+    other.place.store.commit(other.key, OUTCOMES, {f"{element}.json": b"{}" for element in range(2)})
+    other.state.add_outcomes(range(2))
+    other.advance()
+    assert other.blocks == [(0, 2), *expected]
+
+
 def test_the_rest_is_queued_when_there_is_room_again(inline: InlineCluster) -> None:
     other = Other(inline, 6)
     for _ in range(3):

@@ -12,6 +12,7 @@ from slurm.protocol import ATTEMPTS, FAILED, PROCESS, RESOLVE, RUN, STOPPED, att
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
 from slurm.schedulers.base import Report
+from slurm.submission.job_queue import JobQueue
 from slurm.submission.status import FinalStatus
 from slurm.submission.timings import Timings
 from slurm.testing import Answer, InlineCluster
@@ -101,6 +102,17 @@ def test_failed_elements_run_again_in_one_job_with_their_changed_options(inline:
     assert found.keys() == {(0, 1), (2, 1)}
     assert {(claim.retries, claim.reason, claim.count) for claim in found.values()} == {(1, "NodeFailed", 2)}
     assert not jobs.part.state.resubmission_paused
+
+
+def test_without_arrays_each_element_runs_again_in_a_job_of_its_own(
+    inline: InlineCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = square.map(range(3))
+    monkeypatch.setattr(JobQueue, "has_arrays", False)  # the limit of a Slurm with MaxArraySize=0
+    assert resubmit(jobs, {1: LOST_NODE, 2: LOST_NODE}) == {}
+    assert tasks(inline) == [[0, 1, 2], [0], [0]]
+    own = [jobs.part.state.block(index) for index in (1, 2)]
+    assert [(block.first, block.count, block.array) for block in own if block] == [(1, 1, False), (2, 1, False)]
 
 
 def test_elements_with_different_options_run_again_in_different_jobs(inline: InlineCluster) -> None:

@@ -36,7 +36,7 @@ class QueryResult(NamedTuple):
 
     reports: Mapping[str, Mapping[int, Report]]
     trouble: str | None
-    partly: bool = False
+    partly: bool
     """Whether other clusters answered."""
 
 
