@@ -19,14 +19,16 @@ from slurm.errors import ConfigurationError
 from slurm.sweeps.directory import names
 from slurm.sweeps.failures import message
 from slurm.sweeps.sweep import Sweep
+from slurm.sweeps.table import COLUMNS
 from slurm.sweeps.views import facts_of_point
-from slurm.views.displays import clock, duration
+from slurm.views.displays import clock, duration, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from slurm.sweeps.snapshot import Point
     from slurm.sweeps.sweep_point import SweepPoint
+    from slurm.sweeps.table import Table
     from slurm.sweeps.views import Status
 
 _POINTS = 8
@@ -230,9 +232,19 @@ def table(  # noqa: PLR0913, PLR0917 - click's way
     if path:
         _write(found, path)
     elif as_json:
-        show_json([dict(row) for row in found])
+        show_json([{name: row[name] for name in found.columns} for row in found])
     else:
-        show_table([tuple(map(str.upper, found.columns)), *(tuple(map(cell, row.values())) for row in found)])
+        show_table([tuple(map(str.upper, found.columns)), *_cells(found)])
+
+
+def _cells(found: Table) -> Iterator[tuple[str, ...]]:
+    """The rows as text, each in the order of the columns; the peak memory has a unit."""
+    others = found.columns[len(found.parameters) + len(found.metrics) :]
+    peak = dict(zip(COLUMNS, others, strict=False)).get("memory")
+    for row in found:
+        yield tuple(
+            memory(row[name]) if name == peak and row[name] is not None else cell(row[name]) for name in found.columns
+        )
 
 
 def _write(found: Any, path: str) -> None:
