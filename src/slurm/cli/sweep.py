@@ -15,6 +15,7 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json
+from slurm.cli.shell_advice import for_a_shell
 from slurm.cli.sweep_unit import read_file, unit_of
 from slurm.errors import ConfigurationError
 from slurm.sweeps.config import SweepConfig
@@ -373,7 +374,7 @@ def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) 
             output.show(f"interrupted; what is queued goes on: slurm sweep complete {shlex.quote(made.name)}", err=True)
             raise SystemExit(output.INTERRUPTED) from None
         except (NoSourceLeft, SweepStopped) as error:
-            output.show(f"needs you: {error}", err=True)
+            output.show(f"needs you: {for_a_shell(str(error), made.name)}", err=True)
     found = made.status()
     show_json(found.to_json() | {"name": made.name}) if as_json else output.show(f"{made.name}: {found}")
     if not detach and found.counts.get(State.DONE, 0) < found.total:

@@ -14,6 +14,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.output import json_option, show_json, show_table
+from slurm.cli.shell_advice import for_a_shell
 from slurm.cli.sweep import name_argument, sweep_option
 from slurm.errors import ConfigurationError
 from slurm.sweeps.directory import names
@@ -120,7 +121,11 @@ def _row(point: Point) -> tuple[str, ...]:
 def errors(name: str, pattern: str | None, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show groups of similar failures of the sweep NAME, with one traceback for each group."""
     found = Sweep.open(name, directory=directory).errors()
-    found = [group for group in found if pattern is None or pattern in group.pattern or pattern in group.example]
+    found = [
+        group._replace(suggestion=for_a_shell(group.suggestion, name))
+        for group in found
+        if pattern is None or pattern in group.pattern or pattern in group.example
+    ]
     if as_json:
         show_json([{**group._asdict(), "points": list(group.points)} for group in found])
     elif not found:
@@ -142,7 +147,7 @@ def errors(name: str, pattern: str | None, directory: str, as_json: bool) -> Non
 @json_option
 def why(name: str, point: int, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Explain why the POINT of the sweep NAME has its state, and what to do."""
-    text = Sweep.open(name, directory=directory).why(point)
+    text = for_a_shell(Sweep.open(name, directory=directory).why(point), name)
     show_json({"point": point, "lines": text.splitlines()}) if as_json else output.show(text)
 
 
