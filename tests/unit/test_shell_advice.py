@@ -64,7 +64,7 @@ def test_each_advice_is_in_a_message_of_the_library(python: str, messages: str) 
             'procedure 2 is STARTING, not READY. Call wait("READY") first, or start(…, force_start=True)',
             "procedure 2 is STARTING, not READY. Wait until `slurm script show 2` shows READY, or add --force",
         ),
-        ("point 3: complete(failed=True) submits it again", "point 3: `slurm sweep complete NAME --failed` submits it again"),
+        ("complete(failed=True) submits it again", "`slurm sweep complete NAME --failed` submits it again"),
         ("the function complete() of a user", "the function complete() of a user"),
     ],
 )  # fmt: skip

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from slurm import task
 from slurm.cli.main import slurm
 from slurm.protocol.states import JobState
+from slurm.sweeps.code import code_of
 from slurm.sweeps.directory import SweepDirectory
 from slurm.sweeps.records import Collected, Ended, Shard, SweepRecord
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
+
+FILE = "sweep: {grid: {order: [1, 2], seed: [0, 1, 2]}}\ntask: sky.py:fit\n"
+
+
+def fit(order: int, seed: int) -> dict[str, float]:
+    return {"chi2": float(order + seed)}
 
 
 def sweep(*argv: str, status: int = 0) -> Result:
@@ -33,17 +44,21 @@ def ended(number: int) -> Ended:
 
 
 @pytest.fixture(autouse=True)
-def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SweepDirectory:
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The sweep `two` of six points: order 1 for the first three, order 2 for the others."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     points = [{"order": 1 + number // 3, "seed": number % 3} for number in range(6)]
     record = SweepRecord(id="two", task="fit", count=6, created=0.0)
-    made = SweepDirectory.create(tmp_path / "sweeps/outputs/two", record, points)
+    made = SweepDirectory.create(tmp_path / "sweeps/outputs/two", record, points, config=FILE)
     assert made is not None
+    code, uploads = code_of(task(fit), ())
+    code.write(made.path, uploads)
     url, key = f"local://{tmp_path}/jobs", "fit/20260102T030405Z-aabbccdd"
-    made.claim(1, Shard(cluster={"url": url}, source="local", key=key, points=(0, 5), code="c"))
+    made.claim(1, Shard(cluster={"url": url}, source="local", key=key, points=(0, 5), code=code.name))
     made.collect([Collected(number, 1, number, ended(number)) for number in range(6)])
-    return made
+    yield
+    sys.modules.pop("sky", None)
 
 
 class TestTable:
@@ -63,3 +78,65 @@ class TestTable:
         assert "MEMORY" in map(str.strip, head)
         assert "12 MiB" in map(str.strip, first)
         assert json.loads(sweep("table", "two", "--json").stdout)[0]["memory"] == 12 << 20
+
+
+class TestComplete:
+    def test_a_point_that_failed_has_the_command_that_submits_it_again(self) -> None:
+        assert "`slurm sweep complete two --failed` submits it again" in sweep("why", "two", "2").output
+
+    def test_points_that_failed_are_followed_by_what_to_do(self) -> None:
+        found = sweep("complete", "two", "--on", f"local://{os.getcwd()}/jobs", status=1)
+        assert found.stdout.startswith("two: 6 points: 4 done, 2 failed")
+        assert "show the failures: slurm sweep errors two\n" in found.stderr
+        assert "run them again: slurm sweep complete two --failed, with --file FILE if" in found.stderr
+
+    def test_another_directory_of_sweeps_is_in_the_commands(self) -> None:
+        Path("sweeps/outputs").rename("others")
+        url = f"local://{os.getcwd()}/jobs"
+        found = sweep("complete", "two", "--directory", "others", "--on", url, status=1)
+        assert "slurm sweep errors two --directory others\n" in found.stderr
+
+    @pytest.mark.parametrize(
+        ("later", "expected"),
+        [
+            (-60, "run the function fit as it was stored. To run it as it is now: --file two.yaml\n"),
+            (60, "as it was stored, and sky.py was changed after that. To run it as it is now: --file two.yaml\n"),
+        ],
+    )
+    def test_the_stored_code_runs_and_this_is_said(self, later: int, expected: str) -> None:
+        for name, text in (("two.yaml", FILE), ("sky.py", "raise SystemExit('not imported')")):
+            Path(name).write_text(text)
+        written = Path("sweeps/outputs/two/shards/1.json").stat().st_mtime
+        os.utime("sky.py", (written + later, written + later))
+        found = sweep("complete", "two", "--on", f"local://{os.getcwd()}/jobs", status=1)
+        assert expected in found.stderr
+
+
+class TestInit:
+    def text(self, source: str) -> str:
+        Path("sky.py").write_text(source)
+        sweep("init", "new.yaml", "--task", "sky.py:fit")
+        return Path("new.yaml").read_text()
+
+    def test_a_new_file_has_the_parameters_of_the_function(self) -> None:
+        text = self.text("def fit(order: int, beam: str, *, tol: float = 0.5, seed=None): ...")
+        assert "    order: [1, 2]\n    beam: [a, b]\n" in text
+        assert "#   tol: 0.5\n#   seed: null\n" in text
+        assert "lr" not in text
+        assert "depth" not in text
+        assert sweep("validate", "new.yaml").output == "new.yaml is valid: 4 points of order, beam\n"
+
+    def test_a_function_with_defaults_only_has_the_first_of_them(self) -> None:
+        text = self.text("def fit(tol=0.5, seed=1): ...")
+        assert "    tol: [0.5]\n" in text
+        assert "#   seed: 1\n" in text
+
+    def test_a_file_without_the_function_is_an_error_and_nothing_is_written(self) -> None:
+        Path("sky.py").write_text("def fits(x): ...")
+        found = sweep("init", "new.yaml", "--task", "sky.py:fit", status=1)
+        assert "sky.py has no function 'fit': did you mean 'fits'?" in str(found.exception)
+        assert not Path("new.yaml").exists()
+
+    def test_the_file_of_the_function_may_be_written_later(self) -> None:
+        sweep("init", "new.yaml", "--task", "later.py:fit")
+        assert "lr: [1e-3, 1e-2]" in Path("new.yaml").read_text()

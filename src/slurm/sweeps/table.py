@@ -35,8 +35,8 @@ class Table(Sequence["Row"]):
     """An immutable sequence of rows with the same columns.
 
     The columns are `parameters`, then `metrics`, then the columns of this package. A row is a dict, in any order; an
-    unknown value is None. If a metric, or a column of this package, has the name of an earlier column, "_" is added to its name. A table
-    reads no file after it was made.
+    unknown value is None. If a metric, or a column of this package, has the name of an earlier column, "_" is added to
+    its name. A table reads no file after it was made.
     """
 
     __slots__ = ("_rows", "columns", "metrics", "parameters")
