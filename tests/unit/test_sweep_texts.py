@@ -140,3 +140,43 @@ class TestInit:
     def test_the_file_of_the_function_may_be_written_later(self) -> None:
         sweep("init", "new.yaml", "--task", "later.py:fit")
         assert "lr: [1e-3, 1e-2]" in Path("new.yaml").read_text()
+
+
+class TestFile:
+    def validated(self, **replaced: str) -> str:
+        text = FILE
+        for old, new in replaced.items():
+            text = text.replace(old, new)
+        Path("sky.py").write_text("def fit(order: int, seed: int) -> None: ...\n")
+        Path("new.yaml").write_text(text)
+        return str(sweep("validate", "new.yaml", status=1).exception)
+
+    def test_a_parameter_that_the_function_lacks_is_named_with_the_nearest(self) -> None:
+        assert self.validated(order="ordr") == (
+            "the parameters ordr, seed do not fit: 'ordr' is not a parameter of fit: did you mean 'order'?"
+        )
+
+    def test_all_of_them_are_named(self) -> None:
+        found = self.validated(order="ordr.x", seed="sed")
+        assert "'ordr' is not a parameter of fit: did you mean 'order'?; 'sed' is not a parameter of fit" in found
+
+    def test_a_parameter_that_is_missing_is_named(self) -> None:
+        assert "missing a required argument: 'seed'" in self.validated(**{", seed: [0, 1, 2]": ""})
+
+    def test_a_wrong_option_and_a_wrong_parameter_are_listed_at_once(self) -> None:
+        found = self.validated(order="ordr", **{"sky.py:fit": "sky.py:fit\noptions: {partitoin: a}"}).splitlines()
+        assert len(found) == 2, found
+        assert "partitoin: did you mean partition" in found[0]
+        assert found[1] == "new.yaml, line 1: sweep.grid.ordr: not a parameter of fit: did you mean 'order'?"
+
+    def test_a_wrong_option_and_a_function_that_is_not_there_are_listed_at_once(self) -> None:
+        found = self.validated(**{"sky.py:fit": "sky.py:fitt\noptions: {partitoin: a}"}).splitlines()
+        assert len(found) == 2, found
+        assert "sky.py has no function 'fitt'" in found[1]
+
+    def test_a_wrong_key_and_a_field_that_a_command_lacks_are_listed_at_once(self) -> None:
+        command = {"task: sky.py:fit": "comand: x\ncommand: python fit.py {order}"}
+        assert [line.partition(": ")[2] for line in self.validated(**command).splitlines()] == [
+            "comand: unknown key: did you mean 'command'?",
+            "sweep.grid.seed: not a parameter of fit; known names: order",
+        ]
