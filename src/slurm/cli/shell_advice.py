@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,11 +79,11 @@ def for_a_shell(message: str, name: str | None = None) -> str:
     A message that gives no such advice stays the same.
     """
     for python, command in ADVICE.items():
-        message = re.sub(python, lambda found, command=command: _filled(found, command, name), message)
+        message = re.sub(python, partial(_filled, command, name), message)
     return message
 
 
-def _filled(found: re.Match[str], command: str, name: str | None) -> str:
+def _filled(command: str, name: str | None, found: re.Match[str]) -> str:
     known = found.groupdict().get("name") or name
     text = found.expand(command)
     return text.replace("'NAME'", repr(known)).replace("NAME", shlex.quote(known)) if known else text
