@@ -57,7 +57,8 @@ def tree(directory: Path) -> dict[str, str]:
 
 
 def test_a_file_is_run_looked_at_and_completed_elsewhere(cluster: Cluster, study: Path, root: Path) -> None:
-    sweep("run", "depths.yaml", "--on", f"{cluster.url}:2", status=1)
+    first = sweep("run", "depths.yaml", "--on", f"{cluster.url}:2", status=1)
+    assert "slurm sweep complete depths --failed, with --file depths.yaml if" in first.stderr
     assert Path("sweeps/outputs/depths/sweep_config.yaml").read_text() == FILE
     before = tree(study / "sweeps")
     assert read("status", "depths")[0]["counts"] == {"done": 3, "failed": 1}
@@ -86,7 +87,15 @@ def test_a_file_is_run_looked_at_and_completed_elsewhere(cluster: Cluster, study
 
 def test_a_sweep_is_extended_planned_and_run_again(local: Cluster, study: Path) -> None:
     assert sweep("run", "depths.yaml", "--count-only").output == "4\n"
-    assert "4 points" in sweep("run", "depths.yaml", "--on", local.url, "--dry-run").output
+    planned = sweep("run", "depths.yaml", "--on", local.url, "--dry-run")
+    assert planned.stdout.startswith("4 points\nsource ")
+    assert "#!/bin/" not in planned.stdout
+    assert planned.stderr == "nothing was submitted; --script also shows the scripts\n"
+    assert "#!/bin/" in sweep("run", "depths.yaml", "--on", local.url, "--dry-run", "--script").stdout
+    facts = read("run", "depths.yaml", "--on", local.url, "--dry-run")
+    assert (facts["points"], facts["sources"][0]["points"]) == (4, 4)
+    assert facts["sources"][0]["script"].startswith("#!/bin/")
+    assert "--script goes with --dry-run" in sweep("run", "depths.yaml", "--script", status=2).output
     assert not Path("sweeps").exists()
     Path("study_of_depths.py").write_text(REPAIRED)
     sweep("run", "depths.yaml", "--on", local.url)
@@ -114,9 +123,9 @@ def test_what_is_wrong_with_a_file_is_told_before_anything_is_written(local: Clu
 
 
 def test_a_written_file_is_valid_and_never_written_over(local: Cluster, study: Path) -> None:
+    Path("study_of_depths.py").write_text("def train(lr: float, depth: int): ...\n")
     sweep("init", "new.yaml", "--task", "study_of_depths.py:train")
-    Path("study_of_depths.py").write_text("def train(lr, depth): ...\n")
-    assert sweep("validate", "new.yaml").output == "new.yaml is valid: 6 points of lr, depth\n"
+    assert sweep("validate", "new.yaml").output == "new.yaml is valid: 4 points of lr, depth\n"
     before = Path("new.yaml").read_text()
     assert "exists and is not changed" in str(sweep("init", "new.yaml", status=1).exception)
     assert Path("new.yaml").read_text() == before

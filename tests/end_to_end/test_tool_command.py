@@ -180,14 +180,23 @@ def test_a_failure_is_shown_by_its_name_and_the_stage_is_submitted_again(local: 
 
 def test_dry_runs_write_nothing(local: Cluster, tool: str, tmp_path: Path) -> None:
     root = Path(local.place.store.root)
-    shown = run("prepare", tool, "r", "site=north", "--template", "small", "--root", "results", "--dry-run")
+    wanted = ("prepare", tool, "r", "site=north", "--template", "small", "--root", "results")
+    shown = run(*wanted, "--dry-run")
     assert (shown.exit_code, "config/case.yaml" in shown.stdout) == (0, True)
+    assert shown.stderr == f"cluster: {local.url}, the default; --on CLUSTER names another one\n"
+    assert run(*wanted, "--dry-run", "--on", f"{local.url}").stderr == f"cluster: {local.url}\n"
     assert not (tmp_path / "results").exists()
     directory = prepared(tool, "r", "-o", "steps=-1")
+    again = run(*wanted)
+    assert (again.exit_code, "slurm tool submit DIR --again --on CLUSTER" in again.stderr) == (2, True)
     own = (directory, "--tool", tool)
     before = tree(tmp_path / "results"), tree(root / "jobs")
     shown = run("submit", *own, "--dry-run")
     assert shown.stdout.count("script.sh") >= 2
+    assert ("#!/bin/" in shown.stdout, "--script also shows the scripts" in shown.stderr) == (False, True)
+    assert run("submit", *own, "--dry-run", "--script").stdout.count("#!/bin/") >= 2
+    assert "--script goes with --dry-run" in run("submit", *own, "--script").stderr
+    assert "=== stage report" not in run("submit", directory, "solve", "--tool", tool, "--dry-run").stdout
     assert [line for line in shown.stdout.splitlines() if line.startswith("===")] == [
         "=== stage solve", "=== stage report, after solve",
     ]  # fmt: skip

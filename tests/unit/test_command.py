@@ -219,8 +219,16 @@ def test_a_program_runs_in_an_empty_directory_and_the_outcome_names_its_products
     assert run(directory, of, "a b") == 1
     error = directory.outcome().error
     assert error
-    assert "did not write *.log" in error.message  # its own logs do not count
+    assert "did not write *.log in its directory: it has listing, m.txt" in error.message  # its logs do not count
     assert error.type == "slurm.errors.CommandFailed"
+
+    many = Directory(directory.root, "many/20260101T000000Z-00000000")
+    assert run(many, command("sh -c 'mkdir d; touch d/z $(seq 20)'", products="serie.csv")) == 1
+    assert "serie.csv in its directory: it has 1, 10, 11, 12, 13, 14, 15, 16, 17, 18, …" in many.outcome().error.message  # type: ignore[union-attr]
+
+    none = Directory(directory.root, "none/20260101T000000Z-00000000")
+    assert run(none, command("true", products="serie.csv")) == 1
+    assert "did not write serie.csv in its directory: it wrote no file there" in none.outcome().error.message  # type: ignore[union-attr]
 
     other = Directory(directory.root, "again/20260101T000000Z-00000000")
     assert run(other, command("sh -c 'ls -A > listing; echo $0 > m.txt; echo hi' {x}", products="m.*"), "a b") == 0

@@ -126,6 +126,9 @@ def test_a_slot_is_released_with_who_and_when(client: Client) -> None:
     for path in (first, second):
         until(lambda path=path: client.get(path)["state"] == "READY")  # type: ignore[misc]
     client.put(first, state="RUNNING", function="listen")
+    early = client.ask("PUT", first, body=b'{"state": "RUNNING", "function": "calibrate", "args": [1]}')
+    assert (early.status, "send the field 'force'" in early.data["detail"]) == (409, True), early
+    assert "force_start" not in early.data["detail"]
     refused = client.ask("PUT", second, body=b'{"state": "RUNNING", "function": "calibrate", "args": [1]}')
     key = client.get(first)["key"]
     assert (refused.status, key in refused.data["detail"]) == (409, True), refused

@@ -72,11 +72,18 @@ class TestBest:
 class TestGroups:
     def test_a_group_has_count_mean_and_spread(self) -> None:
         found = table(1.0, 3.0, 5.0, None).group("depth")
-        assert found.columns == ("depth", "loss", "loss_std", "loss_min", "loss_max", "count")
-        assert found[0] == {
-            "depth": 2, "count": 2, "loss": 2.0, "loss_std": pytest.approx(2**0.5), "loss_min": 1.0, "loss_max": 3.0,
-        }  # fmt: skip
-        assert found[1] == {"depth": 3, "count": 2, "loss": 5.0, "loss_std": None, "loss_min": 5.0, "loss_max": 5.0}
+        assert found.columns == ("depth", "loss", "loss_std", "loss_min", "loss_max", "loss_count", "count")
+        assert [tuple(row) for row in found] == [found.columns] * 2
+        assert tuple(found[0].values()) == (2, 2.0, pytest.approx(2**0.5), 1.0, 3.0, 2, 2)
+
+    def test_a_failed_point_counts_for_its_group_and_not_for_the_metric(self) -> None:
+        _, found = table(1.0, 3.0, 5.0, None).group("depth")
+        assert tuple(found.values()) == (3, 5.0, None, 5.0, 5.0, 1, 2)
+
+    def test_a_parameter_of_the_name_count_stays(self) -> None:
+        rows = [{"count": 7, "loss": 1.0}, {"count": 7, "loss": 3.0}]
+        (found,) = Table(rows, parameters=("count",), metrics=("loss",)).group("count")
+        assert (found["count"], found["count_"]) == (7, 2)
 
     def test_true_and_one_are_two_groups(self) -> None:
         rows = [{"flag": True, "loss": 1.0}, {"flag": 1, "loss": 3.0}]

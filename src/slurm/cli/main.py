@@ -81,10 +81,11 @@ def main() -> None:
 
 
 class _SafeFormatter(logging.Formatter):
-    """Formats log records for a terminal, without control characters and passwords."""
+    """Formats log records for a terminal: commands in place of Python calls, no control characters, no passwords."""
 
     def format(self, record: logging.LogRecord) -> str:
-        from slurm.sanitize.redaction import redacted  # noqa: PLC0415 - few commands log anything
+        from slurm.cli.shell_advice import for_a_shell  # noqa: PLC0415 - few commands log anything
+        from slurm.sanitize.redaction import redacted  # noqa: PLC0415 - as above
         from slurm.sanitize.terminal import for_terminal  # noqa: PLC0415 - as above
 
-        return for_terminal(redacted(super().format(record)))
+        return for_terminal(redacted(for_a_shell(super().format(record))))

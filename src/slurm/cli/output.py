@@ -51,8 +51,10 @@ def show_bytes(blocks: Iterable[bytes]) -> None:
 
 
 def show_error(error: Exception) -> None:
-    """Print an error message, with passwords removed."""
-    show_prose(f"error: {redacted(str(error))}".splitlines(), err=True, fg="red")
+    """Print an error message, with passwords removed, and with commands in place of Python calls."""
+    from slurm.cli.shell_advice import for_a_shell  # noqa: PLC0415 - only for an error
+
+    show_prose(f"error: {redacted(for_a_shell(str(error)))}".splitlines(), err=True, fg="red")
 
 
 def show_json(value: Any) -> None:

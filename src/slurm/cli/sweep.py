@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +13,22 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of
 from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json
+from slurm.cli.sweep_driving import drive, tell_stored
 from slurm.cli.sweep_unit import read_file, unit_of
-from slurm.errors import ConfigurationError
 from slurm.sweeps.config import SweepConfig
 from slurm.sweeps.directory import OUTPUTS, names
-from slurm.sweeps.health import NoSourceLeft, SweepStopped
 from slurm.sweeps.points import points_of
-from slurm.sweeps.snapshot import State
 from slurm.sweeps.sweep import MOST_POINTS, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from slurm.clusters.cluster import Cluster
+    from slurm.sweeps.planning import SweepPlan
 
 _VIEWS = "slurm.cli.sweep_views"
 COMMANDS = {
-    "init": ("slurm.cli.sweep:init", "Write a first sweep.yaml, with comments."),
+    "init": ("slurm.cli.sweep_init:init", "Write a first sweep.yaml, with comments."),
     "import": ("slurm.cli.sweep_import:import_", "Make a sweep and a Slurmfile from files of HPC Sweep Manager."),
     "validate": ("slurm.cli.sweep:validate", "Check a file, and show all problems at once."),
     "run": ("slurm.cli.sweep:run", "Run the points of a file that are missing."),
@@ -52,21 +49,6 @@ COMMANDS = {
     "cancel": ("slurm.cli.sweep:cancel", "Cancel the points that wait or run."),
     "cleanup": ("slurm.cli.sweep:cleanup", "Remove job directories that were collected."),
 }
-
-_TEMPLATE = """\
-# A parameter sweep: slurm sweep validate {file}; slurm sweep run {file} --on local:2
-sweep:
-  grid:                        # each combination of these values
-    lr: [1e-3, 1e-2]
-    depth: [2, 3, 4]
-  # paired:                    # lists of the same length that go together
-  #   - data: {{path: [a.csv, b.csv], rows: [10, 20]}}
-  # where: lr < 0.01 or depth == 2
-  # sample: {{n: 20, seed: 1}}
-# defaults: {{seed: 0}}          # parameters that all points have
-{unit}
-# options: {{time: "1:00:00", mem: 4G}}
-"""
 
 sweep_option = click.option(
     "--directory",
@@ -131,22 +113,6 @@ def sweep() -> None:
 
 @click.command()
 @click.argument("file", default="sweep.yaml")
-@click.option("--task", metavar="FILE.py:FUNCTION", help="The function to call; the default is a command.")
-def init(file: str, task: str | None) -> None:
-    """Write a commented FILE of a sweep. An existing file is not changed."""
-    unit = f"task: {task}" if task else "command: python train.py {overrides}    # lr=0.001 depth=2"
-    try:
-        with open(file, "x", encoding="utf-8") as new:
-            new.write(_TEMPLATE.format(file=shlex.quote(file), unit=unit))
-    except FileExistsError:
-        raise ConfigurationError(f"{file} exists and is not changed. Edit it, or name another file") from None
-    except OSError as error:
-        raise ConfigurationError(f"cannot write {file}: {error.strerror}") from error
-    output.show(f"{file} is written. Edit it, then run: slurm sweep validate {shlex.quote(file)}")
-
-
-@click.command()
-@click.argument("file", default="sweep.yaml")
 @json_option
 def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Check FILE: its form, its points, and whether the function takes the parameters. Submits and writes nothing."""
@@ -174,6 +140,7 @@ def validate(file: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
 )
 @_running
 @click.option("--dry-run", is_flag=True, help="Show what would be submitted. Write and submit nothing.")
+@click.option("--script", is_flag=True, help="With --dry-run: also show the scripts.")
 @click.option("--count-only", is_flag=True, help="Print the number of points.")
 @click.option(
     "--max-points", default=MOST_POINTS, show_default=True, metavar="N", help="Reject a sweep with more points."
@@ -191,6 +158,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     stop_after: int | None,
     detach: bool,  # noqa: FBT001
     dry_run: bool,  # noqa: FBT001
+    script: bool,  # noqa: FBT001
     count_only: bool,  # noqa: FBT001
     max_points: int,
     trials: int | None,
@@ -202,6 +170,8 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     If you run the command again, it computes only the missing points. Ctrl-C ends the command; queued points continue.
     """
     size = _chunk(chunk, detach=detach)
+    if script and not dry_run:
+        raise click.UsageError("--script goes with --dry-run.")
     config = read_file(file)
     points = points_of(config.space, most=max_points)
     if count_only:
@@ -218,12 +188,13 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
     )
     sources = _sources(on)
     if dry_run:
-        output.show(str(made.plan(sources, strategy=strategy, chunk=None if size == "auto" else size)))
+        plan = made.plan(sources, strategy=strategy, chunk=None if size == "auto" else size)
+        _show_plan(plan, script=script, as_json=as_json)
         return
     if made.search and not (trials or made.search.settings.trials):
         raise click.UsageError("--trials N: say how many points the search asks for in all, here or in the file.")
     made.run(sources, strategy=strategy, chunk=size, seconds=seconds, trials=trials)
-    _drive(made, stop_after, detach=detach, as_json=as_json)
+    drive(made, stop_after, detach=detach, as_json=as_json, file=file)
 
 
 @click.command()
@@ -233,7 +204,7 @@ def run(  # noqa: PLR0913, PLR0917 - click's way
 @click.option("--take-over", is_flag=True, help="Also run points that were sent to a cluster that does not answer.")
 @click.option("--redo", type=click.Choice(["changed"]), help="Compute points again that other code has computed.")
 @trials_option
-@click.option("--file", metavar="FILE", help="The file of the sweep, to continue with the current function.")
+@click.option("--file", metavar="FILE", help="The file of the sweep, to run its function as it is now.")
 @sweep_option
 @json_option
 def complete(  # noqa: PLR0913, PLR0917 - click's way
@@ -252,8 +223,13 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
     directory: str,
     as_json: bool,  # noqa: FBT001
 ) -> None:
-    """Run the missing points of the sweep NAME, at any clusters. Points that wait or run are not changed."""
+    """Run the missing points of the sweep NAME, at any clusters. Points that wait or run are not changed.
+
+    The points run the function or command as the last run has stored it. After a change of the code, add --file.
+    """
     opened = Sweep.open(name, unit_of(read_file(file)) if file else None, directory=directory)
+    if not file:
+        tell_stored(opened)
     opened.complete(
         _sources(on),
         failed=failed,
@@ -264,7 +240,7 @@ def complete(  # noqa: PLR0913, PLR0917 - click's way
         seconds=seconds,
         trials=trials,
     )
-    _drive(opened, stop_after, detach=detach, as_json=as_json)
+    drive(opened, stop_after, detach=detach, as_json=as_json, file=file)
 
 
 @click.command()
@@ -329,6 +305,19 @@ def _sweep_of(file: SweepConfig, points: Iterable[Mapping[str, Any]], **more: An
     return Sweep(unit_of(file), points, **more)
 
 
+def _show_plan(plan: SweepPlan, *, script: bool, as_json: bool) -> None:
+    """Show what a run would submit; the scripts on request only, because they are long."""
+    if as_json:
+        facts = [each._asdict() | {"script": each.plan.script if each.plan else None} for each in plan.sources]
+        show_json(
+            {"points": plan.points, "sources": [{n: v for n, v in each.items() if n != "plan"} for each in facts]}
+        )
+        return
+    output.show(str(plan) if script else plan.summary)
+    if not script:
+        output.show("nothing was submitted; --script also shows the scripts", err=True)
+
+
 def _stem(file: str) -> str:
     return os.path.basename(file).partition(".")[0]
 
@@ -347,34 +336,3 @@ def _chunk(text: str | None, *, detach: bool = False) -> Any:
     if not text.isdecimal() or int(text) < 1:
         raise click.UsageError(f"--chunk {text}: write a number of points, or auto.")
     return int(text)
-
-
-def _follow(made: Sweep, stop_after: int | None) -> None:
-    """Drive a sweep until it ends. On a terminal, show how many points have ended."""
-    total, found = len(made), Counter[State]()
-    shown = sys.stderr.isatty()
-    try:
-        for point in made.as_completed(stop_after=stop_after):
-            found[point.state] += 1
-            if shown:
-                counts = ", ".join(f"{found[state]} {state}" for state in State if found[state])
-                click.echo(f"\r{made.name}: {counts} of {total} points\x1b[K", nl=False, err=True)
-    finally:
-        if shown and found:
-            click.echo(err=True)
-
-
-def _drive(made: Sweep, stop_after: int | None, *, detach: bool, as_json: bool) -> None:
-    """Drive a sweep until it ends, and print how it ended. Raises SystemExit if a point is not done."""
-    if not detach:
-        try:
-            _follow(made, stop_after)
-        except KeyboardInterrupt:
-            output.show(f"interrupted; what is queued goes on: slurm sweep complete {shlex.quote(made.name)}", err=True)
-            raise SystemExit(output.INTERRUPTED) from None
-        except (NoSourceLeft, SweepStopped) as error:
-            output.show(f"needs you: {error}", err=True)
-    found = made.status()
-    show_json(found.to_json() | {"name": made.name}) if as_json else output.show(f"{made.name}: {found}")
-    if not detach and found.counts.get(State.DONE, 0) < found.total:
-        raise SystemExit(1)

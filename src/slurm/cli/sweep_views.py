@@ -14,19 +14,22 @@ import click
 
 from slurm.cli import output
 from slurm.cli.output import json_option, show_json, show_table
+from slurm.cli.shell_advice import for_a_shell
 from slurm.cli.sweep import name_argument, sweep_option
 from slurm.errors import ConfigurationError
 from slurm.sweeps.directory import names
 from slurm.sweeps.failures import message
 from slurm.sweeps.sweep import Sweep
+from slurm.sweeps.table import COLUMNS
 from slurm.sweeps.views import facts_of_point
-from slurm.views.displays import clock, duration
+from slurm.views.displays import clock, duration, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from slurm.sweeps.snapshot import Point
     from slurm.sweeps.sweep_point import SweepPoint
+    from slurm.sweeps.table import Table
     from slurm.sweeps.views import Status
 
 _POINTS = 8
@@ -118,7 +121,11 @@ def _row(point: Point) -> tuple[str, ...]:
 def errors(name: str, pattern: str | None, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Show groups of similar failures of the sweep NAME, with one traceback for each group."""
     found = Sweep.open(name, directory=directory).errors()
-    found = [group for group in found if pattern is None or pattern in group.pattern or pattern in group.example]
+    found = [
+        group._replace(suggestion=for_a_shell(group.suggestion, name))
+        for group in found
+        if pattern is None or pattern in group.pattern or pattern in group.example
+    ]
     if as_json:
         show_json([{**group._asdict(), "points": list(group.points)} for group in found])
     elif not found:
@@ -140,7 +147,7 @@ def errors(name: str, pattern: str | None, directory: str, as_json: bool) -> Non
 @json_option
 def why(name: str, point: int, directory: str, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Explain why the POINT of the sweep NAME has its state, and what to do."""
-    text = Sweep.open(name, directory=directory).why(point)
+    text = for_a_shell(Sweep.open(name, directory=directory).why(point), name)
     show_json({"point": point, "lines": text.splitlines()}) if as_json else output.show(text)
 
 
@@ -230,9 +237,19 @@ def table(  # noqa: PLR0913, PLR0917 - click's way
     if path:
         _write(found, path)
     elif as_json:
-        show_json([dict(row) for row in found])
+        show_json([{name: row[name] for name in found.columns} for row in found])
     else:
-        show_table([tuple(map(str.upper, found.columns)), *(tuple(map(cell, row.values())) for row in found)])
+        show_table([tuple(map(str.upper, found.columns)), *_cells(found)])
+
+
+def _cells(found: Table) -> Iterator[tuple[str, ...]]:
+    """The rows as text, each in the order of the columns; the peak memory has a unit."""
+    others = found.columns[len(found.parameters) + len(found.metrics) :]
+    peak = dict(zip(COLUMNS, others, strict=False)).get("memory")
+    for row in found:
+        yield tuple(
+            memory(row[name]) if name == peak and row[name] is not None else cell(row[name]) for name in found.columns
+        )
 
 
 def _write(found: Any, path: str) -> None:

@@ -194,6 +194,8 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
 ) -> None:
     """Write the directory of a run of the tool NAME, and print its path. Submits nothing.
 
+    The run belongs to the cluster of --on, or else to the default cluster, which is printed to standard error.
+
     KEY=VALUE names the folders of the tool's taxonomy: `slurm tool prepare pyuvsim ref1 telescope=HERA
     observation_id=17 --template small -o freq.Nfreqs=4`. The VALUE of --override is YAML: 1e-3, [1, 2], null, or text.
     """
@@ -209,15 +211,19 @@ def prepare(  # noqa: PLR0913, PLR0917 - click's way
     )
     if dry_run:
         _show_draft(found, as_json=as_json)
-        return
-    run = found.write()
-    show_json({"directory": str(run.directory)}) if as_json else output.show(str(run.directory))
+    else:
+        run = found.write()
+        facts = {"directory": str(run.directory), "cluster": found.manifest.url}
+        show_json(facts) if as_json else output.show(str(run.directory))
+    if not as_json:
+        which = on or f"{found.manifest.url}, the default; --on CLUSTER names another one"
+        output.show(f"cluster: {which}", err=True)
 
 
 def _show_draft(found: Draft, *, as_json: bool) -> None:
     if as_json:
         sizes = {file: len(content) for file, content in found.files.items()}
-        show_json({"directory": str(found.run_dir), "files": sizes})
+        show_json({"directory": str(found.run_dir), "cluster": found.manifest.url, "files": sizes})
         return
     output.show(f"would write {found.run_dir}:")
     show_table([(f"  {file}", f"{len(content)} bytes") for file, content in found.files.items()])

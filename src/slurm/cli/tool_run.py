@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,15 @@ def _declared(directory: str) -> type[Tool] | None:
             ) from None
 
 
-stages_option = click.option(
-    "--stage", "-s", "stages", multiple=True, default=[ALL], metavar="STAGE|all", help="A stage; repeatable."
-)
+def stages_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the arguments STAGE and the option --stage, which have the same meaning."""
+
+    @functools.wraps(command)
+    def run(*args: Any, named: Sequence[str], stages: Sequence[str], **kwargs: Any) -> None:
+        command(*args, stages=[*named, *stages] or [ALL], **kwargs)
+
+    option = click.option("--stage", "-s", "stages", multiple=True, metavar="STAGE|all", help="A stage; repeatable.")
+    return click.argument("named", nargs=-1, metavar="[STAGE]...")(option(run))
 
 
 def _chosen(stages: Sequence[str]) -> Sequence[str]:
@@ -76,7 +83,8 @@ _submits = (
     click.option(
         "--depend-afterok", multiple=True, metavar="ID", help="Wait for a job of another program; repeatable."
     ),
-    click.option("--dry-run", is_flag=True, help="Show programs, scripts and commands. Writes nothing."),
+    click.option("--dry-run", is_flag=True, help="Show what would be submitted. Writes nothing."),
+    click.option("--script", is_flag=True, help="With --dry-run: also show the scripts."),
     json_option,
 )
 
@@ -91,7 +99,7 @@ def _that_submits(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @_that_submits
 @click.option("--again", is_flag=True, help="Submit stages again that were submitted before.")
-def submit(  # noqa: PLR0917 - click's way
+def submit(  # noqa: PLR0913, PLR0917 - click's way
     directory: str,
     name: str | None,
     stages: Sequence[str],
@@ -99,10 +107,12 @@ def submit(  # noqa: PLR0917 - click's way
     depend_afterok: Sequence[str],
     again: bool,  # noqa: FBT001
     dry_run: bool,  # noqa: FBT001
+    script: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Submit stages of the run DIR, by default all, and print the key of each job. Does not wait."""
-    _submit(_opened(directory, name), stages, dry_run, as_json, on=on, depend_afterok=depend_afterok, again=again)
+    how = {"on": on, "depend_afterok": depend_afterok, "again": again}
+    _submit(_opened(directory, name), stages, dry_run, as_json, script=script, **how)
 
 
 @click.command()
@@ -114,13 +124,15 @@ def resume(  # noqa: PLR0917 - click's way
     on: str | None,
     depend_afterok: Sequence[str],
     dry_run: bool,  # noqa: FBT001
+    script: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Submit again the resumable stages of the run DIR that ended without success, with the files that they left.
 
     By default, all resumable stages that have failed. The stages that could not run after them are submitted again.
     """
-    _submit(_opened(directory, name), stages, dry_run, as_json, on=on, depend_afterok=depend_afterok, resume=True)
+    how = {"on": on, "depend_afterok": depend_afterok, "resume": True}
+    _submit(_opened(directory, name), stages, dry_run, as_json, script=script, **how)
 
 
 def _submit(
@@ -128,8 +140,12 @@ def _submit(
     stages: Sequence[str],
     dry_run: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
+    *,
+    script: bool,
     **how: Any,
 ) -> None:
+    if script and not dry_run:
+        raise click.UsageError("--script goes with --dry-run.")
     if dry_run:
         plans = run.plan(*_chosen(stages), **how)
         if as_json:
@@ -141,7 +157,9 @@ def _submit(
         for stage, plan in plans.items():
             before = run.tool.stages[stage].upstreams(run.tool.stages)
             after = f", after {', '.join(before)}" if before else ""
-            output.show(f"=== stage {stage}{after}\n{plan}\n")
+            output.show(f"=== stage {stage}{after}\n{plan if script else plan.summary}\n")
+        if not script:
+            output.show("nothing was submitted; --script also shows the scripts", err=True)
         return
     jobs = run.submit(*_chosen(stages), **how)
     if as_json:

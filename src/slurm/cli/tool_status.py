@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAILED, WRONG, MISSING, REFUSED = 1, 2, 3, 4
-_OPTIONS = (("again=True", "--again"), ("unique=True", "--unique"), ("template=…", "--template …"), ("on=…", "--on …"))
+_OPTIONS = (
+    ("open it, or choose", "submit it with `slurm tool submit DIR`, or choose"),
+    ("open it, and submit(again=True, on=…)", "`slurm tool submit DIR --again --on CLUSTER`"),
+    ("again=True", "--again"),
+    ("unique=True", "--unique"),
+    ("template=…", "--template …"),
+    ("on=…", "--on …"),
+)
 """Python arguments as error messages of tools write them, and the options of the command with the same meaning."""
 
 
@@ -36,7 +43,7 @@ def exits(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _for_a_shell(message: str) -> str:
-    """A message with the options of the command in place of Python arguments."""
+    """A message with the options of the command in place of Python arguments. `show_error` replaces longer advice."""
     for argument, option in _OPTIONS:
         message = message.replace(argument, option)
     return message

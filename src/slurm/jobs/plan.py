@@ -110,6 +110,12 @@ class Plan(Generic[J]):
         return f"<Plan {self.key}: {_calls(self.count, self.elements)}>"
 
     def __str__(self) -> str:
+        scripts = [f"\n--- {name}\n{text}" for name, text in self.scripts.items()]
+        return "\n".join([self.summary, *scripts])
+
+    @property
+    def summary(self) -> str:
+        """The plan as text, without the scripts."""
         about = "" if is_made(self.environment) else "about "
         rows = {
             "key": self.key,
@@ -124,9 +130,7 @@ class Plan(Generic[J]):
             "note": "\n".join(self.notes),
         }
         lines = [(name, line) for name, text in rows.items() if text for line in text.split("\n")]
-        shown = [f"{name:12} {line}" for name, line in lines]
-        scripts = [f"\n--- {name}\n{text}" for name, text in self.scripts.items()]
-        return "\n".join([*shown, *scripts])
+        return "\n".join(f"{name:12} {line}" for name, line in lines)
 
 
 def preview(place: Place, submission: Submission, options: Options, *, offline: bool) -> str:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+HOW_TO_START = 'Call wait("READY") first, or start(…, force_start=True)'
+"""The advice of `CommandRefused` for a procedure that is not READY yet. A frontend replaces it with its own words."""
+
 _SHORTEST, _LONGEST, _FACTOR = 0.03, 0.25, 1.2
 """The pause between two readings of events: the shortest and the longest in seconds, and the factor by which it grows
 while nothing happens.
@@ -217,7 +220,7 @@ class Procedure:
         had = states.history(self.record.created, file.events).states
         if not force_start and had[-1] is not ProcedureState.READY:
             found = self._snapshot(file).state
-            how = "" if found.ended else '. Call wait("READY") first, or start(…, force_start=True)'
+            how = "" if found.ended else f". {HOW_TO_START}"
             raise CommandRefused(f"procedure {self.number} is {found}, not READY{how}")
         self._warn_of_the_limit(file)
         abort = self._prepare_abort(file) if self.record.abort and self.record.abort.early else None

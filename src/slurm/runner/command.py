@@ -297,7 +297,7 @@ def _failure(
     elif rejected:
         problem = f"ended with status 0, but {rejected}"
     else:
-        problem = f"ended with status 0, but did not write {', '.join(missing)} in its directory"
+        problem = f"ended with status 0, but did not write {', '.join(missing)} in its directory: {directory.listing()}"
     end = f". Its {where} ends:\n{tail}\n" if tail else ", and it printed nothing. "
     if rejected:
         end = f". The {where} ends:\n{tail}\n" if tail else ". "

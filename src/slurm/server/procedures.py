@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from slurm.errors import ConfigurationError, EnvironmentInUse, NoSuchJob
 from slurm.procedures.environments import EnvironmentManager
+from slurm.procedures.errors import CommandRefused
 from slurm.procedures.facts import facts_of
+from slurm.procedures.procedure import HOW_TO_START
 from slurm.procedures.service import ScriptExecutionService
 from slurm.procedures.shared_records import checked_name, release
 from slurm.procedures.states import ProcedureState
@@ -50,6 +52,7 @@ _OF_CHANGE = {
     "force": Field("boolean", f"To start: if it is not {READY} yet, call the function when it is."),
     "abort": Field("boolean", "To stop: whether its abort script runs, by default as it was prepared."),
 }
+_HOW_TO_START = f"Wait until its state is {READY}, or send the field 'force' with the value true"
 _ONLY_FOR = {RUNNING: ("function", "args", "kwargs", "force"), STOPPED: ("abort",)}
 
 
@@ -171,7 +174,10 @@ class ProcedureRoutes:
         kwargs, force = given["kwargs"] or {}, bool(given["force"])
         if "force_start" in kwargs:
             raise Problem(422, "an argument with the name 'force_start' is not possible: write the field 'force'")
-        procedure.start(given["function"] or MAIN, *(given["args"] or ()), force_start=force, **kwargs)
+        try:
+            procedure.start(given["function"] or MAIN, *(given["args"] or ()), force_start=force, **kwargs)
+        except CommandRefused as error:
+            raise CommandRefused(str(error).replace(HOW_TO_START, _HOW_TO_START)) from error
         return self._asked(number, "start") if force else self._procedures.facts(number)
 
     def _asked(self, number: int, what: str) -> dict[str, Any]:

@@ -165,10 +165,19 @@ def check_task(task: Task[..., Any], points: Sequence[Mapping[str, Any]]) -> Non
         try:
             task.bound_item(params if flat else nested(params))
         except TypeError as error:
-            known = task.signature.parameters
-            wrong = next((name for name in params if name not in known), "")
-            advice = near(wrong, known) if wrong else ""
-            raise ConfigurationError(f"the parameters {', '.join(params)} do not fit: {error}{advice}") from None
+            wrong = unknown_parameters(task, params)
+            why = "; ".join(f"{name!r} is {told}" for name, told in wrong.items()) or str(error)
+            raise ConfigurationError(f"the parameters {', '.join(params)} do not fit: {why}") from None
+
+
+def unknown_parameters(task: Task[..., Any], names: Iterable[str]) -> dict[str, str]:
+    """Return the names of `names` that the task does not take, each with a text such as "not a parameter of fit"."""
+    known = task.signature.parameters
+    if any(each.kind is each.VAR_KEYWORD for each in known.values()):
+        return {}
+    flat = is_command(task) or _takes_dotted_names(task)
+    own = [name if flat else name.partition(".")[0] for name in names]
+    return {name: f"not a parameter of {task.name}{near(name, known)}" for name in own if name not in known}
 
 
 def _takes_dotted_names(task: Task[..., Any]) -> bool:

@@ -32,9 +32,17 @@ class SweepConfigError(ConfigurationError):
     Attribute: `problems`, each problem as a line of text.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(
+        self,
+        problems: Sequence[str],
+        *,
+        values: Mapping[str, Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """`values` is the invalid mapping; `names` are the names of its parameters, each with its line and key."""
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        self.values, self.names = values or {}, names or {}
 
 
 class SweepConfig:
@@ -69,7 +77,7 @@ class SweepConfig:
         checker = _Checker(where, lines)
         checker.check(values)
         if checker.problems:
-            raise SweepConfigError(checker.problems)
+            raise SweepConfigError(checker.problems, values=values, names=checker.located())
         self.search: FileSearch | None = checker.search
         """The ranges of an adaptive search; its `space` has no points."""
         self.space: Space = points([]) if checker.search else checker.space(values)
@@ -133,6 +141,11 @@ class _Checker:
         self._where, self._lines = where, lines
         self.problems: list[str] = []
         self.search: FileSearch | None = None
+        self._known: dict[str, str] = {}
+
+    def located(self) -> dict[str, str]:
+        """Return the names of the parameters, each with its line and key."""
+        return {name: _at(self._where, self._lines.get(key), key, "").rstrip(": ") for name, key in self._known.items()}
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Check everything."""
@@ -147,9 +160,10 @@ class _Checker:
         self._names("sweep", sweep, (*SPACE, *KEYS))
         self.search = read_search(sweep, _flat(_defaults(values)), self._refuse)
         if self.search:
+            self._known.update((name, f"sweep.search.{name}") for name in self.search.ranges)
             self._unit(values)
             return
-        names: dict[str, str] = {}
+        names = self._known
         for key, name, found in self._parameters(values, sweep):
             if name in names:
                 self._refuse(key, f"the parameter {name} twice, first as {names[name]}")

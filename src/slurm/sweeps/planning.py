@@ -45,6 +45,12 @@ class SweepPlan(NamedTuple):
     sources: tuple[SourcePlan, ...]
 
     def __str__(self) -> str:
+        scripts = [f"\n--- script at {each.source}\n{each.plan.script}" for each in self.sources if each.plan]
+        return "\n".join([self.summary, *scripts])
+
+    @property
+    def summary(self) -> str:
+        """The plan as text, without the scripts."""
         rows = [("source", "points", "elements", "at once", "CPU-hours asked for")]
         for each in self.sources:
             hours = "" if each.cpu_hours is None else f"{each.cpu_hours:.1f}"
@@ -52,8 +58,7 @@ class SweepPlan(NamedTuple):
             rows.append((each.source, str(each.points), str(each.elements), at_once, each.trouble or hours))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        scripts = [f"\n--- script at {each.source}\n{each.plan.script}" for each in self.sources if each.plan]
-        return "\n".join([f"{self.points} points", *lines, *scripts])
+        return "\n".join([f"{self.points} points", *lines])
 
 
 def plan_points(

@@ -34,9 +34,9 @@ _SHOWN = 20
 class Table(Sequence["Row"]):
     """An immutable sequence of rows with the same columns.
 
-    The columns are `parameters`, then `metrics`, then the columns of this package. A row is a dict; an unknown value is
-    None. If a metric, or a column of this package, has the name of an earlier column, "_" is added to its name. A table
-    reads no file after it was made.
+    The columns are `parameters`, then `metrics`, then the columns of this package. A row is a dict, in any order; an
+    unknown value is None. If a metric, or a column of this package, has the name of an earlier column, "_" is added to
+    its name. A table reads no file after it was made.
     """
 
     __slots__ = ("_rows", "columns", "metrics", "parameters")
@@ -107,20 +107,22 @@ class Table(Sequence["Row"]):
         """Return one row for each combination of values of the columns `by`, with the statistics of each metric.
 
         For a metric `loss`, `loss` is the mean, `loss_std` the standard deviation of a sample (None for one value), and
-        `loss_min` and `loss_max` are the smallest and the largest value. Points without a number for a metric do not
-        count for this metric. `count` is the number of points.
+        `loss_min` and `loss_max` are the smallest and the largest value, and `loss_count` is the number of values that
+        they are computed from. Points without a number for a metric, such as failed points, do not count for this
+        metric. `count` is the number of all points of the group, in any state.
         """
         groups: dict[tuple[str, ...], list[Row]] = {}
         for row in self._rows:
             groups.setdefault(tuple(repr(row[self._known(name)]) for name in by), []).append(row)
+        names = [name for metric in self.metrics for name in _statistics(metric, ())]
+        count = _free(("count",), (*by, *names))["count"]
         rows = []
         for some in groups.values():
-            merged: dict[str, Any] = {name: some[0][name] for name in by} | {"count": len(some)}
+            merged: dict[str, Any] = {name: some[0][name] for name in by}
             for metric in self.metrics:
                 merged |= _statistics(metric, [n for n in (_number(row[metric]) for row in some) if n is not None])
-            rows.append(merged)
-        names = [name for metric in self.metrics for name in _statistics(metric, ())]
-        return Table(rows, parameters=by, metrics=names, others=("count",))
+            rows.append(merged | {count: len(some)})
+        return Table(rows, parameters=by, metrics=names, others=(count,))
 
     def pivot(self, rows: str, columns: str, values: str) -> Table:
         """Return the means of the column `values`: one row for each value of the column `rows`, and one column for each
@@ -253,6 +255,7 @@ def _statistics(metric: str, numbers: Sequence[float]) -> dict[str, float | None
         f"{metric}_std": stdev(numbers) if len(numbers) > 1 else None,
         f"{metric}_min": min(numbers, default=None),
         f"{metric}_max": max(numbers, default=None),
+        f"{metric}_count": len(numbers),
     }
 
 

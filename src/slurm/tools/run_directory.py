@@ -65,7 +65,10 @@ def check_free(path: Path) -> None:
     except OSError as error:
         raise RunDirectoryError(f"{path} cannot be used as a run directory: {error.strerror}") from error
     if MANIFEST in found:
-        raise RunDirectoryError(f"{path} is prepared already: open it, or choose another run_id, or unique=True")
+        raise RunDirectoryError(
+            f"{path} is prepared already: open it, or choose another run_id, or unique=True. To submit it at another "
+            "cluster: open it, and submit(again=True, on=…)"
+        )
     if found:
         raise RunDirectoryError(
             f"{path} holds files, such as {found[0]}, but no {MANIFEST}: it is not a run directory. Remove it, or "
