@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -88,6 +90,35 @@ def test_a_key_is_enough_whatever_took_the_job(scratch: Path, slurm_env: object)
     twice_named = run("jobs", "slurm", "--on", "local")
     assert (twice_named.exit_code, "two clusters are named: slurm and --on local" in twice_named.output) == (2, True)
     assert run("jobs", "--on", "slurm").output == run("jobs", "slurm", "--on", "slurm").output
+
+
+@pytest.fixture
+def broken_sbatch(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default cluster is a Slurm that does not answer."""
+    commands = scratch / "bin"
+    commands.mkdir()
+    for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo"):
+        (commands / name).write_text("#!/bin/sh\necho unable to contact the controller >&2\nexit 1\n")
+        (commands / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("broken_sbatch")
+def test_every_command_finds_jobs_of_another_scheduler_than_the_default(scratch: Path) -> None:
+    with Cluster("local"):
+        held = wait(str(scratch / "gate"))
+    until(held.running)
+    assert "slurm" in run("config", "show").output.splitlines()[0]
+    for command in ("show", "logs", "explain", "graph", "script"):
+        done = run(command, "last")
+        assert (command, done.exception) == (command, None)
+    assert "there is no" not in str(run("result", "last", "--timeout", "0.1").exception)
+    assert run("graph", "last").output == f"{held.key.rpartition('-')[2]} wait: RUNNING\n"
+    threading.Timer(2, (scratch / "gate").touch).start()
+    watched = run("watch")
+    assert (watched.exit_code, watched.output.splitlines()[-1].split()[1:]) == (0, [f"{held.key}:", "COMPLETED"])
+    assert run("watch").stderr == f"there are no unfinished jobs in {scratch}/slurm-jobs\n"
+    assert run("watch", "--on", "slurm").stderr == "there are no unfinished jobs on slurm\n"
 
 
 def test_a_slurmfile_without_a_default_leaves_the_default_cluster(scratch: Path) -> None:
