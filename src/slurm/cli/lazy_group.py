@@ -46,6 +46,15 @@ class LazyGroup(Group):
             ctx.fail(f"there is no command {args[0]!r}{near(args[0], self.table)}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Ctrl-C ends it with the exit status of shells; click would print "Aborted!" and use 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from slurm.cli.output import INTERRUPTED  # noqa: PLC0415 - only after Ctrl-C
+
+            raise SystemExit(INTERRUPTED) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""
         del ctx

@@ -73,7 +73,9 @@ def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  #
     jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster)
     if not jobs:
         place = cluster_of(cluster).place
-        output.show(f"there are no unfinished jobs {f'on {place.url}' if cluster else f'in {place.store.root}'}", err=True)
+        output.show(
+            f"there are no unfinished jobs {f'on {place.url}' if cluster else f'in {place.store.root}'}", err=True
+        )
         return
     table = sys.stdout.isatty() and not as_json
     try:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.clusters.environment_cleanup import MOST_DAYS, is_unfinished, run_in
 from slurm.errors import SchedulerError, SlurmError, TransportError
-from slurm.jobs.search import place_of
 from slurm.options.labels import has as has_labels
+from slurm.places.place_of_records import place_of
 from slurm.protocol import BLOBS, ENVS, JOBS, REUSE, is_key
 from slurm.protocol.shell import program
 from slurm.sanitize.numbers import bounded

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from slurm.errors import NoSuchJob, OptionError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.jobs.search import newest_first, place_of
+from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
+from slurm.places.place_of_records import place_of
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
 from slurm.submission.growing_state import GrowingState

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from slurm.environments.base import Interpreter
@@ -276,7 +277,7 @@ class Place:
 
     def log_path(self, watched: SubmissionState, index: int, rank: int = 0) -> str:
         """The path on the cluster of the log of a call's element, or of one of its ranks."""
-        return f"{self.store.directory(watched.key)}/{watched.log(index, rank)}"
+        return normpath(f"{self.store.directory(watched.key)}/{watched.log(index, rank)}")
 
     # Methods that write.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurm.jobs.search import place_of
+from slurm.places.place_of_records import place_of
 from slurm.protocol.states import JobState
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.graph_svg import svg
