@@ -57,7 +57,11 @@ class ClusterURL(NamedTuple):
         if parts["port"] and not 0 < int(parts["port"]) < 1 << 16:
             raise ClusterURLError(f"{text!r}: the port must be a number from 1 to 65535")
         if bool(parts["transport"]) != bool(parts["host"]) and parts["transport"] != "local":
-            raise ClusterURLError(f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'")
+            path = f"; for a directory of this machine, write an absolute path after '{parts['scheduler']}://'"
+            raise ClusterURLError(
+                f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'"
+                + (f"{path}, such as '{parts['scheduler']}:///scratch/ann/jobs'" if parts["host"] else "")
+            )
         scheduler = parts["scheduler"]
         if scheduler == "auto":
             if parts["transport"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NoSuchJob, OptionError
@@ -82,7 +83,11 @@ def _find(place: Place, name: str, *, everywhere: bool) -> Job[Any] | JobArray[A
             "1234_7, a label as NAME=VALUE, or last"
         )
     more = f", … ({len(keys)} in all)" if len(keys) > _NAMED else ""
-    raise NoSuchJob(f"{name!r} names several jobs: {', '.join(keys[:_NAMED])}{more}. Write more of the key")
+    shown = f"{', '.join(keys[:_NAMED])}{more}"
+    if labelled:
+        advice = f"Write the key of one of them; `slurm jobs --label {shlex.quote(name)}` lists them"
+        raise NoSuchJob(f"several jobs have the label {name!r}: {shown}. {advice}")
+    raise NoSuchJob(f"{name!r} names several jobs: {shown}. Write more of the key")
 
 
 def _open(place: Place, key: str, *, everywhere: bool) -> Job[Any] | JobArray[Any]:
