@@ -86,7 +86,18 @@ class ClusterURL(NamedTuple):
         return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}"
 
 
+_PROGRAMS = {"slurm": ("sbatch",), "sge": ("qsub", "qconf"), "pbs": ("qsub", "qselect")}
+"""The programs by which a scheduler of this machine is known. Both Grid Engine and PBS have a qsub."""
+
+
 def _here() -> str:
-    """Return the scheduler of this machine, by the programs on PATH. Both Grid Engine and PBS have a qsub."""
-    programs = {"slurm": ("sbatch",), "sge": ("qsub", "qconf"), "pbs": ("qsub", "qselect")}
-    return next((name for name, needed in programs.items() if all(map(shutil.which, needed))), "local")
+    """Return the scheduler of this machine, by the programs on PATH."""
+    return next((name for name, needed in _PROGRAMS.items() if all(map(shutil.which, needed))), "local")
+
+
+def why_here(scheduler: str) -> str:
+    """Return why "auto" has become this scheduler, as text."""
+    if scheduler not in _PROGRAMS:
+        return "because no sbatch and no qsub is on PATH"
+    needed = _PROGRAMS[scheduler]
+    return f"because {' and '.join(needed)} {'are' if len(needed) > 1 else 'is'} on PATH"

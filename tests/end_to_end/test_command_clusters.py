@@ -134,6 +134,18 @@ def test_a_slurmfile_without_a_default_leaves_the_default_cluster(scratch: Path)
     assert run("jobs").stderr == f"there are no jobs in {scratch}/other\n"
 
 
+def test_a_root_that_a_url_names_and_that_does_not_exist_is_told(scratch: Path) -> None:
+    url, note = f"local://{scratch}/missing", f"note: the root {scratch}/missing does not exist. The first submission"
+    (scratch / "file").touch()
+    for words in (["jobs"], ["watch", "--on"], ["du"], ["gc", "--days", "1"], ["envs", "list"], ["envs", "gc"]):
+        done = run(*words, url)
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert done.stderr.endswith(f"\n{note} creates it\n")
+        assert "note:" not in run(*(word for word in words if word != "--on")).stderr
+    for words in (["jobs"], ["watch", "--on"]):
+        assert f"the root {scratch}/file is not a directory" in str(run(*words, f"local://{scratch}/file").exception)
+
+
 def test_a_list_of_a_thousand_submissions_reads_those_that_it_shows(scratch: Path) -> None:
     with Cluster("local"):
         job = twice(1)

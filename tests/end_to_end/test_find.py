@@ -66,9 +66,7 @@ def test_a_text_that_names_no_job_is_one_clear_error(local: Cluster, text: str) 
 def test_a_label_of_several_jobs_is_called_a_label(inline: InlineCluster) -> None:
     square.with_options(labels={"run": "ref 2"})(1)
     square.with_options(labels={"run": "ref 2"})(2)
-    with pytest.raises(
-        NoSuchJob, match=r"several jobs have the label 'run=ref 2': .* `slurm jobs --label 'run=ref 2'`"
-    ):
+    with pytest.raises(NoSuchJob, match=r"several jobs have the label 'run=ref 2': .*`slurm jobs --label 'run=ref 2'`"):
         inline.job("run=ref 2")
 
 

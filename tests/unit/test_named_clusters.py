@@ -42,7 +42,7 @@ def test_a_name_is_looked_up_and_a_url_is_not(find: Callable[[str], Cluster]) ->
 def test_a_text_that_is_neither_is_told_with_the_near_names(find: Callable[[str], Cluster]) -> None:
     with pytest.raises(
         (ConfigurationError, click.UsageError),
-        match=r"Slurmfile has no cluster 'gpi', and .* 'gpi': did you mean 'gpu'",
+        match=r"Slurmfile has no cluster 'gpi', .* 'gpi': did you mean 'gpu'",
     ):
         find("gpi")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, on_option
+from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, nothing_on, on_option
 from slurm.cli.output import json_option
 from slurm.jobs.facts import pool_now, pool_text
 from slurm.jobs.job import JobArray
@@ -73,9 +73,8 @@ def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  #
     jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster)
     if not jobs:
         place = cluster_of(cluster).place
-        output.show(
-            f"there are no unfinished jobs {f'on {place.url}' if cluster else f'in {place.store.root}'}", err=True
-        )
+        where = f"on {place.url}" if cluster else f"in {place.store.root}"
+        nothing_on(cluster, f"there are no unfinished jobs {where}")
         return
     table = sys.stdout.isatty() and not as_json
     try:
