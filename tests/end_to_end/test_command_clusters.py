@@ -108,7 +108,11 @@ def test_every_command_finds_jobs_of_another_scheduler_than_the_default(scratch:
     with Cluster("local"):
         held = wait(str(scratch / "gate"))
     until(held.running)
-    assert "slurm" in run("config", "show").output.splitlines()[0]
+    assert run("config", "show").output.splitlines()[0].split(maxsplit=2) == [
+        "url",
+        "slurm",
+        "default, because sbatch is on PATH",
+    ]
     for command in ("show", "logs", "explain", "graph", "script"):
         done = run(command, "last")
         assert (command, done.exception) == (command, None)
@@ -125,6 +129,8 @@ def test_a_slurmfile_without_a_default_leaves_the_default_cluster(scratch: Path)
     (scratch / "Slurmfile").write_text(f"clusters: {{mine: {{url: local, root: {scratch}/other}}}}\n")
     shown = {item["key"]: item["value"] for item in json.loads(run("config", "show", "--json").output)}
     assert shown["url"] == ("slurm" if shutil.which("sbatch") else "local")
+    (reason,) = (item["origin"] for item in json.loads(run("config", "show", "--json").output) if item["key"] == "url")
+    assert reason.startswith("default, because ")
     with Cluster("local"):
         job = twice(1)
     assert job.result(60) == 2

@@ -144,7 +144,9 @@ def _confirm(found: Sequence[OldJob], as_json: bool) -> None:  # noqa: FBT001 - 
         with output.kept_for_json(as_json):
             show_table(gc_table(found))
         size = memory(sum(job.bytes for job in gone))
-        click.confirm(f"Remove {len(gone)} job{'s' * (len(gone) != 1)} with all results ({size})?", abort=True, err=True)
+        click.confirm(
+            f"Remove {len(gone)} job{'s' * (len(gone) != 1)} with all results ({size})?", abort=True, err=True
+        )
 
 
 def gc_table(found: Sequence[OldJob]) -> list[tuple[str, ...]]:
