@@ -46,12 +46,9 @@ def test_ctrl_c_ends_each_command_quietly_with_the_status_of_shells(monkeypatch:
         (["envs", "prune"], "'gc'"),
     ],
 )
-def test_words_of_the_field_and_slips_suggest_a_command(
-    words: list[str], suggested: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SCRATCH", str(tmp_path))
-    done = CliRunner().invoke(slurm, words)
+def test_words_of_the_field_and_slips_suggest_a_command(words: list[str], suggested: str, tmp_path: Path) -> None:
+    on = ["--on", f"local://{tmp_path}"] if words[0] == "script" else []  # it takes keys of jobs, too
+    done = CliRunner().invoke(slurm, words + on)
     assert (done.exit_code, f"there is no command {words[-1]!r}: did you mean {suggested}?" in done.stderr) == (2, True)
 
 
