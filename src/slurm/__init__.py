@@ -9,6 +9,10 @@
     with Cluster("slurm"):
         print(square(3).result(), sum(square.map(range(1000)).results()))
 
+Start with help(slurm.Cluster) and help(slurm.task). A call returns a slurm.Job, and a map a slurm.JobArray. Programs
+also import from slurm.callbacks, slurm.compat, slurm.doctor, slurm.errors, slurm.procedures, slurm.sweeps,
+slurm.testing and slurm.tools. Most other modules are internal.
+
 Names are imported at first use, so that `import slurm` is fast.
 """
 

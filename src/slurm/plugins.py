@@ -49,11 +49,15 @@ def plugin_path(kind: str, name: str) -> str:
     """Return the dotted path of the class registered under `name`, without importing it. Raises PluginNotFound."""
     path = BUILT_IN[kind].get(name) or _entry_points(kind).get(name)
     if path is None:
-        message = f"there is no {kind.removesuffix('s')} {name!r}; there are: {', '.join(names(kind))}"
-        if kind == "schedulers":
-            message += f". For a cluster of a Slurmfile, write Cluster.from_slurmfile({name!r})"
-        raise PluginNotFound(message)
+        raise PluginNotFound(f"there is no {kind.removesuffix('s')} {name!r}{_near(name, names(kind))}")
     return path
+
+
+def _near(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
+    found = get_close_matches(name, known, n=1)
+    return f": did you mean {found[0]!r}?" if found else f"; there are: {', '.join(known)}"
 
 
 def names(kind: str) -> list[str]:

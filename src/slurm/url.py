@@ -57,7 +57,11 @@ class ClusterURL(NamedTuple):
         if parts["port"] and not 0 < int(parts["port"]) < 1 << 16:
             raise ClusterURLError(f"{text!r}: the port must be a number from 1 to 65535")
         if bool(parts["transport"]) != bool(parts["host"]) and parts["transport"] != "local":
-            raise ClusterURLError(f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'")
+            path = f"; for a directory of this machine, write an absolute path after '{parts['scheduler']}://'"
+            raise ClusterURLError(
+                f"{text!r}: give both a transport and a host, such as 'slurm+ssh://ann@login'"
+                + (f"{path}, such as '{parts['scheduler']}:///scratch/ann/jobs'" if parts["host"] else "")
+            )
         scheduler = parts["scheduler"]
         if scheduler == "auto":
             if parts["transport"]:
@@ -82,7 +86,18 @@ class ClusterURL(NamedTuple):
         return f"{self.scheduler}+{self.transport}://{user}{host}{port}{root}"
 
 
+_PROGRAMS = {"slurm": ("sbatch",), "sge": ("qsub", "qconf"), "pbs": ("qsub", "qselect")}
+"""The programs by which a scheduler of this machine is known. Both Grid Engine and PBS have a qsub."""
+
+
 def _here() -> str:
-    """Return the scheduler of this machine, by the programs on PATH. Both Grid Engine and PBS have a qsub."""
-    programs = {"slurm": ("sbatch",), "sge": ("qsub", "qconf"), "pbs": ("qsub", "qselect")}
-    return next((name for name, needed in programs.items() if all(map(shutil.which, needed))), "local")
+    """Return the scheduler of this machine, by the programs on PATH."""
+    return next((name for name, needed in _PROGRAMS.items() if all(map(shutil.which, needed))), "local")
+
+
+def why_here(scheduler: str) -> str:
+    """Return why "auto" has become this scheduler, as text."""
+    if scheduler not in _PROGRAMS:
+        return "because no sbatch and no qsub is on PATH"
+    needed = _PROGRAMS[scheduler]
+    return f"because {' and '.join(needed)} {'are' if len(needed) > 1 else 'is'} on PATH"

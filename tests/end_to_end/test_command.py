@@ -82,7 +82,7 @@ def test_config_show_lists_each_value_and_its_origin(here: Path) -> None:
     }
     (here / "Slurmfile").unlink()
     auto = "slurm" if shutil.which("sbatch") else "local"
-    assert run("config", "show").output.split()[:3] == ["url", auto, "default"]
+    assert run("config", "show").output.split()[:4] == ["url", auto, "default,", "because"]
     told = json.loads(run("config", "show", "gpu", "--file", str(EXAMPLE), "--json").output)
     line = 1 + EXAMPLE.read_text().splitlines().index("      mem_per_gpu: 16G")
     assert {"key": "options.mem_per_gpu", "value": "16G", "origin": f"{EXAMPLE}:{line}", "cluster": None} in told

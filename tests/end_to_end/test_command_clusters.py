@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -90,10 +92,45 @@ def test_a_key_is_enough_whatever_took_the_job(scratch: Path, slurm_env: object)
     assert run("jobs", "--on", "slurm").output == run("jobs", "slurm", "--on", "slurm").output
 
 
+@pytest.fixture
+def broken_sbatch(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default cluster is a Slurm that does not answer."""
+    commands = scratch / "bin"
+    commands.mkdir()
+    for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo"):
+        (commands / name).write_text("#!/bin/sh\necho unable to contact the controller >&2\nexit 1\n")
+        (commands / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("broken_sbatch")
+def test_every_command_finds_jobs_of_another_scheduler_than_the_default(scratch: Path) -> None:
+    with Cluster("local"):
+        held = wait(str(scratch / "gate"))
+    until(held.running)
+    assert run("config", "show").output.splitlines()[0].split(maxsplit=2) == [
+        "url",
+        "slurm",
+        "default, because sbatch is on PATH",
+    ]
+    for command in ("show", "logs", "explain", "graph", "script"):
+        done = run(command, "last")
+        assert (command, done.exception) == (command, None)
+    assert "there is no" not in str(run("result", "last", "--timeout", "0.1").exception)
+    assert run("graph", "last").output == f"{held.key.rpartition('-')[2]} wait: RUNNING\n"
+    threading.Timer(2, (scratch / "gate").touch).start()
+    watched = run("watch")
+    assert (watched.exit_code, watched.output.splitlines()[-1].split()[1:]) == (0, [f"{held.key}:", "COMPLETED"])
+    assert run("watch").stderr == f"there are no unfinished jobs in {scratch}/slurm-jobs\n"
+    assert run("watch", "--on", "slurm").stderr == "there are no unfinished jobs on slurm\n"
+
+
 def test_a_slurmfile_without_a_default_leaves_the_default_cluster(scratch: Path) -> None:
     (scratch / "Slurmfile").write_text(f"clusters: {{mine: {{url: local, root: {scratch}/other}}}}\n")
     shown = {item["key"]: item["value"] for item in json.loads(run("config", "show", "--json").output)}
     assert shown["url"] == ("slurm" if shutil.which("sbatch") else "local")
+    (reason,) = (item["origin"] for item in json.loads(run("config", "show", "--json").output) if item["key"] == "url")
+    assert reason.startswith("default, because ")
     with Cluster("local"):
         job = twice(1)
     assert job.result(60) == 2
@@ -101,6 +138,18 @@ def test_a_slurmfile_without_a_default_leaves_the_default_cluster(scratch: Path)
     assert run("jobs", "mine").stderr == f"there are no jobs on local://{scratch}/other\n"
     (scratch / "Slurmfile").write_text(f"default: mine\nclusters: {{mine: {{url: local, root: {scratch}/other}}}}\n")
     assert run("jobs").stderr == f"there are no jobs in {scratch}/other\n"
+
+
+def test_a_root_that_a_url_names_and_that_does_not_exist_is_told(scratch: Path) -> None:
+    url, note = f"local://{scratch}/missing", f"note: the root {scratch}/missing does not exist. The first submission"
+    (scratch / "file").touch()
+    for words in (["jobs"], ["watch", "--on"], ["du"], ["gc", "--days", "1"], ["envs", "list"], ["envs", "gc"]):
+        done = run(*words, url)
+        assert (done.exit_code, done.stdout) == (0, "")
+        assert done.stderr.endswith(f"\n{note} creates it\n")
+        assert "note:" not in run(*(word for word in words if word != "--on")).stderr
+    for words in (["jobs"], ["watch", "--on"]):
+        assert f"the root {scratch}/file is not a directory" in str(run(*words, f"local://{scratch}/file").exception)
 
 
 def test_a_list_of_a_thousand_submissions_reads_those_that_it_shows(scratch: Path) -> None:

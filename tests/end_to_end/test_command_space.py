@@ -6,6 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from click.testing import CliRunner, Result
 
 from slurm import Cluster, task, workflow
 from slurm.cli.main import slurm
+from slurm.cli.space import gc_table
+from slurm.clusters.job_cleanup import OldJob
 from waiting import until
 
 
@@ -123,6 +126,34 @@ def test_a_condition_is_needed(local: Cluster) -> None:
     assert local.job(job.key).done()
 
 
+def test_at_a_terminal_gc_asks_once(local: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = twice(1)
+    assert job.result(60) == 2
+    words = ("gc", local.url, "--days", "0")
+    monkeypatch.setattr("slurm.cli.space.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    asked = CliRunner().invoke(slurm, words, input="n\n")
+    assert (asked.exit_code, Path(job.directory).exists()) == (1, True)
+    assert asked.stdout.splitlines()[1].startswith(job.key)
+    assert "Remove 1 job with all results (" in asked.stderr
+    assert "Remove" not in CliRunner().invoke(slurm, [*words, "--dry-run"]).stderr
+    other = twice(2)
+    assert other.result(60) == 4
+    asked = CliRunner().invoke(slurm, [*words, "--task", "tw*", "--json"], input="y\n")
+    assert {each["key"]: each["cluster"] for each in json.loads(asked.stdout)} == dict.fromkeys(
+        (job.key, other.key), local.url
+    )
+    assert not Path(job.directory).exists()
+    last = twice(3)
+    assert last.result(60) == 6
+    assert run(*words, "--yes").stderr.startswith("1 of 1 jobs removed")
+
+
+def test_gc_shows_the_cluster_if_there_are_several() -> None:
+    jobs = [OldJob("f/1", 1, 1, "", "local:///there"), OldJob("f/2", 1, 1, "", "slurm"), OldJob("f/3", 1, 1, "", "")]
+    assert [row[:2] for row in gc_table(jobs)[1:]] == [("f/1", "local"), ("f/2", "slurm"), ("f/3", "-")]
+    assert "CLUSTER" not in gc_table(jobs[1:])[0]
+
+
 def test_files_that_may_not_be_written_and_what_was_interrupted_are_removed(local: Cluster, root: Path) -> None:
     job = twice(1)
     assert job.result(60) == 2
@@ -161,7 +192,7 @@ def test_jobs_of_another_scheduler_are_for_a_gc_without_a_cluster(
 
 
 def test_space_is_told_by_kind_task_age_and_job(cluster: Cluster) -> None:
-    assert run("du", cluster.url).stderr == f"there is nothing in {cluster.place.store.root}\n"
+    assert run("du", cluster.url).stderr.startswith(f"there is nothing in {cluster.place.store.root}\n")
     data = cluster.put(["x" * 300_000])
     many, one = twice.map(range(3)), wait("/")
     other = length(data)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slurm import Cluster
+from slurm import Cluster, task
 from slurm.doctor import examine
 from slurm.doctor.diagnosis import Finding, Level
 
@@ -106,9 +106,19 @@ def test_all_problems_are_found_in_one_run(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
     cluster = Cluster("slurm", root=tmp_path / "root", python="/no/python", setup=["echo oops; false"])
     findings = examine(cluster)
-    assert {finding.check for finding in errors(findings)} == {"root", "python", "scheduler"}
+    assert {finding.check for finding in errors(findings)} == {"python", "scheduler"}
+    assert set(levels(findings, "root")) == {Level.WARNING}
     assert levels(findings, "setup") == [Level.WARNING]
     assert all(finding.advice for finding in findings if finding.level is not Level.OK)
+
+
+def test_jobs_run_below_a_root_that_others_can_write_to(tmp_path: Path) -> None:
+    """So it is a warning: the library checks the owners of the directories below the root."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root").chmod(0o777)
+    cluster = Cluster("local", root=tmp_path / "root")
+    assert task(abs).on(cluster)(-1).result(60) == 1
+    assert levels(examine(cluster), "root") == [Level.WARNING]
 
 
 def test_root_in_a_file_is_an_error(tmp_path: Path) -> None:

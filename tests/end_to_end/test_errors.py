@@ -172,6 +172,8 @@ def test_bad_urls_and_unknown_plugins_are_refused() -> None:
         Cluster("slurm://login/scratch")
     with pytest.raises(PluginNotFound, match="there is no scheduler 'lsf'; there are: inline, local, pbs, sge, slurm"):
         Cluster("lsf")
+    with pytest.raises(PluginNotFound, match=r"'loacl': did you mean 'local'[?] For a cluster of a Slurmfile"):
+        Cluster("loacl")
     with pytest.raises(ConfigurationError, match="write an absolute path"):
         Cluster("local", root="jobs")
 

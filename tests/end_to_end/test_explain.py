@@ -119,6 +119,26 @@ def test_each_end_has_advice(state: str, advice: str) -> None:
     assert found[2].strip().startswith(advice.format(key=jobs.key))
 
 
+@task
+def reject(x: int) -> None:
+    raise ValueError(f"{'abcdefgh'[x]} is wrong" if x < 8 else f"{x} is too large")
+
+
+def test_similar_errors_are_together_and_advice_is_given_once(inline: InlineCluster) -> None:
+    jobs = reject.map(range(12))
+    jobs.exceptions(20)
+    assert explained(overviews([jobs.part])[0]) == [
+        f"{jobs.key}: 12 FAILED",
+        "[8-11] FAILED: ValueError: 8 is too large, and 3 similar errors",
+        *(f"[{index}] FAILED: ValueError: {'abcd'[index]} is wrong" for index in range(4)),
+        "… 4 more errors, of 4 calls",
+        (
+            f"    `slurm logs '{jobs.key}[8]'` shows its output, `slurm replay '{jobs.key}[8]'` makes the call here, "
+            f"and `slurm retry {jobs.key} --failed` submits it again"
+        ),
+    ]
+
+
 @pytest.mark.slurm
 def test_a_job_that_is_too_large_is_told_what_there_is(slurm_env: object, root: Path) -> None:
     with Cluster("slurm", root=root) as cluster:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from slurm import Cluster, Job, JobArray, Retry, current_job, task
 from slurm.cli.main import slurm
 from slurm.errors import NoSuchJob
+from slurm.testing import InlineCluster
 from waiting import until
 
 
@@ -60,6 +61,13 @@ def test_a_text_that_names_no_job_is_one_clear_error(local: Cluster, text: str) 
     square(1)
     with pytest.raises(NoSuchJob, match=r"there is no job .*: write its key, the beginning of one, an id like 1234"):
         local.job(text)
+
+
+def test_a_label_of_several_jobs_is_called_a_label(inline: InlineCluster) -> None:
+    square.with_options(labels={"run": "ref 2"})(1)
+    square.with_options(labels={"run": "ref 2"})(2)
+    with pytest.raises(NoSuchJob, match=r"several jobs have the label 'run=ref 2': .*`slurm jobs --label 'run=ref 2'`"):
+        inline.job("run=ref 2")
 
 
 def test_there_is_no_last_job_without_jobs(local: Cluster) -> None:

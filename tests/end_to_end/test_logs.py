@@ -10,8 +10,10 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
 from slurm import Cluster, command, task
+from slurm.cli.main import slurm
 from slurm.errors import ConfigurationError, TaskExited
 
 if TYPE_CHECKING:
@@ -120,3 +122,15 @@ def test_lines_of_a_map_begin_with_the_index(cluster: Cluster) -> None:
     lines = list(array.logs(follow=True))
     assert [line for line in lines if line.startswith("[0]")] == [f"[0] ann {n}\n" for n in range(3)]
     assert [line for line in lines if line.startswith("[1]")] == [f"[1] bob {n}\n" for n in range(3)]
+
+
+def test_a_log_that_other_calls_share_is_said_to_be_shared(local: Cluster) -> None:
+    greet = task(print)
+    array = greet.map(["ann", "bob", "cid", "dan"], chunk_size=3)
+    array.results(30)
+    runner, said = CliRunner(), f"calls 0-2 of {array.key} share one element, so they share this log\n"
+    for arguments in ([], ["--follow"], ["--json"]):
+        done = runner.invoke(slurm, ["logs", f"{array.key}[1]", "--on", local.url, *arguments])
+        assert (done.exit_code, done.stderr) == (0, said)
+    for name in (array.key, f"{array.key}[3]"):
+        assert not runner.invoke(slurm, ["logs", name, "--on", local.url]).stderr

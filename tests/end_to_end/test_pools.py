@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -361,6 +362,7 @@ def test_the_log_of_a_call_is_what_it_printed(local: Cluster, tmp_path: Path) ->
         assert logs[2].startswith("hello 2\na program 2\nTraceback")
         assert logs[2].endswith("ValueError: no 2\n")
         assert Path(jobs[2].log_path).read_text().count(logs[2]) == 1
+        assert ".." not in jobs[2].log_path
         running = speak_and_wait.on(pool)(tmp_path / "end")
         until(lambda: running.logs() == "begun\n")
         followed = running.logs(follow=True)
@@ -405,6 +407,9 @@ def test_workers_are_prepared_once_and_replaced_after_so_many_calls(local: Clust
         with pytest.raises((PoolEnded, PoolError), match="initializer of the pool raised ValueError: no model"):
             use_the_model.on(pool)(1).result(SOON)
         assert "in load" in pool.jobs[0].logs(rank="all")[1]
+        text = pool.jobs[0].logs()
+        (log,) = re.findall(r"no model; its traceback is in (.+)", text)
+        assert "in load" in Path(log).read_text()
 
 
 def test_a_call_knows_its_worker_which_keeps_a_state(local: Cluster) -> None:

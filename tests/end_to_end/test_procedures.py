@@ -332,6 +332,9 @@ def main():
 LONG = "from slurm.procedures import procedure\ndef init(path): pass\ndef main(): procedure.sleep(300)"
 
 
+SHOWN = (["list"], ["show", "1"], ["show", "2"])
+
+
 @pytest.mark.parametrize("early", [True, False])
 def test_an_abort_script_runs_after_a_stop(local: Cluster, tmp_path: Path, *, early: bool) -> None:
     service = service_on(local, abort=Script.text(ABORT, name="abort.py"), abort_ready=early, exclusive="slot")
@@ -347,6 +350,32 @@ def test_an_abort_script_runs_after_a_stop(local: Cluster, tmp_path: Path, *, ea
     assert (tmp_path / "aborted").exists()
     ended = next(event["time"] for event in procedure.events() if event.get("state") == "STOPPED")
     assert ended <= next(event["time"] for event in abort.events() if event.get("state") == "RUNNING")
+    shown = [CliRunner().invoke(slurm, ["script", *words, "--on", local.url]).output for words in SHOWN]
+    assert re.search(r"\n2 +COMPLETE .* 1, ran\n1 +STOPPED .* -\n", shown[0])
+    assert "procedure 2 has the abort script: COMPLETE, ran\n" in shown[1]
+    assert "this is the abort script of procedure 1: ran\n" in shown[2]
+
+
+def test_a_refused_start_prepares_no_abort_script(local: Cluster, tmp_path: Path) -> None:
+    service = service_on(local, abort=Script.text(ABORT))
+    procedure = ready(service, "def init(path): pass\ndef main(): pass", str(tmp_path))
+    with pytest.raises(CommandRefused, match=r"no function 'mian'. Its functions: init, main"):
+        procedure.start("mian")
+    with pytest.raises(CommandRefused, match="main cannot be called so: too many positional arguments"):
+        procedure.start("main", 1)
+    assert [each.number for each in service.procedures()] == [1]
+
+
+def test_an_ended_procedure_cannot_be_started(service: ScriptExecutionService) -> None:
+    procedure = ready(service, "def main(): return 1")
+    procedure.start()
+    assert procedure.result(60) == 1
+    for force in (False, True):
+        with pytest.raises(CommandRefused, match=r"procedure 1 is COMPLETE, not READY$"):
+            procedure.start(force_start=force)
+    late = procedure._send({"command": "start", "function": "main", "force": True})  # the end came at the same time
+    with pytest.raises(ProcedureFailed, match="ended COMPLETE: the function was not called"):
+        procedure.value_of(late, 60)
 
 
 def test_an_abort_script_that_is_not_needed_ends(local: Cluster, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def test_clocks_may_differ_by_five_seconds_and_the_time_of_the_command(clock: in
         ("/d/e\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "", Level.OK, "will be created in /d"),
         ("/d\n/d\ndrwxr-x--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "accessible to others"),
         ("/d\n/d\ndrwxrwx--- 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "writable by others"),
+        ("/d\n/d\ndrwxrwxrwx 2 1000 1000 4096 Jan 1 00:00 /d", "", Level.WARNING, "writable by others"),
         ("/d\n/d\ndrwxrwxrwt 2 0 0 4096 Jan 1 00:00 /d", "", Level.WARNING, "belongs to another user"),
         ("/d\n/d\ndrwxr-xr-x 2 0 0 4096 Jan 1 00:00 /d", "Permission denied", Level.ERROR, "Permission denied"),
         ("/d/e\n/d\n-rw-r--r-- 2 1000 1000 1 Jan 1 00:00 /d", "", Level.ERROR, "is not a directory"),

@@ -40,8 +40,21 @@ def test_a_name_is_looked_up_and_a_url_is_not(find: Callable[[str], Cluster]) ->
 
 @pytest.mark.parametrize("find", ALL)
 def test_a_text_that_is_neither_is_told_with_the_near_names(find: Callable[[str], Cluster]) -> None:
-    with pytest.raises((ConfigurationError, click.UsageError), match="no cluster of that name: did you mean 'gpu'"):
+    with pytest.raises(
+        (ConfigurationError, click.UsageError),
+        match=r"Slurmfile has no cluster 'gpi', .* 'gpi': did you mean 'gpu'",
+    ):
         find("gpi")
+
+
+@pytest.mark.parametrize("find", ALL)
+def test_a_misspelt_scheduler_is_told_without_a_file(find: Callable[[str], Cluster], directory: Path) -> None:
+    (directory / "Slurmfile").unlink()
+    message = "there is no Slurmfile here, and there is no scheduler 'lcoal': did you mean 'local'[?]$"
+    with pytest.raises((ConfigurationError, click.UsageError), match=message):
+        find("lcoal")
+    with pytest.raises((ConfigurationError, click.UsageError), match=r"no scheduler 'lcoal': did you mean 'local'[?]$"):
+        find("lcoal:///there")
 
 
 @pytest.mark.parametrize("find", ALL)

@@ -7,8 +7,9 @@ from traceback import format_exception
 import pytest
 
 from slurm.protocol.states import JobState
-from slurm.sweeps.failures import Failure, grouped, normalised
+from slurm.sweeps.failures import Failure, grouped
 from slurm.sweeps.records import Ended
+from slurm.views.similar_errors import normalised
 
 STOPPED = Ended(succeeded=False, state=JobState.FAILED, exit_code=1)
 

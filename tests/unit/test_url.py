@@ -70,6 +70,11 @@ def test_an_invalid_url_is_rejected_and_quoted(text: str) -> None:
     assert repr(text) in str(caught.value)
 
 
+def test_a_relative_path_is_told_how_to_write_a_path() -> None:
+    with pytest.raises(ClusterURLError, match=r"a directory of this machine, .* such as 'local:///scratch/ann/jobs'"):
+        ClusterURL.parse("local://relative/dir")
+
+
 @pytest.mark.parametrize("text", ["slurm://login", "slurm+ssh", "slurm+ssh:///root"])
 def test_a_host_requires_a_transport_and_a_transport_a_host(text: str) -> None:
     with pytest.raises(ClusterURLError, match="give both a transport and a host"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm import slurmfile
+from slurm.cli.output import show_prose
 from slurm.clusters import named
 from slurm.clusters.named import cluster_named
 from slurm.clusters.opening import find_job_or_call
@@ -46,6 +47,23 @@ def job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
     NoSuchJob.
     """
     return find_job_or_call(cluster_of(cluster).place, key, everywhere=cluster is None)
+
+
+def nothing_on(cluster: str | None, message: str) -> None:
+    """Print that nothing was found on a cluster. If its URL names a root that does not exist, say so.
+
+    Raises ConfigurationError if this root is not a directory.
+    """
+    show_prose([message], err=True)
+    if cluster is None or "://" not in cluster or (root := cluster_of(cluster).place.url.root) is None:
+        return
+    place = cluster_of(cluster).place
+    script = 'if [ -d "$1" ]; then echo directory; elif [ -e "$1" ]; then echo other; fi'
+    kind = place.transport.run(["sh", "-c", script, "sh", place.store.root]).stdout.strip()
+    if kind == "other":
+        raise ConfigurationError(f"the root {root} is not a directory")
+    if not kind:
+        show_prose([f"note: the root {root} does not exist. The first submission creates it"], err=True)
 
 
 def slurmfile_of(text: str | None) -> Source | None:

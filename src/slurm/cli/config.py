@@ -26,7 +26,7 @@ from slurm.slurmfile import DEFAULTS, Setting, trust
 from slurm.slurmfile.draft import draft
 from slurm.slurmfile.sources import NAME, Source, named, source
 from slurm.tasks.settings import Settings
-from slurm.url import ClusterURL
+from slurm.url import ClusterURL, why_here
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -221,7 +221,8 @@ def _of_url(given: str | None) -> list[Setting]:
     """The settings of a cluster that is given by its URL, or of the default cluster."""
     url = ClusterURL.parse(given or DEFAULT)
     every = {key: (value, "default") for key, value in DEFAULTS.items()}
-    every["url"] = (str(url), "argument" if given else "default")
+    chosen = f", {why_here(url.scheduler)}" if (given or DEFAULT) == DEFAULT else ""
+    every["url"] = (str(url), ("argument" if given else "default") + chosen)
     if url.root:
         every["root"] = (url.root, "argument")
     return [Setting(key, *every[key]) for key in sorted(every, key=lambda key: key != "url")]

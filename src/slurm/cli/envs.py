@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_argument, cluster_of, on_option
+from slurm.cli.cluster_argument import cluster_argument, cluster_of, nothing_on, on_option
 from slurm.cli.help_text import Group
 from slurm.cli.output import Finite, json_option, show_json, show_table
 from slurm.clusters import environment_cleanup
@@ -31,7 +30,7 @@ def list_(cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's
     """List the environments of CLUSTER: size, time since the last request, and the jobs that use each."""
     found = cluster_of(cluster)
     environments = environment_cleanup.list_environments(found)
-    _show(environments, f"there are no environments in {found.place.store.root}", as_json=as_json)
+    _show(environments, cluster, f"there are no environments in {found.place.store.root}", as_json=as_json)
 
 
 @envs.command(short_help="Remove environments that no job needs.")
@@ -59,14 +58,14 @@ def rm(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  # no
 def gc(cluster: str | None, days: float, dry_run: bool, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Remove the environments of CLUSTER that no job has requested for some days. Environments in use stay."""
     found = environment_cleanup.collect(cluster_of(cluster), days=days, dry_run=dry_run)
-    _show(found, f"no environment has been unused for {days:g} days", as_json=as_json)
+    _show(found, cluster, f"no environment has been unused for {days:g} days", as_json=as_json)
 
 
-def _show(environments: Sequence[StoredEnvironment], nothing: str, *, as_json: bool) -> None:
+def _show(environments: Sequence[StoredEnvironment], cluster: str | None, nothing: str, *, as_json: bool) -> None:
     if as_json:
         show_json([environment._asdict() for environment in environments])
     elif environments:
         rows = [(e.key, e.state, memory(e.bytes), duration(e.unused), e.users() or "-") for e in environments]
         show_table([("KEY", "STATE", "SIZE", "UNUSED", "USED BY"), *rows])
     else:
-        output.show(nothing, err=True)
+        nothing_on(cluster, nothing)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, key_argument, on_option
+from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.output import json_option
+from slurm.views.graph import graph_of
 
 if TYPE_CHECKING:
     from slurm.views.graph import Graph
@@ -33,10 +34,10 @@ def graph(key: str, form: str | None, file: str | None, cluster: str | None, as_
     In the text format, each line begins with the random part of a key. Commands accept this part as a name of the job.
     The children of a workflow are below the workflow.
     """
-    on = cluster_of(cluster)
+    job = job_of(key, cluster)
     form = "json" if as_json else form
     chosen = form or _OF_NAMES.get(os.path.splitext(file or "")[1].lower(), "text")
-    drawn = _drawn(on.graph(on.job(key)), chosen)
+    drawn = _drawn(graph_of(job.part.place, job.parts), chosen)
     if file is None:
         output.show(drawn, nl=False)
         return

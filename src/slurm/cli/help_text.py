@@ -32,7 +32,7 @@ class Context(click.Context):
 
 
 class Group(click.Group):
-    """A group of commands whose help `HelpFormatter` formats."""
+    """A group of commands whose help `HelpFormatter` formats. For an unknown command, it suggests another."""
 
     context_class = Context
 
@@ -40,3 +40,14 @@ class Group(click.Group):
         """Add a command to the group."""
         cmd.context_class = Context
         super().add_command(cmd, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first word names. Fails for an unknown word, and suggests the nearest command."""
+        known = self.list_commands(ctx)
+        if not ctx.resilient_parsing and args[0] not in known and not args[0].startswith("-"):
+            from slurm.cli.synonyms import meant  # noqa: PLC0415 - only for an error
+
+            ctx.fail(f"there is no command {args[0]!r}{meant(args[0], self.name, known)}")
+        return super().resolve_command(ctx, args)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slurm.cli.help_text import Context, Group
-from slurm.usage import near
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,13 +37,14 @@ class LazyGroup(Group):
         command.context_class = Context
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the first word names. Fails for an unknown word, and suggests the nearest command."""
-        if not ctx.resilient_parsing and args[0] not in self.table and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}{near(args[0], self.table)}")
-        return super().resolve_command(ctx, args)
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command. Ctrl-C ends it with the exit status of shells; click would print "Aborted!" and use 1."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            from slurm.cli.output import INTERRUPTED  # noqa: PLC0415 - only after Ctrl-C
+
+            raise SystemExit(INTERRUPTED) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands."""

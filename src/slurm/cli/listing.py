@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_argument, cluster_of
+from slurm.cli.cluster_argument import cluster_argument, cluster_of, nothing_on
 from slurm.cli.jobs import calls_of, counts_of, time_of
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Moment, State
@@ -62,7 +61,7 @@ def jobs(  # noqa: PLR0917 - click's way
         show_table(_table(found, clusters=cluster is None))
     if not found:
         where = f"on {place.url}" if cluster else f"in {place.store.root}"
-        output.show_prose([f"there are no jobs{wanted} {where}{_tasks(keys, task)}"], err=True)
+        nothing_on(cluster, f"there are no jobs{wanted} {where}{_tasks(keys, task)}")
 
 
 def _table(found: Iterable[dict[str, Any]], *, clusters: bool) -> list[tuple[str, ...]]:

@@ -17,6 +17,7 @@ from slurm.cli.wait import Interrupted
 from slurm.jobs.log_following import follow as follow_logs
 from slurm.jobs.rank_logs import ALL, check_separate, checked, rank_logs
 from slurm.protocol import LOGS
+from slurm.protocol.ranges import ranges
 from slurm.storage.program_logs import output_paths
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def logs(
         raise click.UsageError(str(error)) from None
     if stderr:
         check_separate(job.parts)
+    if shared := _sharing(job):
+        output.show_prose([shared], err=True)
     if follow:
         _follow(job, which, stderr=stderr)
     elif as_json:
@@ -69,6 +72,18 @@ def logs(
         show_json([{"of": of, "path": path, "text": _text(blocks)} for of, path, blocks in found])
     else:
         _print(job, which, stderr=stderr)
+
+
+def _sharing(job: Job[Any] | JobArray[Any]) -> str:
+    """Say that other calls write to the same log, if that is so."""
+    _, state, indices = job.part
+    if state.chunk == 1:
+        return ""
+    elements = {state.element(index) for index in indices}
+    sharing = [call for call in range(state.count) if state.element(call) in elements]
+    if len(sharing) == len(indices):
+        return ""
+    return f"calls {ranges(sharing)} of {state.key} share one element, so they share this log"
 
 
 def _follow(job: Job[Any] | JobArray[Any], rank: Rank, *, stderr: bool) -> None:

@@ -21,6 +21,7 @@ from slurm.procedures.states import ProcedureState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from slurm.procedures.states import ProcedureSummary
     from slurm.protocol.procedures import ScriptRecord
 
 
@@ -192,15 +193,22 @@ def list_procedures(
 ) -> None:
     """List procedures, newest first."""
     wanted = None if state is None else ProcedureState.of(state)
-    found = _service(cluster, directory).summarise(state=wanted, limit=limit)
+    service = _service(cluster, directory)
+    found = service.summarise(state=wanted, limit=limit)
     if as_json:
         show_json([facts_of(each) for each in found])
     elif found:
         rows = [
-            (f"{s.id}", f"{s.state}", s.pending or "-", _when(s.history.process_states[-1][1]), s.script.path, s.by)
+            [f"{s.id}", f"{s.state}", s.pending or "-", _when(s.history.process_states[-1][1]), s.script.path, s.by]
             for s in found
         ]
-        show_table([("NUMBER", "STATE", "ASKED", "SINCE", "SCRIPT", "BY"), *rows])
+        names = ["NUMBER", "STATE", "ASKED", "SINCE", "SCRIPT", "BY"]
+        if any(s.aborts for s in found):
+            numbers = {each.key: each.number for each in service.procedures()}
+            names.append("ABORT SCRIPT OF")
+            for row, s in zip(rows, found, strict=True):
+                row.append(f"{numbers.get(s.aborts, s.aborts)}, {_ran(s)}" if s.aborts else "-")
+        show_table([names, *rows])
     else:
         output.show_prose(["there are no procedures" + (f" in state {wanted}" if wanted else "")], err=True)
 
@@ -211,7 +219,8 @@ def list_procedures(
 @json_option
 def show(number: int, cluster: str | None, directory: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Show the states of procedure NUMBER with their times, its calls, its job, and the path of its log."""
-    found = _service(cluster, directory).procedure(number)
+    service = _service(cluster, directory)
+    found = service.procedure(number)
     summary = found.look()
     if as_json:
         show_json({**facts_of(summary), "log": found.log_path})
@@ -220,6 +229,12 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
     rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}")]
     rows += [("requested", summary.pending)] if summary.pending else []
     rows += [("limit", _when(summary.ends_at))] if summary.ends_at else []
+    if summary.can_abort and found.abort:
+        abort = found.abort.look()
+        rows += [("abort", f"procedure {abort.id} has the abort script: {abort.state}, {_ran(abort)}")]
+    if summary.aborts:
+        of = next((f"{each.number}" for each in service.procedures() if each.key == summary.aborts), summary.aborts)
+        rows += [("abort", f"this is the abort script of procedure {of}: {_ran(summary)}")]
     rows += [("script", _origin(summary.script)), ("by", summary.by), ("job", summary.key), ("log", found.log_path)]
     rows += [
         ("call", f"{_when(c.time)}  {c.fn}({_shown(c.fn_args.args, c.fn_args.kwargs)})") for c in summary.script_args
@@ -351,6 +366,13 @@ def _origin(script: ScriptRecord) -> str:
     return (
         f"{script.path}, {script.asked} of {script.repository}: {script.digest}" if script.repository else script.path
     )
+
+
+def _ran(abort: ProcedureSummary) -> str:
+    """Whether an abort script has run, as text."""
+    if len(abort.script_args) == 1:  # only init
+        return "did not run" if abort.state.ended else "has not run"
+    return "ran" if abort.state.ended else "runs"
 
 
 def _when(moment: float | None) -> str:

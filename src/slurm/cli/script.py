@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import job_of, key_argument, on_option
 from slurm.cli.lazy_group import LazyGroup
 from slurm.cli.output import json_option, show_json
+from slurm.cli.synonyms import meant
 from slurm.errors import NoSuchJob
 from slurm.protocol import SCRIPT
+
+if TYPE_CHECKING:
+    from slurm.jobs.job import Job, JobArray
 
 _MODULE = "slurm.cli.procedures"
 COMMANDS = {
@@ -52,13 +58,23 @@ def script() -> None:
     """
 
 
+def _job_of(key: str, cluster: str | None) -> Job[Any] | JobArray[Any]:
+    """Return the job. If there is none, and the key is similar to the name of a command, suggest this command."""
+    try:
+        return job_of(key, cluster)
+    except NoSuchJob as error:
+        if key != "last" and "did you mean" in (suggested := meant(key, "script", COMMANDS)):
+            raise click.UsageError(f"there is no command {key!r}{suggested} As the name of a job: {error}") from None
+        raise
+
+
 @click.command()
 @key_argument
 @on_option
 @json_option
 def batch(key: str, cluster: str | None, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Print the batch script with which the job KEY was submitted. All calls of a map have the same script."""
-    place, state, _ = job_of(key, cluster).part
+    place, state, _ = _job_of(key, cluster).part
     path = f"{place.store.directory(state.key)}/{SCRIPT}"
     data = place.transport.get([path], private=True).get(path)
     if data is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import shlex
@@ -89,7 +90,8 @@ def serve(  # noqa: PLR0913, PLR0917 - click's way
         output.show(line)
     rules = ScriptRules(folders, repositories, allow_text)
     running = serving.server(found, access, everywhere=cluster is None, sweeps=Path(sweeps), rules=rules)
-    running.run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C, which uvicorn raises again after it has ended the server
+        running.run(sockets=[listening])
 
 
 def _greeting(address: Address, access: Access, listening: socket.socket) -> list[str]:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_argument, cluster_of
+from slurm.cli.cluster_argument import cluster_argument, cluster_of, nothing_on
 from slurm.cli.output import Finite, json_option, show_json, show_table
 from slurm.cli.parameters import State
 from slurm.clusters import job_cleanup
 from slurm.clusters.environment_cleanup import MOST_DAYS
 from slurm.jobs.selection import labels_of
 from slurm.options.labels import parse as parse_labels
+from slurm.url import ClusterURL
 from slurm.views.displays import duration, memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
-    from slurm.clusters.job_cleanup import Space
+    from slurm.clusters.job_cleanup import OldJob, Space
     from slurm.protocol.states import JobState
 
 _DAY = 86400
@@ -48,7 +50,7 @@ def du(cluster: str | None, by: str, limit: int, as_json: bool) -> None:  # noqa
     if as_json:
         show_json({"root": place.store.root, "kinds": totals, "by": by, "groups": groups[:limit]})
     elif not found:
-        output.show(f"there is nothing in {place.store.root}", err=True)
+        nothing_on(cluster, f"there is nothing in {place.store.root}")
     else:
         show_table([("KIND", "NUMBER", "SIZE", "LAST CHANGE"), *_rows(totals)])
         output.show()
@@ -92,8 +94,9 @@ def _rows(groups: Iterable[dict[str, Any]]) -> list[tuple[str, ...]]:
     "--reused", is_flag=True, help="Also jobs whose results later calls would reuse. Such calls are computed again."
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-def gc(  # noqa: PLR0917 - click's way
+def gc(  # noqa: PLR0913, PLR0917 - click's way
     cluster: str | None,
     days: float | None,
     task: str | None,
@@ -101,28 +104,56 @@ def gc(  # noqa: PLR0917 - click's way
     states: tuple[JobState, ...],
     reused: bool,  # noqa: FBT001
     dry_run: bool,  # noqa: FBT001
+    yes: bool,  # noqa: FBT001
     as_json: bool,  # noqa: FBT001
 ) -> None:
     """Remove the jobs that meet all conditions, with their results and files. At least one condition is needed.
 
     A job stays, and the output says why, if it has not ended, if a job that stays needs its result, if its workflow
     has not ended, or if calls with reuse=True can use its results. Without CLUSTER, jobs of all schedulers under
-    the root of the default cluster are removed.
+    the root of the default cluster are removed. If the standard input is a terminal, shows the jobs and asks once.
     """
     if days is None and not (task or labels or states):
         raise click.UsageError("say which jobs: --days, --task, --label or --state; --dry-run shows what would happen.")
     choice = job_cleanup.Choice(days or 0.0, states, parse_labels(labels_of(labels)), task, reused)
     place = cluster_of(cluster).place
+    if not (dry_run or yes) and sys.stdin.isatty():
+        shown = job_cleanup.collect(place, choice, everywhere=cluster is None, dry_run=True)
+        _confirm(shown, as_json)
+        choice = choice._replace(keys={job.key for job in shown})
     found = job_cleanup.collect(place, choice, everywhere=cluster is None, dry_run=dry_run)
     if as_json:
         show_json([job._asdict() | {"removed": not job.kept and not dry_run} for job in found])
         return
     gone = [job for job in found if not job.kept]
-    rows = [(job.key, memory(job.bytes), duration(job.age), job.kept or "-") for job in found]
-    if rows:
-        show_table([("KEY", "SIZE", "UNCHANGED", "STAYS BECAUSE"), *rows])
+    asked = choice.keys is not None and not all(job.kept for job in found)
+    if found and not asked:  # the question has shown them
+        show_table(gc_table(found))
     size = memory(sum(job.bytes for job in gone))
     words = "would be removed" if dry_run else "removed"
-    output.show(
-        f"{len(gone)} of {len(found)} jobs {words}: {size}" if found else "no job meets the conditions", err=True
-    )
+    if found:
+        output.show(f"{len(gone)} of {len(found)} jobs {words}: {size}", err=True)
+    else:
+        nothing_on(cluster, "no job meets the conditions")
+
+
+def _confirm(found: Sequence[OldJob], as_json: bool) -> None:  # noqa: FBT001 - the value of --json
+    """Show the jobs, and ask whether they may be removed. Aborts the command if not."""
+    gone = [job for job in found if not job.kept]
+    if gone:
+        with output.kept_for_json(as_json):
+            show_table(gc_table(found))
+        size = memory(sum(job.bytes for job in gone))
+        click.confirm(
+            f"Remove {len(gone)} job{'s' * (len(gone) != 1)} with all results ({size})?", abort=True, err=True
+        )
+
+
+def gc_table(found: Sequence[OldJob]) -> list[tuple[str, ...]]:
+    """The jobs as rows of a table. If they are of several clusters, a column shows the cluster without its root."""
+    rows = [("KEY", "CLUSTER", "SIZE", "UNCHANGED", "STAYS BECAUSE")]
+    for job in found:
+        cluster = str(ClusterURL.parse(job.cluster)._replace(root=None)) if job.cluster else "-"
+        rows.append((job.key, cluster, memory(job.bytes), duration(job.age), job.kept or "-"))
+    several = len({job.cluster for job in found if job.cluster}) > 1
+    return [*rows] if several else [(row[0], *row[2:]) for row in rows]

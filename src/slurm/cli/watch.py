@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from slurm.cli import output
-from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, on_option
+from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, nothing_on, on_option
 from slurm.cli.output import json_option
 from slurm.jobs.facts import pool_now, pool_text
 from slurm.jobs.job import JobArray
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from slurm.clusters.cluster import Cluster
     from slurm.jobs.job import Job
     from slurm.submission.status import JobStatus
 
@@ -71,9 +70,11 @@ def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  #
     have closed it. Ctrl-C ends the command; the jobs continue. The exit status is 1 if a call has failed or was
     cancelled.
     """
-    jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster_of(cluster))
+    jobs = [job_of(key, cluster) for key in dict.fromkeys(keys)] if keys else _unfinished(cluster)
     if not jobs:
-        output.show(f"there are no unfinished jobs on {cluster_of(cluster).url}", err=True)
+        place = cluster_of(cluster).place
+        where = f"on {place.url}" if cluster else f"in {place.store.root}"
+        nothing_on(cluster, f"there are no unfinished jobs {where}")
         return
     table = sys.stdout.isatty() and not as_json
     try:
@@ -85,9 +86,12 @@ def watch(keys: tuple[str, ...], cluster: str | None, as_json: bool) -> None:  #
         raise SystemExit(1)
 
 
-def _unfinished(cluster: Cluster) -> list[Watched]:
-    keys = cluster.place.store.keys()[:_NEWEST]
-    jobs = [job for some in newest_first(cluster.place, keys, at_once=_NEWEST, labels={}) for job in some]
+def _unfinished(cluster: str | None) -> list[Watched]:
+    """The jobs on a cluster that have not ended; without a cluster, those of all schedulers under the default root."""
+    place = cluster_of(cluster).place
+    keys = place.store.keys()[:_NEWEST]
+    groups = newest_first(place, keys, at_once=_NEWEST, labels={}, everywhere=cluster is None)
+    jobs = [job for some in groups for job in some]
     found = zip(jobs, overviews([job.part for job in jobs]), strict=True)
     return [job for job, overview in found if any(not state.final for state in overview.states)]
 

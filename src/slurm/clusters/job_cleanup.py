@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.clusters.environment_cleanup import MOST_DAYS, is_unfinished, run_in
 from slurm.errors import SchedulerError, SlurmError, TransportError
-from slurm.jobs.search import place_of
 from slurm.options.labels import has as has_labels
+from slurm.places.place_of_records import place_of
 from slurm.protocol import BLOBS, ENVS, JOBS, REUSE, is_key
 from slurm.protocol.shell import program
 from slurm.sanitize.numbers import bounded
@@ -57,6 +57,8 @@ class OldJob(NamedTuple):
     """Seconds since its last change."""
     kept: str
     """Why it is not removed; empty if it is removed."""
+    cluster: str
+    """The URL of its cluster; empty if its submission was interrupted before its record was written."""
 
 
 class Choice(NamedTuple):
@@ -71,6 +73,8 @@ class Choice(NamedTuple):
     """The name of its task, or a pattern as in a shell."""
     reused: bool = False
     """Whether to choose also jobs whose results later calls of a task with `reuse` would use."""
+    keys: Collection[str] | None = None
+    """Only these submissions."""
 
 
 def space(place: Place) -> list[Space]:
@@ -113,6 +117,7 @@ def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = F
     days = bounded(choice.days, "days", most=MOST_DAYS, unit="days")
     sizes = {item.name: item for item in space(place) if item.kind == "jobs"}
     old = {key for key in of_task(list(sizes), choice.task or "*", whole=True) if sizes[key].age >= days * 86400}
+    old = old if choice.keys is None else old.intersection(choice.keys)
     known = _records(place, sizes) if old else {}
     parts = _parts(place, known.values())
     chosen = _chosen(place, {key: known[key] for key in known.keys() & old}, parts, choice, everywhere=everywhere)
@@ -121,7 +126,10 @@ def collect(place: Place, choice: Choice, *, everywhere: bool, dry_run: bool = F
     _keep_upstreams(known, chosen, kept)
     if not choice.states and not choice.labels:
         chosen |= {key for key in old - known.keys() if sizes[key].age >= _LEFT_SECONDS}
-    found = [OldJob(key, sizes[key].bytes, sizes[key].age, kept.get(key, "")) for key in sorted(chosen)]
+    found = [
+        OldJob(key, sizes[key].bytes, sizes[key].age, kept.get(key, ""), parts[key].url if key in parts else "")
+        for key in sorted(chosen)
+    ]
     if not dry_run:
         remove(place, [job.key for job in found if not job.kept])
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from slurm import slurmfile
 from slurm.clusters.cluster import Cluster
 from slurm.errors import ConfigurationError
+from slurm.plugins import names as plugin_names
 from slurm.slurmfile.sources import search
 from slurm.usage import near
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from slurm.slurmfile.sources import Source
 
+_NAME = re.compile(r"[\w.-]+")
+"""Matches a text that can be the name of a cluster, and is no URL."""
 DEFAULT = "auto"
 """The URL of the cluster if none is named and there is no Slurmfile with a default."""
 
@@ -36,7 +40,10 @@ def slurmfile_of(text: str | None) -> Source | None:
         return file
     try:
         Cluster(text or DEFAULT)
-    except ConfigurationError as error:
-        known = f"; the Slurmfile has no cluster of that name{near(text or DEFAULT, names)}" if names else ""
-        raise ConfigurationError(f"{error}{known}") from None
+    except ConfigurationError:
+        if text is None or _NAME.fullmatch(text) is None:
+            raise
+        known = near(text, [*names, *plugin_names("schedulers")])
+        where = f"{file.path} has no cluster {text!r}" if file else "there is no Slurmfile here"
+        raise ConfigurationError(f"{where}, and there is no scheduler {text!r}{known}") from None
     return None

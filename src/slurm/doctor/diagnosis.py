@@ -111,9 +111,8 @@ def _permissions(path: str, mode: str, *, own: bool) -> Finding:
         advice = "its owner can change it: choose a directory of your own in it"
         return Finding(Level.WARNING, "root", f"{path} belongs to another user", advice)
     if "w" in mode[4:10]:
-        level = Level.ERROR if mode[8] == "w" else Level.WARNING
         advice = f"files of others are never run, but others can move your files: chmod go-w {quote(path)}"
-        return Finding(level, "root", f"{path} ({mode[:10]}) is writable by others", advice)
+        return Finding(Level.WARNING, "root", f"{path} ({mode[:10]}) is writable by others", advice)
     if mode[4:10] != "------":
         return Finding(
             Level.WARNING, "root", f"{path} ({mode[:10]}) is accessible to others", f"chmod 700 {quote(path)}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NoSuchJob, OptionError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.jobs.search import newest_first, place_of
+from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
+from slurm.places.place_of_records import place_of
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
 from slurm.tracking import attempts
@@ -80,7 +82,11 @@ def _find(place: Place, name: str, *, everywhere: bool) -> Job[Any] | JobArray[A
             "1234_7, a label as NAME=VALUE, or last"
         )
     more = f", … ({len(keys)} in all)" if len(keys) > _NAMED else ""
-    raise NoSuchJob(f"{name!r} names several jobs: {', '.join(keys[:_NAMED])}{more}. Write more of the key")
+    shown = f"{', '.join(keys[:_NAMED])}{more}"
+    if labelled:
+        advice = f"Write the key of one of them; `slurm jobs --label {shlex.quote(name)}` lists them"
+        raise NoSuchJob(f"several jobs have the label {name!r}: {shown}. {advice}")
+    raise NoSuchJob(f"{name!r} names several jobs: {shown}. Write more of the key")
 
 
 def _open(place: Place, key: str, *, everywhere: bool) -> Job[Any] | JobArray[Any]:

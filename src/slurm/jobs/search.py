@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
-from slurm.errors import PluginNotFound
 from slurm.jobs.job import handle
 from slurm.options.labels import has as has_labels
+from slurm.places.place_of_records import place_of
 from slurm.storage.keys import in_whole_seconds
 
 if TYPE_CHECKING:
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
     from slurm.jobs.job import Job, JobArray
     from slurm.places.place import Place
-    from slurm.storage.job_store import Records
-
-_log = logging.getLogger(__name__)
 
 
 def newest_first(
@@ -35,18 +31,3 @@ def newest_first(
         found.sort(key=lambda records: records.submission.created, reverse=True)
         places = [(place_of(place, records, everywhere=everywhere), records) for records in found]
         yield [handle(at, at.registry.add(*records)) for at, records in places if at is not None]
-
-
-def place_of(place: Place, records: Records, *, everywhere: bool) -> Place | None:
-    """The place of a submission under the root of a place.
-
-    Returns None if it belongs to another scheduler, unless `everywhere`. Also returns None, with a warning, if this
-    program does not have the scheduler of the submission.
-    """
-    if not everywhere and not place.has(records):
-        return None
-    try:
-        return place.of(records)
-    except PluginNotFound as error:
-        _log.warning("%s is left out: %s", records.submission.key, error)
-        return None

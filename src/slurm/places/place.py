@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from slurm.environments.base import Interpreter
 from slurm.environments.current import found, installed, probe
-from slurm.errors import ConfigurationError
+from slurm.errors import ConfigurationError, PluginNotFound
 from slurm.notifications.subscriptions import Subscriptions
 from slurm.places.probe import SiteProbe
 from slurm.plugins import plugin
@@ -276,7 +277,7 @@ class Place:
 
     def log_path(self, watched: SubmissionState, index: int, rank: int = 0) -> str:
         """The path on the cluster of the log of a call's element, or of one of its ranks."""
-        return f"{self.store.directory(watched.key)}/{watched.log(index, rank)}"
+        return normpath(f"{self.store.directory(watched.key)}/{watched.log(index, rank)}")
 
     # Methods that write.
 
@@ -324,7 +325,13 @@ def place_for(
     spec = Spec(str(parsed), python, setup, login_shell)
     with _places_lock:
         if spec not in _places or on_node:
-            _places[spec] = Place(spec, on_node)
+            try:
+                _places[spec] = Place(spec, on_node)
+            except PluginNotFound as error:
+                if url != parsed.scheduler:
+                    raise
+                advice = f"For a cluster of a Slurmfile, write Cluster.from_slurmfile({url!r})"
+                raise PluginNotFound(f"{f'{error}.'.replace('?.', '?')} {advice}") from None
         return _places[spec]
 
 

@@ -213,17 +213,20 @@ class Procedure:
         After `main` has returned, the procedure ends; after any other function, it is READY again. With `force_start`,
         a procedure that is not READY yet calls the function when it is. Raises CommandRefused.
         """
-        given = checked_json({"args": args, "kwargs": kwargs}, f"the arguments of {function}")
+        given = checked_json({"args": [*args], "kwargs": kwargs}, f"the arguments of {function}")
         command = {"command": "start", "function": function, "force": force_start, **given}
         file = self._events()
         file.read()
         had = states.history(self.record.created, file.events).states
-        if not force_start and had[-1] is not ProcedureState.READY:
-            found = self._snapshot(file).state
+        if had[-1] is not ProcedureState.READY and ((found := self._snapshot(file).state).ended or not force_start):
             how = "" if found.ended else f". {HOW_TO_START}"
             raise CommandRefused(f"procedure {self.number} is {found}, not READY{how}")
         self._warn_of_the_limit(file)
-        abort = self._prepare_abort(file) if self.record.abort and self.record.abort.early else None
+        abort = None
+        if self.record.abort and self.record.abort.early:
+            if wrong := states.misfit_of(file.events, command):  # before a job for the abort script is submitted
+                raise CommandRefused(f"procedure {self.number}: {wrong}")
+            abort = self._prepare_abort(file)
         try:
             return self._start(file, command | self._abort_fields(abort))
         except CommandRefused:
@@ -273,7 +276,8 @@ class Procedure:
                     raise CommandRefused(f"procedure {self.number}: {event.get('reason')}")
                 break
         self.wait()
-        raise self._failure(self.look(), "the function did not return")
+        begun = states.answer(file.events, command, begun=True) is not None
+        raise self._failure(self.look(), "the function did not return" if begun else "the function was not called")
 
     @property
     def abort(self) -> Procedure | None:

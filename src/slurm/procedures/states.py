@@ -11,6 +11,7 @@ from slurm.procedures.errors import ProcedureError
 from slurm.protocol import procedures as names
 from slurm.protocol.procedures import INIT
 from slurm.protocol.states import JobState
+from slurm.runner.procedures.signatures import misfit_of_call
 from slurm.views.status import error_of
 
 if TYPE_CHECKING:
@@ -238,9 +239,18 @@ def abort_number(events: Sequence[Event]) -> int | None:
     return next((event["abort_id"] for event in reversed(events) if isinstance(event.get("abort_id"), int)), None)
 
 
-def answer(events: Iterable[Event], command: int) -> Event | None:
-    """Return the answer of a procedure to a command: called, queued, refused or stopping; None without an answer."""
-    kinds = ("called", "queued", "refused", "stopping")
+def misfit_of(events: Iterable[Event], command: Mapping[str, Any]) -> str:
+    """Return why the script cannot make the call of a command; "" if it can, or if its functions are not known yet."""
+    functions = next((event["functions"] for event in events if isinstance(event.get("functions"), dict)), None)
+    return "" if functions is None else misfit_of_call(functions, command)
+
+
+def answer(events: Iterable[Event], command: int, *, begun: bool = False) -> Event | None:
+    """Return the answer of a procedure to a command: called, queued, refused or stopping; None without an answer.
+
+    With `begun`, return only the answer that the call has begun.
+    """
+    kinds = ("called",) if begun else ("called", "queued", "refused", "stopping")
     return next((event for event in events if event.get("command") == command and event["event"] in kinds), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import socket
@@ -120,6 +121,7 @@ class Server(uvicorn.Server):
 
 def server(cluster: Cluster, access: Access, **choices: Any) -> Server:
     """The server of `application`; `run(sockets=[…])` serves until SIGINT or SIGTERM."""
+    logging.getLogger("asyncio").addFilter(is_about_the_server)
     config = uvicorn.Config(
         application(cluster, access, **choices),
         access_log=False,
@@ -130,6 +132,11 @@ def server(cluster: Cluster, access: Access, **choices: Any) -> Server:
         timeout_graceful_shutdown=_GRACE,
     )
     return Server(config)
+
+
+def is_about_the_server(record: logging.LogRecord) -> bool:
+    """Whether asyncio's log record is more than a client that has left while its answer was written."""
+    return record.msg != "socket.send() raised exception."
 
 
 def hosts_of(address: Address) -> tuple[str, ...]:

@@ -6,22 +6,12 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.protocol.states import JobState
+from slurm.views.similar_errors import normalised
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from slurm.sweeps.records import Ended
-
-_REPLACED = (
-    (re.compile(r"0x[0-9a-fA-F]+"), "0x…"),
-    (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "…"),
-    (re.compile(r"(?<![\w.])(?:~|\.{0,2})/[^\s'\",:;()\[\]]+"), "/…"),
-    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,}\b"), "…"),
-    (re.compile(r"[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"), "#"),
-)
-"""Patterns of text that differs between errors of the same kind, such as addresses, ids, paths, digests and numbers,
-with the text that replaces it.
-"""
 
 _FRAME = re.compile(r'^ *File "(?P<path>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
 _OF_LIBRARIES = ("/site-packages/", "/dist-packages/", "/lib/python3", "<frozen ", "/slurm/runner/", ".zip/")
@@ -77,18 +67,6 @@ def grouped(failures: Iterable[Failure]) -> list[FailureGroup]:
         groups.setdefault((pattern_of(failure.ended), _where(failure)), []).append(failure)
     ordered = sorted(groups.items(), key=lambda group: (-len(group[1]), group[1][0].point))
     return [_group(pattern, where, some) for (pattern, where), some in ordered]
-
-
-def normalised(text: str, host: str | None = None) -> str:
-    """Return a message in one line, without the text that differs between errors of the same kind. `host` is the name
-    of the machine where the error was raised.
-    """
-    text = " ".join(text.split())
-    if host:
-        text = re.sub(rf"(?<![\w.-]){re.escape(host.partition('.')[0])}(?:\.[\w-]+)*(?![\w-])", "…", text)
-    for form, instead in _REPLACED:
-        text = form.sub(instead, text)
-    return text
 
 
 def _group(pattern: str, where: str, some: Sequence[Failure]) -> FailureGroup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
+from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
@@ -68,7 +69,8 @@ class ResultReader:
         return list(dict.fromkeys(logs))
 
     def _log(self, index: int, outcome: Outcome | None) -> str:
-        return f"{self._store.directory(self._watched.key)}/{self._watched.log(index, (outcome and outcome.rank) or 0)}"
+        log = self._watched.log(index, (outcome and outcome.rank) or 0)
+        return normpath(f"{self._store.directory(self._watched.key)}/{log}")  # of a call of a pool: ../../logs/0.log
 
     def _error(self, index: int, outcome: Outcome | None) -> BaseException:
         """The exception for a call without a result. If a signal ended it, the scheduler may know the reason."""

@@ -9,6 +9,7 @@ from slurm.protocol.pools import pool_key
 from slurm.protocol.ranges import ranges
 from slurm.protocol.states import JobState
 from slurm.views.displays import duration, memory
+from slurm.views.similar_errors import normalised
 from slurm.views.status import error_of, peak_memory
 
 if TYPE_CHECKING:
@@ -59,9 +60,9 @@ _ADVICE_IN_POOLS: Mapping[JobState, str] = {
 
 
 def explained(found: Overview) -> list[str]:
-    """Explain a submission: a line for each reason why calls wait, and two for each way in which calls have failed.
+    """Explain a submission: a line for each reason why calls wait, and for each way in which calls have failed.
 
-    Calls whose state is unknown have lines, too.
+    Advice follows the failures of each state. Calls whose state is unknown have lines, too.
 
     Reads its records. May read the outcomes of failed calls, and the line of waiting jobs.
     """
@@ -69,23 +70,12 @@ def explained(found: Overview) -> list[str]:
     options = found.part.place.store.records(pool_key(key)).submission.options
     lines = [f"{key}: {', '.join(f'{count} {state}' for state, count in states.items())}"]
     waiting = [(i, s) for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.PENDING]
-    for (reason, words), indices in _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting):
-        why = ": ".join(filter(None, (reason, words))) or "the scheduler gives no reason"
-        lines.append(f"{_calls(found, indices)}PENDING, {why}")
-        if line := _line(found, indices[0], options):
-            lines.append(f"    {line}")
-    unknown = [(i, s) for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.UNKNOWN]
-    for reason, indices in _grouped((i, s.reason or "the scheduler does not say it") for i, s in unknown):
-        lines.append(f"{_calls(found, indices)}UNKNOWN, {reason}")
-        if found.part.state.submitted is None:
-            lines.append(f"    if the program that submitted it has ended: `slurm retry {shlex.quote(key)}`")
+    lines += _waiting(found, waiting, options)
+    lines += _unknown(found)
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
-    for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
-        lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}")
-        if advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
-            names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(indices[0]))}
-            lines.append(f"    {advice.format(**names, **_asked(options, [ended[i] for i in indices]))}")
+    for state, some in _grouped((i, s.state) for i, s in ended.items()):
+        lines += _ended(found, state, {index: ended[index] for index in some}, options)
     if not waiting and not ended and states[JobState.COMPLETED] == sum(states.values()):
         seconds, peak = found.summary.seconds, found.summary.peak_memory
         more = [
@@ -94,6 +84,52 @@ def explained(found: Overview) -> list[str]:
         ]
         lines.append(", ".join(["all succeeded", *filter(None, more)]))
     return lines
+
+
+def _waiting(found: Overview, waiting: Iterable[tuple[int, JobStatus]], options: Mapping[str, Any]) -> list[str]:
+    lines = []
+    groups = _grouped((i, (s.reason or "", s.explanation or "")) for i, s in waiting)
+    for (reason, words), indices in groups[:_MOST_GROUPS]:
+        why = ": ".join(filter(None, (reason, words))) or "the scheduler gives no reason"
+        lines.append(f"{_calls(found, indices)}PENDING, {why}")
+        if (line := _line(found, indices[0], options)) and f"    {line}" not in lines:
+            lines.append(f"    {line}")
+    return lines + _more(groups, "reasons")
+
+
+def _unknown(found: Overview) -> list[str]:
+    unknown = [(i, s) for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.UNKNOWN]
+    groups = _grouped((i, s.reason or "the scheduler does not say it") for i, s in unknown)
+    lines = [f"{_calls(found, indices)}UNKNOWN, {reason}" for reason, indices in groups[:_MOST_GROUPS]]
+    lines += _more(groups, "reasons")
+    if unknown and found.part.state.submitted is None:
+        key = shlex.quote(found.part.state.key)
+        lines.append(f"    if the program that submitted it has ended: `slurm retry {key}`")
+    return lines
+
+
+def _ended(found: Overview, state: JobState, ended: Mapping[int, JobStatus], options: Mapping[str, Any]) -> list[str]:
+    """Explain the calls that have ended in a state: a line for each kind of error, then the advice."""
+    key = found.part.state.key
+    groups = _grouped((i, normalised(_error(s), s.outcome.host if s.outcome else None)) for i, s in ended.items())
+    lines = []
+    for _, indices in groups[:_MOST_GROUPS]:
+        error = _error(ended[indices[0]])
+        others = sum(_error(ended[index]) != error for index in indices)
+        similar = f", and {others} similar error{'s' * (others != 1)}" if others else ""
+        lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}{similar}")
+    lines += _more(groups, "errors")
+    if advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
+        names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(groups[0][1][0]))}
+        lines.append(f"    {advice.format(**names, **_asked(options, [*ended.values()]))}")
+    return lines
+
+
+def _more(groups: Sequence[tuple[Any, Sequence[int]]], what: str) -> list[str]:
+    """A line about the groups that are left out."""
+    left = groups[_MOST_GROUPS:]
+    calls = sum(len(indices) for _, indices in left)
+    return [f"… {len(left)} more {what}, of {calls} calls"] if left else []
 
 
 def _line(found: Overview, index: int, options: Mapping[str, Any]) -> str:
@@ -133,7 +169,7 @@ def _grouped(items: Iterable[tuple[int, Any]]) -> list[tuple[Any, list[int]]]:
     groups: dict[Any, list[int]] = {}
     for index, text in items:
         groups.setdefault(text, []).append(index)
-    return sorted(groups.items(), key=lambda group: -len(group[1]))[:_MOST_GROUPS]
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
 
 
 def _calls(found: Overview, indices: Sequence[int]) -> str:

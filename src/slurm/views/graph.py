@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from slurm.places.place_of_records import place_of
 from slurm.protocol.states import JobState
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.graph_svg import svg
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from slurm.places.place import Place
     from slurm.protocol import Submission
-    from slurm.submission.submission_state import SubmissionState
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Graph:
 def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
     """The graph of some submissions, with everything that they wait for and all descendants of workflows.
 
-    The children of a workflow that is only an upstream are left out. Makes a few round trips for each level of the
+    Submissions to any scheduler under the root of the place are included. The children of a workflow that is only an
+    upstream are left out. Makes a few round trips for each level of the
     graph, and one query to the scheduler if anything is unfinished.
     """
     found: dict[str, Submission] = {}
@@ -75,11 +76,14 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
         calls.setdefault(part.state.key, set()).update(part.indices)
     expanded: dict[str, set[int] | None] = {**calls}
     frontier: dict[str, None] = dict.fromkeys(calls)
-    submissions: dict[str, SubmissionState] = {}
+    submissions: dict[str, Part] = {}
     while frontier:
         for records in place.store.several_records(list(frontier)):
-            found[records.submission.key] = records.submission
-            submissions[records.submission.key] = place.registry.add(*records)
+            at = place_of(place, records, everywhere=True)
+            if at is not None:
+                state = at.registry.add(*records)
+                found[state.key] = records.submission
+                submissions[state.key] = Part(at, state, range(state.count))
         workflows = {key: expanded[key] for key in frontier if key in expanded and key in found and found[key].workflow}
         children = several_children(place.store, place.transport, workflows) if workflows else {}
         new = [Edge(key, child.key, CHILD) for key, some in children.items() for child in some]
@@ -87,8 +91,7 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
         new += [Edge(e.key, key, e.on) for key in frontier if key in found for e in found[key].dependencies]
         edges |= dict.fromkeys(new)
         frontier = {key: None for edge in new for key in (edge.source, edge.target) if key not in found}
-    parts = [Part(place, state, range(state.count)) for state in submissions.values()]
-    states = {key: each.states for key, each in zip(submissions, overviews(parts), strict=True)}
+    states = {key: each.states for key, each in zip(submissions, overviews([*submissions.values()]), strict=True)}
     order = sorted(found.values(), key=lambda submission: (submission.created, submission.key))
     nodes = [Node(s.key, s.task, s.count, states[s.key], s.workflow is not None) for s in order]
     rank = {node.key: number for number, node in enumerate(nodes)}

@@ -27,9 +27,11 @@ _STOP_SECONDS = 0.05
 class WorkerProcess(Child):
     """A worker process, its calls, and the parent's ends of its pipes."""
 
-    def __init__(self, pid: int, number: int, pieces: int, answers: int) -> None:
+    def __init__(self, pid: int, number: int, pieces: int, answers: int, *, log: str) -> None:
         super().__init__(pid)
         self.number, self.pieces, self.answers = number, pieces, answers
+        self.log = log
+        """The path of the log of the worker."""
         self.piece: Piece | None = None
         self.next = 0
         """The number of the call that the process makes now or next."""
@@ -70,7 +72,7 @@ class WorkerProcess(Child):
         for head, frame in complete(self._buffer):
             if head.kind == BROKEN:
                 text = frame[HEAD_BYTES:].decode(errors="replace")
-                raise RuntimeError(f"the initializer of the pool raised {text}; see the log of worker {self.number}")
+                raise RuntimeError(f"the initializer of the pool raised {text}; its traceback is in {self.log}")
             if head.kind == BEGUN:
                 self.begun, self._long_at = head, time.monotonic() + _LONG_SECONDS
             else:

@@ -255,7 +255,7 @@ class Workers:
             self._run(number, theirs, mine)
         os.close(theirs)
         os.close(mine)
-        self._processes.append(WorkerProcess(pid, number, pieces, answers))
+        self._processes.append(WorkerProcess(pid, number, pieces, answers, log=log_path(self._job, number)))
         self._poll.register(answers, select.POLLIN)
 
     def _run(self, number: int, pieces: int, answers: int) -> NoReturn:

@@ -25,7 +25,7 @@ from slurm.runner.procedures.commands import CommandReader
 from slurm.runner.procedures.events import EventLog
 from slurm.runner.procedures.overrides import OverrideReader
 from slurm.runner.procedures.script_process import ScriptProcess
-from slurm.runner.procedures.signatures import misfit
+from slurm.runner.procedures.signatures import misfit_of_call
 from slurm.runner.procedures.slots import Held, Slot
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class _Parent:
         said = message.pop("say", None)
         if said == "loaded":
             self._functions = message["functions"]
-            self._say(names.IDLE, **({"expected": message["expected"]} if "expected" in message else {}))
+            self._say(names.IDLE, **{name: message[name] for name in ("functions", "expected") if name in message})
             if message["init"]:
                 self._say(names.INITIALISING)
         elif said == "ready":
@@ -188,11 +188,8 @@ class _Parent:
         function = str(command.fields.get("function", names.MAIN))
         if self._end is not None or self._state != names.READY:
             self._refuse(command, f"the procedure is {'ending' if self._end else self._state}, not READY")
-        elif function not in self._functions:
-            has = ", ".join(self._functions) or "none"
-            self._refuse(command, f"the script has no function {function!r}. Its functions: {has}")
-        elif wrong := misfit(self._functions[function], command.fields):
-            self._refuse(command, f"{function} cannot be called so: {wrong}")
+        elif wrong := misfit_of_call(self._functions, command.fields):
+            self._refuse(command, wrong)
         elif held := self._held(command):
             why = f"the slot {self._plan.exclusive!r} is held by {held.key}"
             self._refuse(command, why, holder=held.key, slot=held.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from slurm.protocol.procedures import MAIN
 from slurm.protocol.records import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ def parameters_of(function: Callable[..., Any]) -> list[Any] | None:
     except (TypeError, ValueError):  # some built-in functions have no signature
         return None
     return [[each.name, int(each.kind), each.default is not each.empty] for each in found]
+
+
+def misfit_of_call(functions: Mapping[str, list[Any] | None], fields: Mapping[str, Any]) -> str:
+    """Return why a script with these functions cannot make the call of a command; "" if it can."""
+    function = str(fields.get("function", MAIN))
+    if function not in functions:
+        return f"the script has no function {function!r}. Its functions: {', '.join(functions) or 'none'}"
+    wrong = misfit(functions[function], fields)
+    return f"{function} cannot be called so: {wrong}" if wrong else ""
 
 
 def misfit(parameters: list[Any] | None, fields: Mapping[str, Any]) -> str:
