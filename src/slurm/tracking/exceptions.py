@@ -154,14 +154,26 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         return _with_cause(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({argument})"), error)
     if phase == RESOLVE:
         return _job_error(DependencyFailed, f"was not run: {message}", outcome, facts)
+    return _of_error(outcome, error, facts)
+
+
+def _of_error(outcome: Outcome, error: ErrorRecord, facts: Facts) -> BaseException:
+    """The exception for an error of a call; the task's own exception if the task raised it."""
     kind, problem = {
         LOAD: (LoadFailed, "was not run: its function or arguments could not be loaded on the node: "),
         SAVE: (ResultNotSaved, "has no result: the function ran to its end, but what it returned could not be saved: "),
-    }.get(phase, (TaskFailed, "raised "))
+    }.get(outcome.phase, (TaskFailed, "raised "))
     advice = _advice(outcome, error, facts)
-    failure = _job_error(kind, f"{problem}{error.type}: {message}{advice and f'. {advice}'}", outcome, facts)
     own = _unpickled(error) if kind is TaskFailed else None
-    return _with_cause(failure if own is None else _with_note(own, outcome, facts, advice), error)
+    if isinstance(own, Exception):
+        return _with_cause(_with_note(own, outcome, facts, advice), error)
+    parts = [
+        f"{problem}{error.type}{error.message and f': {error.message}'}",
+        advice,
+        own and f"It is not raised here: {own}",
+    ]
+    parts += [f"Its log: {facts.log}"] if kind is TaskFailed else []
+    return _with_cause(_job_error(kind, ". ".join(filter(None, parts)), outcome, facts), error)
 
 
 def _raised(outcome: Outcome | None) -> bool:
@@ -289,14 +301,20 @@ def _with_note(error: BaseException, outcome: Outcome, facts: Facts, advice: str
     return error
 
 
-def _unpickled(record: ErrorRecord) -> BaseException | None:
-    """The task's own exception; None if it cannot be unpickled, or is not an Exception."""
+_REDUCE = (
+    "Give the class a `__reduce__` that returns the class and the arguments of its `__init__`, "
+    "and keep only data in its attributes"
+)
+
+
+def _unpickled(record: ErrorRecord) -> Exception | str:
+    """The task's own exception, or why it cannot be raised here."""
     if record.pickle is None:
-        return None
+        return f"{record.not_pickled}. {_REDUCE}" if record.not_pickled.startswith("it ") else record.not_pickled
     with SignalWatch() as signals:
         try:
             error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
-        except BaseException:  # noqa: BLE001 - the user's own __reduce__ or __init__; the record has the text
+        except BaseException as problem:  # noqa: BLE001 - the user's own __reduce__ or __init__; the record has the text
             signals.raise_if_sent()
-            return None
-    return error if issubclass(type(error), Exception) else None
+            return f"it cannot be unpickled: {type(problem).__name__}: {problem}"
+    return error if issubclass(type(error), Exception) else f"{record.type} is not an Exception"

@@ -83,6 +83,8 @@ def explained(found: Overview) -> list[str]:
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
     for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
         lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}")
+        if why := _not_raised(ended[indices[0]]):
+            lines.append(f"    TaskFailed is raised instead: {why}")
         if advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
             names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(indices[0]))}
             lines.append(f"    {advice.format(**names, **_asked(options, [ended[i] for i in indices]))}")
@@ -117,6 +119,11 @@ def _error(status: JobStatus) -> str:
     """The error in one line, or the reason of the fence that ended the call."""
     outcome = status.outcome
     return error_of(status) or (outcome.reason if outcome and outcome.fence else None) or ""
+
+
+def _not_raised(status: JobStatus) -> str:
+    """Why the task's own exception is not raised, if its outcome says this."""
+    return status.outcome.error.not_pickled if status.outcome and status.outcome.error else ""
 
 
 def _asked(options: Mapping[str, Any], some: Sequence[JobStatus]) -> dict[str, str]:
