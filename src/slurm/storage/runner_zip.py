@@ -100,6 +100,7 @@ _LOADED_SELDOM = (
     *("slurm/runner/launcher_variables.py", "slurm/runner/debugger.py", "slurm/runner/resumed.py"),
     *("slurm/runner/metrics.py", "slurm/runner/sent_modules.py"),
     *("slurm/runner/reducers.py", "slurm/runner/reconstructors.py", "slurm/runner/script_main.py"),
+    *("slurm/runner/value_pickler.py",),
     *("slurm/runner/attempt_directory.py", "slurm/runner/command.py", "slurm/runner/finished.py"),
     *("slurm/runner/linked_files.py", "slurm/runner/mpi.py", "slurm/runner/put_loader.py", "slurm/runner/program.py"),
     *("slurm/runner/template.py", "slurm/protocol/digests.py", "slurm/protocol/summary.py", "slurm/tasks/command.py"),
