@@ -110,6 +110,17 @@ def test_a_shell_stops_at_the_first_command_that_fails() -> None:
         ('echo "{x}"', True, "stands within quotes"),
         ("echo '{x}'", True, "stands within quotes"),
         ("echo \"it's\" '{x}", True, "stands within quotes"),
+        ("echo hello | wc -c && ls", False, "'|' is for a shell, and no shell reads this text: write shell=True"),
+        ("fit {star} > out.txt", False, "pass it to the program, quote it: '>'"),
+        ("fit {star} >out.txt 2>&1", False, "'>out.txt' is for a shell"),
+        ('fit {star} 2>"a b"', False, "is for a shell"),
+        ("fit {star} &>> log", False, "'&>>' is for a shell"),
+        ("cd sub; fit", False, "'sub;' is for a shell"),
+        ("fit < {data}", False, "'<' is for a shell"),
+        ("fit 'a'\n&& ls", False, "'&&' is for a shell"),
+        ("fit a ||\nls &", False, "'||' is for a shell"),
+        ("fit --day=$(date)", False, "'--day=$(date)' is for a shell"),
+        ("fit `date`", False, "'`date`' is for a shell"),
     ],
 )
 def test_a_template_that_is_not_valid_is_an_error_that_quotes_it(template: str, shell: bool, message: str) -> None:
@@ -117,6 +128,35 @@ def test_a_template_that_is_not_valid_is_an_error_that_quotes_it(template: str, 
         command(template, shell=shell)
     assert message in str(caught.value)
     assert repr(template) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "fit '|' \">\" \\; \\&\\& a\\|b",
+        "fit 'a > b' \"x | y\" 'it'\\''s ; so' '`' '$('",
+        "fit a|b c>d e;f a&b x;",
+        "fit -> => {x:>5} {x} 5 --if=x<5 $HOME",
+    ],
+)
+def test_operators_of_a_shell_that_are_quoted_or_within_a_word_are_for_the_program(template: str) -> None:
+    assert words(template, x="|") == [
+        word.replace("{x:>5}", "    |").replace("{x}", "|") for word in shlex.split(template)
+    ]
+
+
+def test_a_check_and_the_text_of_a_function_may_have_no_operators_either(directory: Directory) -> None:
+    with pytest.raises(ValueError, match=r"check=.*'>' is for a shell, .* run a shell"):
+        command("fit", products="x", check="test {product} > log")
+
+    @command
+    def fit() -> str:
+        return "echo hello | wc"
+
+    assert run(directory, fit) == 1
+    error = directory.outcome().error
+    assert error
+    assert "fit returned 'echo hello | wc': '|' is for a shell" in error.message
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from slurm.runner.job_context import Stopped, current_job, print_to_log
 from slurm.runner.linked_files import link_files
 from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, OUT_OF_MEMORY, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
-from slurm.runner.template import OVERRIDES, Template, fields_of
+from slurm.runner.template import OVERRIDES, Template, fields_of, refuse_operators
 
 _DIAGNOSED = 1 << 16
 """`diagnose` gets at most this many bytes from the end of each log."""
@@ -237,7 +237,11 @@ def _checked_words(name: str, words: Any) -> list[str]:
     if isinstance(words, str):
         import shlex  # noqa: PLC0415 - as in Template.parse
 
-        words = shlex.split(words)
+        text, words = words, shlex.split(words)
+        try:
+            refuse_operators(text, 'return ["bash", "-c", program, "bash", *arguments]')
+        except ValueError as error:
+            raise ValueError(f"{name} returned {text!r:.200}: {error}") from None
     if not isinstance(words, (list, tuple)) or not words:
         raise TypeError(f"{name} must return the words of a command, as a list or a text, not {words!r:.80}")
     for word in words:

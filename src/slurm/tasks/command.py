@@ -211,7 +211,7 @@ def _settings(options: Mapping[str, Any]) -> Settings:
 def _of_template(text: str, fields: Mapping[str, Any], terms: Settings, *, shell: bool) -> CommandTask:
     """Make a task from a template. Variables with fields in their values are set on the node, others are options."""
     try:
-        template = Template.parse(text, shell=shell)
+        template = Template.parse(text, shell=shell, instead="write shell=True")
         env = {name: value for name, value in terms.options.env.items() if value is not None and fields_of(value)}
         found = Command(name=_name(text, template), template=template, env=env, **fields)
         _ = found.fields  # raises for the fields of `stdin`
