@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from slurm.errors import (
+    CommandFailed,
     DependencyFailed,
     JobCancelled,
     JobError,
@@ -245,3 +246,10 @@ def test_a_task_failure_says_why_the_exception_is_not_raised(error: BaseExceptio
     assert type(found) is TaskFailed
     assert f"It is not raised here: {reason}" in str(found)
     assert str(found).endswith("Its log: /root/logs/3.log")
+
+
+def test_a_failure_without_frames_is_shown_once() -> None:
+    error = CommandFailed("fit: ended", key="k", index=0, job_id="1", state="FAILED", node="n", log="l", exit_code=1)
+    found = of_outcome(outcome(RUN, describe(error)), FACTS)
+    assert type(found) is CommandFailed
+    assert found.__cause__ is None

@@ -263,7 +263,8 @@ def _subject(facts: Facts) -> str:
 
 
 def _with_cause(error: BaseException, record: ErrorRecord) -> BaseException:
-    if record.traceback:
+    has_frames = record.traceback.strip() != f"{record.type}: {record.message}".strip()
+    if record.traceback and has_frames:
         cause = RemoteTraceback(sourced(record.traceback))
         object.__setattr__(error, "__cause__", cause)  # the user's class may have a `__setattr__` that raises
     return error
