@@ -694,3 +694,21 @@ def test_commands_run_on_the_inline_cluster() -> None:
         assert job.result(30).products[0].read_text() == "made\n"
         assert job.logs().endswith("said\n")
         assert command("cat {f}")(cluster.put(Path(__file__))).result(30).exit_code == 0
+
+
+def message_of(directory: Directory) -> str:
+    error = directory.outcome().error
+    assert error
+    return error.message
+
+
+def test_a_failure_names_what_was_written_instead_of_a_product(directory: Directory) -> None:
+    wanted = ["d/e", "a", "b", "c", "f", "g"]
+    of = command("sh -c 'mkdir d; for i; do echo 1 > $i; done; echo' sh " + " ".join(wanted), products="fit.fits")
+    assert run(directory, of) == 1
+    assert "did not write fit.fits in its directory (it wrote a, b, c, d/e, f and 1 more), and" in message_of(directory)
+
+
+def test_a_failure_names_a_script_that_was_not_sent(directory: Directory) -> None:
+    assert run(directory, command("env python3 fit.py")) == 2
+    assert "(fit.py is not in its directory. If the program reads it, name it in files=)" in message_of(directory)

@@ -18,6 +18,8 @@ OVERRIDES = "overrides"
 """The field for all arguments that have no field of their own. It becomes words `key=value`."""
 SHELL_START = "set -euo pipefail\n"
 """The first line of a shell program: the program ends at a command that fails, or a variable that is not set."""
+SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl", ".rb")
+"""The ends of the names of scripts."""
 _PREFIX = "slurmtasks_"
 _QUOTED = r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\""""
 _OPERATOR = r"\|[|&]?|&&?|;;?|\d*(?:<<?<?|>>?|>\||<>|[<>]&).*|&>>?.*|.*(?:\$\(|`).*"
