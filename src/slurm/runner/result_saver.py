@@ -27,6 +27,7 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
 from slurm.runner.job_context import drop_checkpoints, print_to_log
 from slurm.runner.pickling import pickle_into
+from slurm.runner.placeholder_resolver import UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -202,12 +203,19 @@ def describe(error: BaseException) -> ErrorRecord:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("slurm.runner."):
         frames = frames.tb_next
-    pickled, not_pickled = _pickled(error)
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    pickled: bytes | None = None
+    not_pickled = ""
+    if isinstance(error, UpstreamFailed):  # the client raises DependencyFailed
+        name, text = "DependencyFailed", text.replace(name, "DependencyFailed")
+    else:
+        pickled, not_pickled = _pickled(error)
     return ErrorRecord(
-        type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
+        type=name,
         message=_message(error),
         bases=(*map(class_name, type(error).__mro__[:-1]), *_of_program(error)[1]),
-        traceback="".join(traceback.format_exception(type(error), error, frames)),
+        traceback=text,
         pickle=base64.b64encode(pickled).decode() if pickled else None,
         not_pickled=not_pickled,
     )

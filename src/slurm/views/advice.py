@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol.pools import pool_key
 from slurm.protocol.ranges import ranges
 from slurm.protocol.states import JobState
+from slurm.submission.dependencies import failed_upstreams
 from slurm.views.displays import duration, memory
 from slurm.views.status import error_of
 
@@ -46,6 +48,12 @@ _ADVICE: Mapping[JobState, str] = {
     JobState.FAILED: "`slurm logs {first}` shows its output, `slurm replay {first}` makes the call here, "
     "and `slurm retry {key} --failed` submits it again",
 }
+_UPSTREAM = (
+    "`slurm explain {upstream}` shows what it waited for. `slurm retry` waits for the same job again, so first correct "
+    "what is wrong there, and then call both tasks again"
+)
+_CALL = re.compile(r"[^\s'`]+/\d{8}T\d{6}Z-[0-9a-f]{8}(?:\[\d+\])?")
+_NOT_RUN = "DependencyFailed: "
 _AGAIN = "give its task the option retry, and another element makes it again"
 _ADVICE_IN_POOLS: Mapping[JobState, str] = {
     JobState.OUT_OF_MEMORY: "its pool asked for {mem}: make a pool with more memory or fewer workers, "
@@ -81,11 +89,15 @@ def explained(found: Overview) -> list[str]:
             lines.append(f"    if the program that submitted it has ended: `slurm retry {shlex.quote(key)}`")
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
-    for (state, error), indices in _grouped((i, (s.state, _error(s))) for i, s in ended.items()):
+    not_run = _not_run(found, ended)
+    errors = {i: (s.state, _error(s) or not_run.get(i, "")) for i, s in ended.items()}
+    for (state, error), indices in _grouped(errors.items()):
         lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}")
         if why := _not_raised(ended[indices[0]]):
             lines.append(f"    TaskFailed is raised instead: {why}")
-        if advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
+        if upstream := _failed_upstream(error):
+            lines.append(f"    {_UPSTREAM.format(upstream=shlex.quote(upstream))}")
+        elif advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
             names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(indices[0]))}
             lines.append(f"    {advice.format(**names, **_asked(options, [ended[i] for i in indices]))}")
     if not waiting and not ended and states[JobState.COMPLETED] == sum(states.values()):
@@ -119,6 +131,29 @@ def _error(status: JobStatus) -> str:
     """The error in one line, or the reason of the fence that ended the call."""
     outcome = status.outcome
     return error_of(status) or (outcome.reason if outcome and outcome.fence else None) or ""
+
+
+def _not_run(found: Overview, ended: Mapping[int, JobStatus]) -> dict[int, str]:
+    """The errors of calls that the scheduler has cancelled because of a dependency, and that have no outcome yet.
+
+    Reads the outcomes of the calls that they waited for, if there are such calls.
+    """
+    state = found.part.state
+    elements = {
+        index: state.element(index)
+        for index, status in ended.items()
+        if status.outcome is None and (status.reason or "").startswith("Dependency")
+    }
+    if not elements:
+        return {}
+    messages = failed_upstreams(found.part.place.store, state.key, {*elements.values()})
+    return {index: f"{_NOT_RUN}{messages[e]}" for index, e in elements.items() if e in messages}
+
+
+def _failed_upstream(error: str) -> str:
+    """The call because of which a call was not run, if its error names it."""
+    call = _CALL.search(error) if error.startswith(_NOT_RUN) else None
+    return call[0].removesuffix("[0]") if call else ""
 
 
 def _not_raised(status: JobStatus) -> str:
