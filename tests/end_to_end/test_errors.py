@@ -309,6 +309,12 @@ def test_exceptions_of_chunks_and_pools_are_raised_as_themselves_too(local: Clus
         picked.on(pool)(5).result(60)
 
 
+def test_a_failure_that_retry_does_not_cover_has_a_note(local: Cluster) -> None:
+    with pytest.raises(ValueError, match="not today") as caught:
+        fail.with_options(retry=2)("not today").result(60)
+    assert "Retry does not apply to ValueError: name it in Retry(on=…)" in getattr(caught.value, "__notes__", [])
+
+
 class Locked(Exception):
     def __init__(self) -> None:
         super().__init__("locked")

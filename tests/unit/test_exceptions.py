@@ -6,9 +6,11 @@ import base64
 import builtins
 import pickle
 import threading
+from dataclasses import replace
 
 import pytest
 
+from slurm import Retry
 from slurm.errors import (
     CommandFailed,
     DependencyFailed,
@@ -253,3 +255,13 @@ def test_a_failure_without_frames_is_shown_once() -> None:
     found = of_outcome(outcome(RUN, describe(error)), FACTS)
     assert type(found) is CommandFailed
     assert found.__cause__ is None
+
+
+def test_an_error_that_retry_does_not_cover_is_said_to_be_none() -> None:
+    record = outcome(RUN, describe(ConnectionError("gone")))
+    for retry, notes in ((Retry(times=2), 2), (Retry(times=2, on="OSError"), 1), (None, 1)):
+        found = of_outcome(record, replace(FACTS, retry=retry))
+        assert len(found.__notes__) == notes
+        assert notes == 1 or found.__notes__[1] == "Retry does not apply to ConnectionError: name it in Retry(on=…)"
+    failed = of_outcome(outcome(RUN, ERROR), replace(FACTS, retry=Retry()))
+    assert "raised ValueError: odd. Retry does not apply to ValueError: name it in Retry(on=…). " in str(failed)

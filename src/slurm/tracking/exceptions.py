@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from slurm.errors import (
         JobError,
     )
+    from slurm.options.retry import Retry
     from slurm.protocol import ResolvedEnvironment
     from slurm.protocol.outcomes import ErrorRecord, Outcome
 
@@ -93,6 +94,8 @@ class Facts:
     """The function of the call, if the key names several."""
     environment: ResolvedEnvironment | None = None
     """The environment of the job, if `is_missing_module`."""
+    retry: Retry | None = None
+    """The option `retry` of the job, if `is_raised`."""
 
     @property
     def log_text(self) -> str:
@@ -118,7 +121,7 @@ def failures_of(outcome: Outcome | None, status: FinalStatus) -> frozenset[str]:
     """
     state = status.state if outcome is None or by_signal(outcome) else None
     state = JobState.parse(outcome.state) if outcome is not None and outcome.state else state
-    if state in _BY_STATE and not _raised(outcome):
+    if state in _BY_STATE and not is_raised(outcome):
         return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
@@ -129,7 +132,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     """The exception for an outcome that is not a success."""
     error, phase = outcome.error, outcome.phase
     message = error.message if error else ""
-    if outcome.state and not _raised(outcome):
+    if outcome.state and not is_raised(outcome):
         report = Report(
             outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
             outcome.reason or "", dependency_failed=phase == RESOLVE,
@@ -176,7 +179,7 @@ def _of_error(outcome: Outcome, error: ErrorRecord, facts: Facts) -> BaseExcepti
     return _with_cause(_job_error(kind, ". ".join(filter(None, parts)), outcome, facts), error)
 
 
-def _raised(outcome: Outcome | None) -> bool:
+def is_raised(outcome: Outcome | None) -> bool:
     """Whether the call has raised an exception, which explains more than the state."""
     return outcome is not None and outcome.phase == RUN and outcome.error is not None
 
@@ -271,13 +274,16 @@ def _with_cause(error: BaseException, record: ErrorRecord) -> BaseException:
 
 
 def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
-    """Advice for a result that cannot be saved, or a module that was not found; "" for other errors."""
+    """Advice for a result that cannot be saved, an error that is not retried, or a module that was not found; or ""."""
     if outcome.phase == SAVE:
         found = _UNPICKLABLE.search(error.message)
         if not found and "pickl" not in f"{error.type} {error.message}".lower():
             return ""  # such as a full disk
         name = found and (found[1] or found[2]).rpartition(".")[2]  # Python before 3.12 adds the module: "_io.FileIO"
         return f"Return {next((words for names, words in _INSTEAD if name in names), _DATA)}"
+    if facts.retry and facts.retry.on is None:
+        name = error.type.rpartition(".")[2]
+        return f"Retry does not apply to {name}: name it in Retry(on=…)"
     if not is_missing_module(outcome) or facts.environment is None:
         return ""
     environment = facts.environment
