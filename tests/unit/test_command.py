@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -243,6 +244,14 @@ def test_a_wrong_argument_is_an_error_at_the_definition(arguments: Any, message:
     with pytest.raises((ValueError, TypeError, OptionError)) as caught:
         command("tool", **arguments)
     assert message in str(caught.value)
+
+
+def test_a_list_of_words_and_a_misspelt_parameter_have_advice() -> None:
+    with pytest.raises(TypeError, match=re.escape("write command(\"python 'a b.py' 3\")")):
+        command(["python", "a b.py", 3])  # type: ignore[call-overload]
+    for wrong, near in (("product", "products"), ("file", "files"), ("chek", "check"), ("std_in", "stdin")):
+        with pytest.raises(OptionError, match=f"command has no parameter {wrong}: did you mean {near}"):
+            command("tool", **{wrong: "x"})
 
 
 @pytest.mark.parametrize("definition", [int, staticmethod(list), "method"])

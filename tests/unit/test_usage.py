@@ -19,6 +19,7 @@ import pytest
 
 from slurm import Cluster, task
 from slurm.errors import LoadFailed, NoActiveCluster, NotPicklable, OptionError, ResultNotSaved
+from slurm.testing import InlineCluster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -355,3 +356,32 @@ print(before, "slurm.usage" in sys.modules, hasattr(Cluster("local"), "map"), "s
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set() False False True\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ({"chunksize": 2}, "'chunksize': did you mean chunk_size?"),
+        ({"chunk_size": 2}, ". chunk_size is an argument of f.map and f.starmap"),
+        ({"time": "1:00"}, ". Options are given by f.with_options(time=…)"),
+        ({"valeu": 2}, "did you mean value?"),
+        ({"other": 2}, "got an unexpected keyword argument 'other'"),
+    ],
+)
+def test_an_unknown_argument_of_a_call_has_advice(arguments: dict[str, Any], advice: str) -> None:
+    @task
+    def f(value: int = 0) -> int:
+        return value
+
+    with InlineCluster(), pytest.raises(TypeError) as caught:
+        f(**arguments)
+    assert str(caught.value).endswith(advice)
+
+
+def test_a_misspelt_argument_of_a_map_has_advice() -> None:
+    @task
+    def f(value: int = 0) -> int:
+        return value
+
+    with InlineCluster(), pytest.raises(TypeError, match=r"'chunksize': did you mean chunk_size\?"):
+        f.map([1], chunksize=2)  # type: ignore[call-overload]

@@ -9,7 +9,7 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.command import Command
 from slurm.runner.template import OVERRIDES, SCRIPTS, Template, check_value, fields_of
 from slurm.tasks.decorators import refuse_what_is_no_function
-from slurm.tasks.settings import Settings
+from slurm.tasks.settings import Settings, is_keyword
 from slurm.tasks.task import Task, by_value
 from slurm.tracebacks import ends_at_the_caller
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _INTERPRETERS = ("python", "bash", "sh", "Rscript", "julia", "perl", "ruby", "node", "octave", "env", "srun", "mpiexec")
 
 
+_PARAMETERS = ("shell", "files", "products", "check", "diagnose", "stdin")
 _CODE = ("-", "-c", "-m", "-e", "-E")
 """Options of interpreters after which no script follows."""
 
@@ -244,7 +245,20 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         raise OptionError(
             "a command runs once, also in an allocation of several tasks: leave out launch, or write 'mpi'"
         )
+    _refuse_misspelt(options)
     return Settings.parse({"launch": "once", **options})
+
+
+def _refuse_misspelt(options: Mapping[str, Any]) -> None:
+    """Raise OptionError for a misspelt parameter of `command`, which is not taken for an option of sbatch."""
+    for name in options:
+        if not is_keyword(name):
+            from difflib import get_close_matches  # noqa: PLC0415 - only for an error
+
+            for near in get_close_matches(name, _PARAMETERS, n=1, cutoff=0.74):
+                from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
+
+                raise OptionError(f"command has no parameter {name}: did you mean {near}?")
 
 
 def _of_template(text: str, fields: Mapping[str, Any], terms: Settings, *, shell: bool) -> CommandTask:
