@@ -72,7 +72,7 @@ def test_calls_that_failed_are_explained_by_their_errors(cluster: Cluster) -> No
 
 def test_a_call_that_was_not_run_is_explained_by_what_it_waited_for(local: Cluster) -> None:
     first = invert(0)
-    waiting = invert(first)  # type: ignore[arg-type]
+    waiting = invert(first)
     until(lambda: waiting.status().state.final)
     own = f"DependencyFailed: {first.key}[0] failed: ZeroDivisionError: division by zero"
     advice = (
@@ -84,7 +84,7 @@ def test_a_call_that_was_not_run_is_explained_by_what_it_waited_for(local: Clust
     assert lines(local, waiting.key)[1:] == [f"CANCELLED: {own}", advice]
     again = CliRunner().invoke(slurm, ["retry", waiting.key, "--on", local.url])
     assert again.exit_code == 0
-    job = local.job(again.output.strip())
+    job: Any = local.job(again.output.strip())
     job.exception(60)
     assert lines(local, job.key)[1:] == [f"FAILED: {own}", advice]
     assert job.logs().strip() == own

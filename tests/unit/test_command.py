@@ -251,7 +251,7 @@ def test_a_list_of_words_and_a_misspelt_parameter_have_advice() -> None:
         command(["python", "a b.py", 3])  # type: ignore[call-overload]
     for wrong, near in (("product", "products"), ("file", "files"), ("chek", "check"), ("std_in", "stdin")):
         with pytest.raises(OptionError, match=f"command has no parameter {wrong}: did you mean {near}"):
-            command("tool", **{wrong: "x"})
+            command("tool", **{wrong: "x"})  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("definition", [int, staticmethod(list), "method"])

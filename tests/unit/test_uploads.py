@@ -203,7 +203,7 @@ def test_a_script_that_is_not_there_is_an_error_at_the_call(project: Path, templ
     Path("fit.py").touch()
     Path("fit.sh").touch()
     with pytest.raises(SubmissionError, match=r"needs the script 'fitt\.\w+', which is not in .*: did you mean 'fit\."):
-        command(template).to_send(Uploads())  # type: ignore[attr-defined]
+        command(template).to_send(Uploads())
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_script_that_is_not_there_is_an_error_at_the_call(project: Path, templ
 def test_a_script_that_may_be_there_is_none(project: Path, template: str, more: dict[str, Any]) -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/other.py").touch()
-    command(template, **more).to_send(Uploads())  # type: ignore[attr-defined]
+    command(template, **more).to_send(Uploads())
 
 
 def test_files_may_be_patterns(root: str, project: Path) -> None:

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurm import Cluster, task
-from slurm.errors import LoadFailed, NoActiveCluster, NotPicklable, OptionError, ResultNotSaved
+from slurm.errors import (
+    LoadFailed,
+    NoActiveCluster,
+    NoSuchJob,
+    NotPicklable,
+    OptionError,
+    ResultNotSaved,
+    TransportError,
+)
 from slurm.testing import InlineCluster
 
 if TYPE_CHECKING:
@@ -384,4 +392,26 @@ def test_a_misspelt_argument_of_a_map_has_advice() -> None:
         return value
 
     with InlineCluster(), pytest.raises(TypeError, match=r"'chunksize': did you mean chunk_size\?"):
-        f.map([1], chunksize=2)  # type: ignore[call-overload]
+        f.map([1], chunksize=2)
+
+
+def test_an_error_of_a_root_a_job_or_an_open_file_ends_at_the_users_line(tmp_path: Path) -> None:
+    @task
+    def f(value: object) -> object:
+        return value
+
+    (tmp_path / "file").touch()
+    cluster = Cluster(f"local://{tmp_path}/file")
+    with (tmp_path / "file").open("wb") as binary, (tmp_path / "file").open("w") as text:
+        for call in (
+            lambda: f.on(cluster)(1),
+            lambda: cluster.job("nothere"),
+            lambda: f.on(cluster)(binary),
+            lambda: f.on(cluster)(text),
+        ):
+            with pytest.raises((TransportError, NoSuchJob, NotPicklable)) as caught:
+                call()
+            shown = "".join(traceback.format_exception(caught.value))
+            assert shown.count("Traceback") == 1
+            assert "cloudpickle" not in shown
+            assert sum("/slurm/" in line for line in shown.splitlines()) <= (sys.version_info < (3, 11))

@@ -197,5 +197,5 @@ def reduce_exception(error: BaseException) -> Any:
             break
         if {"__new__", "__reduce__", "__reduce_ex__"} & vars(base).keys():
             return None
-    _, arguments, *state = error.__reduce__()
-    return reconstructors.exception, (kind, arguments), *state
+    reduced: Any = error.__reduce__()
+    return reconstructors.exception, (kind, reduced[1]), *reduced[2:]
