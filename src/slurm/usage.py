@@ -228,11 +228,9 @@ def wrong_call(task: str, error: TypeError, given: Iterable[str], parameters: Co
 def _instead_of(task: str, name: str, parameters: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - only for this message
 
-    from slurm.tasks.settings import is_keyword  # noqa: PLC0415 - as above
-
     if name in _OF_MAPS:
         return f". {name} is an argument of {task}.map and {task}.starmap"
-    if is_keyword(name):
+    if _is_option(name):
         return f". Options are given by {task}.with_options({name}=…)"
     found = get_close_matches(name, [*parameters, *_OF_MAPS], n=1, cutoff=0.7)
     return f": did you mean {found[0]}?" if found else ""

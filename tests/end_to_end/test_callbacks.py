@@ -432,5 +432,5 @@ def test_a_method_that_is_no_hook_is_a_warning() -> None:
         def on_completd(self, event: object) -> None:
             """Is never called."""
 
-    with pytest.warns(UserWarning, match=r"Misspelt.on_completd is never called, .* did you mean 'on_completed'\?"):
+    with pytest.warns(UserWarning, match=r"Misspelt.on_completd is never called, .* did you mean on_completed\?"):
         Cluster("local", callbacks=[Misspelt()])

@@ -101,14 +101,12 @@ def _warn_of_unknown_hooks(kind: type[Callback]) -> None:
     hooks = (*PACKAGING_HOOKS, *SUBMISSION_HOOKS, *NODE_HOOKS)
     for name in dir(kind):
         if name.startswith("on_") and name not in hooks:
-            from warnings import warn  # noqa: PLC0415 - only for a mistake
+            from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+            from warnings import warn  # noqa: PLC0415 - as above
 
-            from slurm.usage import near  # noqa: PLC0415 - as above
-
-            warn(
-                f"{kind.__name__}.{name} is never called, because there is no such hook{near(name, hooks)}",
-                stacklevel=2,
-            )
+            near = get_close_matches(name, hooks, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"the hooks are {', '.join(hooks)}"
+            warn(f"{kind.__name__}.{name} is never called, because there is no such hook: {advice}", stacklevel=2)
 
 
 def merge(*several: Iterable[Callback]) -> tuple[Callback, ...]:
