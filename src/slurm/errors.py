@@ -207,6 +207,8 @@ class UntrustedFile(ProtocolError):
 class NoSuchJob(ProtocolError, KeyError):
     """No job has this key."""
 
+    about_the_caller = True
+
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show its repr
 

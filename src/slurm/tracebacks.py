@@ -37,7 +37,11 @@ def ends_at_the_caller(function: F) -> F:
         try:
             return function(*args, **kwargs)
         except Exception as error:  # any error may be marked; all are raised again
-            if getattr(error, "about_the_caller", False) and not sys.flags.dev_mode and _ours(error.__traceback__):
+            if (
+                getattr(error, "about_the_caller", False)
+                and not sys.flags.dev_mode
+                and without_users(error.__traceback__)
+            ):
                 _hide_frames(error)
             raise  # adds no frame, so the next frame is the caller's
 
@@ -71,15 +75,15 @@ def _hide_frames(error: BaseException) -> None:
         error.__traceback__.tb_next = None  # Python 3.10 keeps the first entry in a bare `raise`
     error.__traceback__ = None
     context = error.__context__
-    while context is not None and _ours(context.__traceback__):
+    while context is not None and without_users(context.__traceback__):
         context = context.__context__
     error.__context__ = context
 
 
-def _ours(trace: TracebackType | None) -> bool:
-    """Whether all frames are of this library."""
+def without_users(trace: TracebackType | None, *, packages: tuple[str, ...] = ("slurm",)) -> bool:
+    """Whether all frames are of this library, or of some packages."""
     while trace is not None:
-        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] != "slurm":
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in packages:
             return False
         trace = trace.tb_next
     return True

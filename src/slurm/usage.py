@@ -9,7 +9,7 @@ from slurm.tracebacks import about_the_caller
 
 TYPE_CHECKING = False  # as `typing` has it, without importing typing; type checkers know the name
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 def _each(names: str, advice: str) -> dict[str, str]:
@@ -213,6 +213,27 @@ def no_operator(method: str, argument: object, *, of_array: bool) -> TypeError:
     return about_the_caller(
         TypeError(f"{name} is not its result: write {expression}, or pass it to another task, which gets the result")
     )
+
+
+_OF_MAPS = ("chunk_size", "max_concurrent", "workers")
+
+
+def wrong_call(task: str, error: TypeError, given: Iterable[str], parameters: Collection[str]) -> TypeError:
+    """The error for a call whose arguments do not fit; for an unknown name, with what to write instead, if known."""
+    unknown = next((name for name in given if name not in parameters), "")
+    advice = _instead_of(task, unknown, parameters) if unknown else ""
+    return about_the_caller(TypeError(f"{task}({', '.join(parameters)}): {error}{advice}"))
+
+
+def _instead_of(task: str, name: str, parameters: Iterable[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415 - only for this message
+
+    if name in _OF_MAPS:
+        return f". {name} is an argument of {task}.map and {task}.starmap"
+    if _is_option(name):
+        return f". Options are given by {task}.with_options({name}=…)"
+    found = get_close_matches(name, [*parameters, *_OF_MAPS], n=1, cutoff=0.7)
+    return f": did you mean {found[0]}?" if found else ""
 
 
 _MOST_NEAR = 200

@@ -60,7 +60,8 @@ CATCH_ALLS = {
     "runner/procedures/script_process.py": 1,
     "runner/program.py": 1,
     "runner/pickling.py": 2,
-    "runner/result_saver.py": 2,
+    "runner/result_saver.py": 1,
+    "runner/value_pickler.py": 2,
     "schedulers/local_queue/monitor.py": 1,
     "schedulers/local_queue/processes.py": 2,
     "schedulers/local_queue/supervisor.py": 2,
@@ -75,11 +76,12 @@ CATCH_ALLS = {
 # Files of other machines are looked for by protocol/freshness.py. What these look for is this machine's own.
 LOOKS = {
     "protocol/digests.py": 1,
-    "storage/uploads.py": 4,
+    "storage/uploads.py": 5,
     "protocol/directories.py": 1,
     "protocol/files.py": 3,
     "protocol/freshness.py": 4,
     "runner/attempt_directory.py": 3,
+    "runner/command_failure.py": 1,
     "runner/distributions.py": 1,
     "runner/pools/process.py": 1,  # /proc
     "runner/procedures/processes.py": 1,

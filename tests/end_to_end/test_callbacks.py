@@ -425,3 +425,12 @@ def test_client_gets_the_events_of_a_running_job(cluster: Cluster, tmp_path: Pat
         ("state", {"COMPLETED": 1}),
         ("complete", 0, 1, "COMPLETED"),
     ]
+
+
+def test_a_method_that_is_no_hook_is_a_warning() -> None:
+    class Misspelt(Callback):
+        def on_completd(self, event: object) -> None:
+            """Is never called."""
+
+    with pytest.warns(UserWarning, match=r"Misspelt.on_completd is never called, .* did you mean on_completed\?"):
+        Cluster("local", callbacks=[Misspelt()])

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 
 from slurm import Cluster, Job, JobArray, JobState, task, wait
+from slurm.cli.main import slurm
 from slurm.errors import (
     ClusterURLError,
     ConfigurationError,
@@ -282,16 +284,58 @@ def test_the_tasks_own_exception_is_raised_with_the_remote_traceback(cluster: Cl
 class Picky(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
+        self.one = one
 
 
-def test_an_exception_that_cannot_be_unpickled_is_raised_as_text(cluster: Cluster) -> None:
-    @task
-    def pick() -> None:
-        raise Picky(1, 2)
+@task
+def pick() -> None:
+    raise Picky(1, 2)
 
-    with pytest.raises(TaskFailed, match=r"raised .*Picky: 1 and 2") as caught:
+
+def test_an_exception_whose_init_takes_other_arguments_is_raised_as_itself(cluster: Cluster) -> None:
+    with pytest.raises(Picky, match=r"^1 and 2") as caught:
         pick().result(60)
     assert "raise Picky(1, 2)" in str(caught.value.__cause__)
+    assert (caught.value.one, caught.value.args) == (1, ("1 and 2",))
+
+
+def test_exceptions_of_chunks_and_pools_are_raised_as_themselves_too(local: Cluster) -> None:
+    @task
+    def picked(which: int) -> None:
+        raise Picky(which, 2)
+
+    for job in picked.map([1, 3], chunk_size=2):
+        with pytest.raises(Picky, match=" and 2"):
+            job.result(60)
+    with local.pool(workers=1) as pool, pytest.raises(Picky, match=r"^5 and 2"):
+        picked.on(pool)(5).result(60)
+
+
+def test_a_failure_that_retry_does_not_cover_has_a_note(local: Cluster) -> None:
+    with pytest.raises(ValueError, match="not today") as caught:
+        fail.with_options(retry=2)("not today").result(60)
+    assert "Retry does not apply to ValueError: name it in Retry(on=…)" in getattr(caught.value, "__notes__", [])
+
+
+class Locked(Exception):
+    def __init__(self) -> None:
+        super().__init__("locked")
+        self.lock = threading.Lock()
+
+
+def test_an_exception_that_cannot_be_pickled_is_raised_as_text_with_the_reason(local: Cluster) -> None:
+    @task
+    def lock() -> None:
+        raise Locked
+
+    job = lock()
+    with pytest.raises(TaskFailed, match=r"raised .*Locked: locked") as caught:
+        job.result(60)
+    assert "it cannot be pickled: TypeError: cannot pickle '_thread.lock' object. Give the class" in str(caught.value)
+    assert str(caught.value).endswith(f"Its log: {job.log_path}")
+    assert "raise Locked" in str(caught.value.__cause__)
+    explained = CliRunner().invoke(slurm, ["explain", job.key, "--on", local.url]).output
+    assert "TaskFailed is raised instead: it cannot be pickled: TypeError" in " ".join(explained.split())
 
 
 class Sealed(Exception):

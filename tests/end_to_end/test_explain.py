@@ -70,6 +70,26 @@ def test_calls_that_failed_are_explained_by_their_errors(cluster: Cluster) -> No
     assert second.startswith("all succeeded, took ")
 
 
+def test_a_call_that_was_not_run_is_explained_by_what_it_waited_for(local: Cluster) -> None:
+    first = invert(0)
+    waiting = invert(first)
+    until(lambda: waiting.status().state.final)
+    own = f"DependencyFailed: {first.key}[0] failed: ZeroDivisionError: division by zero"
+    advice = (
+        f"    `slurm explain {first.key}` shows what it waited for. `slurm retry` waits for the same job again, so "
+        "first correct what is wrong there, and then call both tasks again"
+    )
+    assert lines(local, waiting.key)[1:] == [f"CANCELLED: {own}", advice]
+    waiting.exception(60)  # writes its outcome
+    assert lines(local, waiting.key)[1:] == [f"CANCELLED: {own}", advice]
+    again = CliRunner().invoke(slurm, ["retry", waiting.key, "--on", local.url])
+    assert again.exit_code == 0
+    job: Any = local.job(again.output.strip())
+    job.exception(60)
+    assert lines(local, job.key)[1:] == [f"FAILED: {own}", advice]
+    assert job.logs().strip() == own
+
+
 @pytest.mark.slurm
 def test_a_job_that_waits_is_explained_by_the_reason(slurm_env: SlurmTestbed, root: str) -> None:
     with Cluster("slurm", root=root) as cluster:

@@ -226,7 +226,9 @@ def test_a_procedure_refuses_what_it_cannot_do(service: ScriptExecutionService) 
     assert [event["command"] for event in procedure.events() if event["event"] == "called"] == [queued]
     with pytest.raises(CommandRefused, match="calibrate cannot be called so: missing a required argument: 'n'"):
         procedure.start("calibrate")
-    with pytest.raises(CommandRefused, match=r"no function 'nothing'. Its functions: .*calibrate"):
+    with pytest.raises(
+        CommandRefused, match=r"no function 'nothing'. Its functions: (?!.*(Path|ProcedureStopped)).*calibrate"
+    ):
         procedure.start("nothing")
     procedure.start("listen")
     with pytest.raises(CommandRefused, match="is RUNNING, not READY"):

@@ -15,6 +15,7 @@ from slurm.errors import DependencyFailed
 from slurm.tools.errors import RunDirectoryError, TemplateError, ToolError
 from slurm.tools.stage import Stage
 from slurm.tools.tool import Tool
+from waiting import until
 
 if TYPE_CHECKING:
     from slurm import Cluster
@@ -99,6 +100,8 @@ def test_a_stage_is_submitted_once_unless_it_is_asked_for_again(
 def test_a_stage_whose_upstream_failed_does_not_start(local: Cluster, solver: type[Tool], tmp_path: Path) -> None:
     run = solver.prepare("r", template="small", override={"steps": -1}, root=tmp_path, site="n", case_id="1")
     jobs = run.submit()
+    until(lambda: jobs["report"].status().state.final)
+    assert [health.problem for health in run.verify("report")][-1] == "it was not run: stage solve has ended as FAILED"
     with pytest.raises(DependencyFailed):
         jobs["report"].result()
     error = jobs["solve"].exception()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -110,6 +111,17 @@ def test_a_shell_stops_at_the_first_command_that_fails() -> None:
         ('echo "{x}"', True, "stands within quotes"),
         ("echo '{x}'", True, "stands within quotes"),
         ("echo \"it's\" '{x}", True, "stands within quotes"),
+        ("echo hello | wc -c && ls", False, "'|' is for a shell, and no shell reads this text: write shell=True"),
+        ("fit {star} > out.txt", False, "pass it to the program, quote it: '>'"),
+        ("fit {star} >out.txt 2>&1", False, "'>out.txt' is for a shell"),
+        ('fit {star} 2>"a b"', False, "is for a shell"),
+        ("fit {star} &>> log", False, "'&>>' is for a shell"),
+        ("cd sub; fit", False, "'sub;' is for a shell"),
+        ("fit < {data}", False, "'<' is for a shell"),
+        ("fit 'a'\n&& ls", False, "'&&' is for a shell"),
+        ("fit a ||\nls &", False, "'||' is for a shell"),
+        ("fit --day=$(date)", False, "'--day=$(date)' is for a shell"),
+        ("fit `date`", False, "'`date`' is for a shell"),
     ],
 )
 def test_a_template_that_is_not_valid_is_an_error_that_quotes_it(template: str, shell: bool, message: str) -> None:
@@ -117,6 +129,35 @@ def test_a_template_that_is_not_valid_is_an_error_that_quotes_it(template: str, 
         command(template, shell=shell)
     assert message in str(caught.value)
     assert repr(template) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "fit '|' \">\" \\; \\&\\& a\\|b",
+        "fit 'a > b' \"x | y\" 'it'\\''s ; so' '`' '$('",
+        "fit a|b c>d e;f a&b x;",
+        "fit -> => {x:>5} {x} 5 --if=x<5 $HOME",
+    ],
+)
+def test_operators_of_a_shell_that_are_quoted_or_within_a_word_are_for_the_program(template: str) -> None:
+    assert words(template, x="|") == [
+        word.replace("{x:>5}", "    |").replace("{x}", "|") for word in shlex.split(template)
+    ]
+
+
+def test_a_check_and_the_text_of_a_function_may_have_no_operators_either(directory: Directory) -> None:
+    with pytest.raises(ValueError, match=r"check=.*'>' is for a shell, .* run a shell"):
+        command("fit", products="x", check="test {product} > log")
+
+    @command
+    def fit() -> str:
+        return "echo hello | wc"
+
+    assert run(directory, fit) == 1
+    error = directory.outcome().error
+    assert error
+    assert "fit returned 'echo hello | wc': '|' is for a shell" in error.message
 
 
 @pytest.mark.parametrize(
@@ -205,6 +246,14 @@ def test_a_wrong_argument_is_an_error_at_the_definition(arguments: Any, message:
     assert message in str(caught.value)
 
 
+def test_a_list_of_words_and_a_misspelt_parameter_have_advice() -> None:
+    with pytest.raises(TypeError, match=re.escape("write command(\"python 'a b.py' 3\")")):
+        command(["python", "a b.py", 3])  # type: ignore[call-overload]
+    for wrong, near in (("product", "products"), ("file", "files"), ("chek", "check"), ("std_in", "stdin")):
+        with pytest.raises(OptionError, match=f"command has no parameter {wrong}: did you mean {near}"):
+            command("tool", **{wrong: "x"})  # type: ignore[call-overload]
+
+
 @pytest.mark.parametrize("definition", [int, staticmethod(list), "method"])
 def test_a_class_and_a_method_are_no_commands(definition: Any) -> None:
     with pytest.raises(TypeError):
@@ -219,16 +268,12 @@ def test_a_program_runs_in_an_empty_directory_and_the_outcome_names_its_products
     assert run(directory, of, "a b") == 1
     error = directory.outcome().error
     assert error
-    assert "did not write *.log in its directory: it has listing, m.txt" in error.message  # its logs do not count
+    assert "did not write *.log in its directory (it wrote listing, m.txt)" in error.message  # its logs do not count
     assert error.type == "slurm.errors.CommandFailed"
-
-    many = Directory(directory.root, "many/20260101T000000Z-00000000")
-    assert run(many, command("sh -c 'mkdir d; touch d/z $(seq 20)'", products="serie.csv")) == 1
-    assert "serie.csv in its directory: it has 1, 10, 11, 12, 13, 14, 15, 16, 17, 18, …" in many.outcome().error.message  # type: ignore[union-attr]
 
     none = Directory(directory.root, "none/20260101T000000Z-00000000")
     assert run(none, command("true", products="serie.csv")) == 1
-    assert "did not write serie.csv in its directory: it wrote no file there" in none.outcome().error.message  # type: ignore[union-attr]
+    assert "did not write serie.csv in its directory (it wrote no file)" in none.outcome().error.message  # type: ignore[union-attr]
 
     other = Directory(directory.root, "again/20260101T000000Z-00000000")
     assert run(other, command("sh -c 'ls -A > listing; echo $0 > m.txt; echo hi' {x}", products="m.*"), "a b") == 0
@@ -662,3 +707,21 @@ def test_commands_run_on_the_inline_cluster() -> None:
         assert job.result(30).products[0].read_text() == "made\n"
         assert job.logs().endswith("said\n")
         assert command("cat {f}")(cluster.put(Path(__file__))).result(30).exit_code == 0
+
+
+def message_of(directory: Directory) -> str:
+    error = directory.outcome().error
+    assert error
+    return error.message
+
+
+def test_a_failure_names_what_was_written_instead_of_a_product(directory: Directory) -> None:
+    wanted = ["d/e", "a", "b", "c", "f", "g"]
+    of = command("sh -c 'mkdir d; for i; do echo 1 > $i; done; echo' sh " + " ".join(wanted), products="fit.fits")
+    assert run(directory, of) == 1
+    assert "did not write fit.fits in its directory (it wrote a, b, c, d/e, f and 1 more), and" in message_of(directory)
+
+
+def test_a_failure_names_a_script_that_was_not_sent(directory: Directory) -> None:
+    assert run(directory, command("env python3 fit.py")) == 2
+    assert "(fit.py is not in its directory. If the program reads it, name it in files=)" in message_of(directory)

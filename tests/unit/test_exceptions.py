@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import builtins
 import pickle
+import threading
+from dataclasses import replace
 
 import pytest
 
+from slurm import Retry
 from slurm.errors import (
+    CommandFailed,
     DependencyFailed,
     JobCancelled,
     JobError,
@@ -26,6 +31,7 @@ from slurm.errors import (
 from slurm.protocol import FAILED, LOAD, PROCESS, QUEUE, RESOLVE, RUN, SAVE, SETUP, ResolvedEnvironment
 from slurm.protocol.outcomes import ErrorRecord, Outcome
 from slurm.protocol.states import JobState
+from slurm.runner.result_saver import describe
 from slurm.schedulers.base import Report
 from slurm.submission.status import FinalStatus
 from slurm.tracking.exceptions import Facts, by_signal, is_missing_module, of_outcome, of_status, unexplained
@@ -169,3 +175,93 @@ def test_a_missing_module_comes_with_advice_for_the_image_that_the_job_ran_in() 
     image = ResolvedEnvironment(key="k", python="/usr/bin/python3", tag="3.11", setup=(), image="app.sif")
     error = of_outcome(outcome(LOAD, missing), Facts(FACTS.key, 3, "7_3", FACTS.log, environment=image))
     assert "The job ran in the image app.sif: add the module to it" in str(error)
+
+
+class Star(Exception):
+    def __init__(self, star: str, n: int) -> None:
+        super().__init__(f"{star} after {n}")
+        self.star = star
+
+
+class NoFile(OSError):
+    def __init__(self, name: str) -> None:
+        super().__init__(2, "absent", name)
+
+
+class Bad(ValueError):
+    def __init__(self, value: int) -> None:
+        super().__init__(f"bad {value}")
+
+
+class Keyed(Exception):
+    def __init__(self, *, key: int) -> None:
+        self.key = key
+
+    def __str__(self) -> str:
+        return f"key {self.key}"
+
+
+class Made(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+        self.both = one, two
+
+    def __reduce__(self) -> tuple[type[Made], tuple[int, int]]:
+        return Made, self.both
+
+
+@pytest.mark.parametrize("error", [Star("Vega", 3), NoFile("x.fits"), Bad(3), Keyed(key=3), Made(1, 2)])
+def test_an_exception_arrives_as_itself_whatever_its_init_takes(error: Exception) -> None:
+    found = of_outcome(outcome(RUN, describe(error)), FACTS)
+    assert type(found) is type(error)
+    assert (str(found), found.args) == (str(error), error.args)
+    assert {**vars(found), "__notes__": 0} == {**vars(error), "__notes__": 0}
+    assert getattr(found, "filename", None) == getattr(error, "filename", None)
+
+
+def test_the_exceptions_of_a_group_arrive_too() -> None:
+    group = getattr(builtins, "ExceptionGroup", None)
+    if group is None:
+        pytest.skip("Python 3.10 has no groups")
+    found = of_outcome(outcome(RUN, describe(group("two", [Star("Vega", 3), Bad(1)]))), FACTS)
+    assert [str(each) for each in getattr(found, "exceptions", ())] == ["Vega after 3", "bad 1"]
+
+
+class Locked(Exception):
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            Locked(),
+            "it cannot be pickled: TypeError: cannot pickle '_thread.lock' object. Give the class a `__reduce__`",
+        ),
+        (ValueError("x" * (1 << 20)), "its pickle has 1048"),
+        (KeyboardInterrupt(), "KeyboardInterrupt is not an Exception"),
+    ],
+)
+def test_a_task_failure_says_why_the_exception_is_not_raised(error: BaseException, reason: str) -> None:
+    found = of_outcome(outcome(RUN, describe(error)), FACTS)
+    assert type(found) is TaskFailed
+    assert f"It is not raised here: {reason}" in str(found)
+    assert str(found).endswith("Its log: /root/logs/3.log")
+
+
+def test_a_failure_without_frames_is_shown_once() -> None:
+    error = CommandFailed("fit: ended", key="k", index=0, job_id="1", state="FAILED", node="n", log="l", exit_code=1)
+    found = of_outcome(outcome(RUN, describe(error)), FACTS)
+    assert type(found) is CommandFailed
+    assert found.__cause__ is None
+
+
+def test_an_error_that_retry_does_not_cover_is_said_to_be_none() -> None:
+    record = outcome(RUN, describe(ConnectionError("gone")))
+    for retry, notes in ((Retry(times=2), 2), (Retry(times=2, on="OSError"), 1), (None, 1)):
+        found = of_outcome(record, replace(FACTS, retry=retry))
+        assert len(found.__notes__) == notes
+        assert notes == 1 or found.__notes__[1] == "Retry does not apply to ConnectionError: name it in Retry(on=…)"
+    failed = of_outcome(outcome(RUN, ERROR), replace(FACTS, retry=Retry()))
+    assert "raised ValueError: odd. Retry does not apply to ValueError: name it in Retry(on=…). " in str(failed)

@@ -264,3 +264,8 @@ def test_options_of_a_map_are_counts(name: str) -> None:
 
 def test_type_checkers_know_the_same_names() -> None:
     assert set(TaskOptions.__annotations__) == {*SBATCH, *OURS, *MAPPINGS}
+
+
+def test_all_wrong_options_are_named_at_once() -> None:
+    with pytest.raises(OptionError, match=r"no option 'cpus': .*; .*no option 'gpu': .*; option time='soon': expected"):
+        task(cpus=4, gpu=1, time="soon")  # type: ignore[call-overload]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import traceback
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,3 +138,16 @@ def test_failed_nodes_are_excluded_unless_memory_ran_out() -> None:
     assert changes(retry, NodeFailed, Options.parse({"exclude": "n7"})) == Options.parse({"exclude": "n7,n1"})
     assert changes(retry, JobOutOfMemory, Options.parse({"mem": "1"})) == Options.parse({"mem": "2M"})
     assert changes(retry, NodeFailed, node=None) == NONE
+
+
+@pytest.mark.parametrize("wrong", [{"on": "ConnectionEror"}, {"time": "no"}, {"max_mem": "1G"}])
+def test_an_error_of_a_policy_is_one_error_that_ends_at_its_line(wrong: dict[str, Any]) -> None:
+    with pytest.raises(OptionError) as caught:
+        Retry(**wrong)
+    assert caught.value.__context__ is None
+    assert "slurm/options" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_factor_that_may_be_a_number_of_retries_is_said_to_be_one() -> None:
+    with pytest.raises(OptionError, match=r"set time\. For the number of retries, write Retry\(times=3\)"):
+        Retry(time=3).check(NONE.get)

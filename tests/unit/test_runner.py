@@ -497,13 +497,6 @@ class Locked(Exception):
         self.lock = threading.Lock()
 
 
-class Two(Exception):
-    """An exception that cannot be unpickled: it needs two arguments and keeps one."""
-
-    def __init__(self, one: str, two: str) -> None:
-        super().__init__(one + two)
-
-
 class Huge(Exception):
     """An exception that is too large for an outcome."""
 
@@ -519,7 +512,7 @@ class Mute(Exception):
         raise RuntimeError("no words")
 
 
-@pytest.mark.parametrize("error", [Locked("odd"), Two("o", "dd"), Huge()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("error", [Locked("odd"), Huge()], ids=lambda error: type(error).__name__)
 def test_an_exception_that_cannot_be_unpickled_is_kept_as_text(
     directory: Directory, capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:

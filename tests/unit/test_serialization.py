@@ -403,7 +403,7 @@ def test_the_part_that_cannot_be_pickled_is_named(argument: object, culprit: str
         f"{culprit} cannot be pickled: TypeError: cannot pickle '{LOCK}' object. Processes cannot share it. Create it"
     )
     assert str(caught.value).startswith(words)
-    assert isinstance(caught.value.__cause__, TypeError)
+    assert isinstance(caught.value.__context__, TypeError)
 
 
 def test_of_several_arguments_the_right_one_is_named() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -195,3 +196,42 @@ def test_files_get_the_names_that_are_asked_for(root: str, project: Path, tmp_pa
     there = link(root, files, tmp_path / "there")
     assert (there / "conf/deep/x").read_text() == "1"
     assert (there / "z").read_text() == "2"
+
+
+@pytest.mark.parametrize("template", ["python fitt.py", "python3.11 -u ./fitt.py {x}", "./fitt.py", "bash fitt.sh"])
+def test_a_script_that_is_not_there_is_an_error_at_the_call(project: Path, template: str) -> None:
+    Path("fit.py").touch()
+    Path("fit.sh").touch()
+    with pytest.raises(SubmissionError, match=r"needs the script 'fitt\.\w+', which is not in .*: did you mean 'fit\."):
+        command(template).to_send(Uploads())
+
+
+@pytest.mark.parametrize(
+    ("template", "more"),
+    [
+        ("python /opt/fit.py", {}),
+        ("python -c fit.py", {}),
+        ("python -m fit.py", {}),
+        ("python {script}", {}),
+        ("python {case}.py", {}),
+        ("tool --lang python fit.py", {}),
+        ("python conf/fit.py", {"files": {"conf": "elsewhere"}}),
+        ("python fit.py", {"files": {"fit.py": "elsewhere/other.py"}}),
+        ("python fit.py > x", {"shell": True}),
+    ],
+)
+def test_a_script_that_may_be_there_is_none(project: Path, template: str, more: dict[str, Any]) -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/other.py").touch()
+    command(template, **more).to_send(Uploads())
+
+
+def test_files_may_be_patterns(root: str, project: Path) -> None:
+    for name in ("a.txt", "b.txt", "deep/c.txt", "x[1].dat"):
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).touch()
+    of = command("tool", files=["*.txt", "deep*", "x[1].dat"])
+    found = [file.name for file in of.to_send(Uploads()).files]  # type: ignore[attr-defined]
+    assert found == ["a.txt", "b.txt", "deep/c.txt", "x[1].dat"]
+    with pytest.raises(SubmissionError, match=r"needs files that match '\*\.csv', and none in .* does"):
+        upload(root, "*.csv")

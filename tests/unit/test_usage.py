@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from slurm import Cluster, task
-from slurm.errors import LoadFailed, NoActiveCluster, NotPicklable, OptionError, ResultNotSaved
+from slurm.errors import (
+    LoadFailed,
+    NoActiveCluster,
+    NoSuchJob,
+    NotPicklable,
+    OptionError,
+    ResultNotSaved,
+    TransportError,
+)
+from slurm.testing import InlineCluster
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -355,3 +364,54 @@ print(before, "slurm.usage" in sys.modules, hasattr(Cluster("local"), "map"), "s
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "set() False False True\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        ({"chunksize": 2}, "'chunksize': did you mean chunk_size?"),
+        ({"chunk_size": 2}, ". chunk_size is an argument of f.map and f.starmap"),
+        ({"time": "1:00"}, ". Options are given by f.with_options(time=…)"),
+        ({"valeu": 2}, "did you mean value?"),
+        ({"other": 2}, "got an unexpected keyword argument 'other'"),
+    ],
+)
+def test_an_unknown_argument_of_a_call_has_advice(arguments: dict[str, Any], advice: str) -> None:
+    @task
+    def f(value: int = 0) -> int:
+        return value
+
+    with InlineCluster(), pytest.raises(TypeError) as caught:
+        f(**arguments)
+    assert str(caught.value).endswith(advice)
+
+
+def test_a_misspelt_argument_of_a_map_has_advice() -> None:
+    @task
+    def f(value: int = 0) -> int:
+        return value
+
+    with InlineCluster(), pytest.raises(TypeError, match=r"'chunksize': did you mean chunk_size\?"):
+        f.map([1], chunksize=2)
+
+
+def test_an_error_of_a_root_a_job_or_an_open_file_ends_at_the_users_line(tmp_path: Path) -> None:
+    @task
+    def f(value: object) -> object:
+        return value
+
+    (tmp_path / "file").touch()
+    cluster = Cluster(f"local://{tmp_path}/file")
+    with (tmp_path / "file").open("wb") as binary, (tmp_path / "file").open("w") as text:
+        for call in (
+            lambda: f.on(cluster)(1),
+            lambda: cluster.job("nothere"),
+            lambda: f.on(cluster)(binary),
+            lambda: f.on(cluster)(text),
+        ):
+            with pytest.raises((TransportError, NoSuchJob, NotPicklable)) as caught:
+                call()
+            shown = "".join(traceback.format_exception(caught.value))
+            assert shown.count("Traceback") == 1
+            assert "cloudpickle" not in shown
+            assert sum("/slurm/" in line for line in shown.splitlines()) <= (sys.version_info < (3, 11))

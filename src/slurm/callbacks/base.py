@@ -91,8 +91,22 @@ def checked(callbacks: Iterable[object]) -> tuple[Callback, ...]:
                 f"{callback!r}: {callback.__name__}(…)?" if isinstance(callback, type) else f"a value of type {kind}"
             )
             raise TypeError(f"callbacks are objects of subclasses of slurm.Callback, not {found}")
+        _warn_of_unknown_hooks(type(callback))
         valid.append(callback)
     return tuple(valid)
+
+
+def _warn_of_unknown_hooks(kind: type[Callback]) -> None:
+    """Warn of methods `on_…` that are no hooks, because nothing calls them."""
+    hooks = (*PACKAGING_HOOKS, *SUBMISSION_HOOKS, *NODE_HOOKS)
+    for name in dir(kind):
+        if name.startswith("on_") and name not in hooks:
+            from difflib import get_close_matches  # noqa: PLC0415 - only for a mistake
+            from warnings import warn  # noqa: PLC0415 - as above
+
+            near = get_close_matches(name, hooks, n=1)
+            advice = f"did you mean {near[0]}?" if near else f"the hooks are {', '.join(hooks)}"
+            warn(f"{kind.__name__}.{name} is never called, because there is no such hook: {advice}", stacklevel=2)
 
 
 def merge(*several: Iterable[Callback]) -> tuple[Callback, ...]:

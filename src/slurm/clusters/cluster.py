@@ -301,6 +301,7 @@ class Cluster(KnownAttributes):
 
         return put(self.place, value, home=self.url)
 
+    @ends_at_the_caller
     def job(self, name: str) -> Job[Any] | JobArray[Any]:
         """Open a job that any process has submitted, by its key, or by key[index] for one call of a map.
 

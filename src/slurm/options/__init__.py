@@ -203,7 +203,7 @@ class Options:
         raw = given.get("sbatch") or {}
         if not hasattr(raw, "items"):
             kinds.fail(f'sbatch={raw!r}: expected a mapping, such as sbatch={{"--foo": 1}}')
-        values = {name: _checked(name, value) for name, value in given.items() if name not in MAPPINGS}
+        values = _all_checked({name: value for name, value in given.items() if name not in MAPPINGS})
         labels, env = (
             check(given[name]) if given.get(name) is not None else {}
             for name, check in (("labels", _labels), ("env", _env))
@@ -274,6 +274,19 @@ class Options:
 
 
 NONE = Options({}, {})
+
+
+def _all_checked(given: Mapping[str, Any]) -> dict[str, str | bool | None]:
+    """Check all options. Raises one OptionError with all that is wrong."""
+    found, wrong = dict[str, "str | bool | None"](), list[str]()
+    for name, value in given.items():
+        try:
+            found[name] = _checked(name, value)
+        except ValueError as error:  # OptionError, whose import takes time
+            wrong.append(str(error))
+    if wrong:
+        kinds.fail("; ".join(wrong))
+    return found
 
 
 def _checked(name: str, value: Any) -> str | bool | None:

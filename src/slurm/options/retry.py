@@ -10,6 +10,7 @@ import slurm.options.values as kinds
 from slurm.protocol import LOAD, PROCESS, QUEUE, RESOLVE, SAVE, SETUP
 from slurm.protocol.outcomes import class_name, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
+from slurm.tracebacks import ends_at_the_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,6 +57,7 @@ class Retry(Record):
     max_time: str | None = None
     exclude_failed_node: bool = False
 
+    @ends_at_the_caller
     def __init__(
         self,
         times: int = 3,
@@ -118,9 +120,10 @@ class Retry(Record):
         """Raise OptionError if `mem` or `time` multiplies an option that is not set."""
         for factor, names in ((self.mem, _MEMORY), (self.time, _TIME)):
             if factor and not any(map(get, names)):
-                kinds.fail(
-                    f"Retry: {names[0]}={factor!r} multiplies an option that is not set: set {' or '.join(names)}"
-                )
+                times = factor.removeprefix("x")
+                meant = f". For the number of retries, write Retry(times={times})" if times.isdecimal() else ""
+                problem = f"{names[0]}={factor!r} multiplies an option that is not set"
+                kinds.fail(f"Retry: {problem}: set {' or '.join(names)}{meant}")
 
     def next_options(self, get: Get, failure: frozenset[str], *, tried: int, node: str | None) -> dict[str, str] | None:
         """Return the options to change for the attempt after a failure; None if there is no further attempt.

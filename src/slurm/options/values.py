@@ -53,7 +53,8 @@ def checked(name: str, value: Any, kind: Callable[[Any], V]) -> V | None:
     try:
         return kind(value)
     except ValueError as error:
-        fail(f"{name}={value!r}: expected {error}")
+        expected = str(error)
+    fail(f"{name}={value!r}: expected {expected}")
 
 
 def text(value: Any) -> str:

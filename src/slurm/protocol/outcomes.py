@@ -20,6 +20,8 @@ class ErrorRecord(Record):
     traceback: str = ""
     pickle: str | None = None
     """The exception itself, cloudpickled, in base64; None if it cannot be pickled."""
+    not_pickled: str = ""
+    """Why there is no pickle."""
 
 
 def class_name(kind: type) -> str:

@@ -25,15 +25,13 @@ STDOUT, STDERR, OUTPUT = "stdout.log", "stderr.log", "output"
 LOGS_OF_PROGRAM = (STDOUT, STDERR)
 _RESERVED_BYTES = 1 << 16
 _TAIL_BYTES, _TAIL_LINES = 4096, 20
-_NAMED = 10
-"""The most files that an error about a missing product names."""
 
 
 class AttemptDirectory:
     """A new, empty directory `work/<i>/attempt-<n>/` of one call."""
 
     def __init__(self, job: JobContext) -> None:
-        self._job, self._given = job, frozenset[str]()
+        self._job = job
         self._parent = f"{job.directory}/{WORK}/{job.index}"
         make_private(self._parent)
         self.name = f"attempt-{job.attempt}"
@@ -49,7 +47,6 @@ class AttemptDirectory:
 
         Files that were `given` to the program are not products. A log is a product only if a pattern is its exact name.
         """
-        self._given = frozenset(given)
         found: dict[str, None] = {}
         missing = []
         for pattern in patterns:
@@ -70,17 +67,6 @@ class AttemptDirectory:
             relative = path[len(self.path) + 1 :].rstrip("/")
             if relative and relative not in LOGS_OF_PROGRAM:
                 yield relative
-
-    def listing(self) -> str:
-        """Return a text with the first files in the directory, without its logs and what was given to the program."""
-        names: list[str] = []
-        for top, directories, files in os.walk(self.path):
-            directories.sort()
-            paths = (os.path.relpath(f"{top}/{name}", self.path) for name in sorted(files))
-            names += [path for path in paths if path not in self._given and path not in LOGS_OF_PROGRAM]
-            if len(names) > _NAMED:
-                return f"it has {', '.join(names[:_NAMED])}, …"
-        return f"it has {', '.join(names)}" if names else "it wrote no file there"
 
     def product(self, path: str) -> Product:
         """Return the record of a product. Raises OSError, and ValueError for a link out of the directory."""

@@ -9,7 +9,7 @@ import os
 import sys
 from _pickle import loads
 
-from slurm.protocol import FAILED, WORK
+from slurm.protocol import WORK
 from slurm.protocol.outcomes import Output, exit_name
 from slurm.protocol.records import TYPE_CHECKING, Record
 from slurm.runner import launcher_variables
@@ -17,9 +17,9 @@ from slurm.runner.attempt_directory import STDERR, STDOUT, AttemptDirectory, kee
 from slurm.runner.finished import Finished
 from slurm.runner.job_context import Stopped, current_job, print_to_log
 from slurm.runner.linked_files import link_files
-from slurm.runner.program import NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED, OUT_OF_MEMORY, run_program
+from slurm.runner.program import OUT_OF_MEMORY, run_program
 from slurm.runner.result_saver import STOPPED_STATUS
-from slurm.runner.template import OVERRIDES, Template, fields_of
+from slurm.runner.template import OVERRIDES, Template, fields_of, refuse_operators
 
 _DIAGNOSED = 1 << 16
 """`diagnose` gets at most this many bytes from the end of each log."""
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import inspect
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
+    from types import ModuleType
     from typing import Any
 
     from slurm.errors import CommandFailed
@@ -134,11 +135,13 @@ class Command(Record):
         if job.attempt > 1 and (ended.status or missing or rejected):
             directory.remove_failed()
         if ended.stopped and ended.status == STOPPED_STATUS:
-            raise Stopped(_name_of(ended.stopped))
+            raise Stopped(_failures().name_of(ended.stopped))
         if ended.status or missing or rejected:
-            if launcher and (wrong := mpi.problem(launcher, environ, directory.path, ended.status)):
-                ended = ended.replace(problem=wrong)
-            raise self._diagnosed(_failure(self.name, argv, ended, (*missing, rejected), directory, job), directory)
+            if launcher and (problem := mpi.problem(launcher, environ, directory.path, ended.status)):
+                ended = ended.replace(problem=problem)
+            wrong = (*missing, rejected)
+            error = _failures().failure(self.name, argv, ended, wrong, directory=directory, job=job, given=given)
+            raise self._diagnosed(error, directory)
         products = tuple(map(directory.product, paths))
         return Finished(
             exit_code=0,
@@ -181,7 +184,7 @@ class Command(Record):
             ended = _run([*_prefix(), *argv], environ, directory, None)
             if ended.status:
                 about = ended.problem or f"ended with status {ended.status}"
-                return f"the check of {path}, `{_shown(argv)}`, {about}"
+                return f"the check of {path}, `{_failures().shown(argv)}`, {about}"
         return ""
 
     def _values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -226,6 +229,12 @@ class Command(Record):
         return self.stdin
 
 
+def _failures() -> ModuleType:
+    from slurm.runner import command_failure  # noqa: PLC0415 - only for failures and stops
+
+    return command_failure
+
+
 def _prefix() -> tuple[str, ...]:
     """Return the words that start the container of a program; () if the program has no container of its own."""
     launcher = os.environ.get(launcher_variables.LAUNCHER)
@@ -237,7 +246,11 @@ def _checked_words(name: str, words: Any) -> list[str]:
     if isinstance(words, str):
         import shlex  # noqa: PLC0415 - as in Template.parse
 
-        words = shlex.split(words)
+        text, words = words, shlex.split(words)
+        try:
+            refuse_operators(text, 'return ["bash", "-c", program, "bash", *arguments]')
+        except ValueError as error:
+            raise ValueError(f"{name} returned {text!r:.200}: {error}") from None
     if not isinstance(words, (list, tuple)) or not words:
         raise TypeError(f"{name} must return the words of a command, as a list or a text, not {words!r:.80}")
     for word in words:
@@ -276,81 +289,12 @@ def _standard_input(directory: str, text: bytes | None) -> int:
     return descriptor
 
 
-def _failure(
-    name: str, argv: Sequence[str], ended: Ended, wrong: Sequence[str], directory: AttemptDirectory, job: JobContext
-) -> CommandFailed:
-    """Return the error. `wrong` has the patterns of missing products, and then the result of a failed check."""
-    from slurm.errors import CommandFailed, CommandOutOfMemory  # noqa: PLC0415 - imports concurrent.futures
-
-    tail, where = directory.tail(STDERR), "standard error"
-    if not tail:
-        tail, where = directory.tail(STDOUT), "standard output"
-    *missing, rejected = wrong
-    if ended.problem:
-        problem = f"could not start: {ended.problem}"
-    elif ended.out_of_memory:
-        problem = "ran out of memory: give it more with .with_options(mem=…)"
-    elif ended.signal:
-        problem = f"was killed by {_name_of(ended.signal, prefix='SIG')}"
-    elif ended.status:
-        problem = f"ended with status {ended.status}{_hint(ended)}"
-    elif rejected:
-        problem = f"ended with status 0, but {rejected}"
-    else:
-        problem = f"ended with status 0, but did not write {', '.join(missing)} in its directory: {directory.listing()}"
-    end = f". Its {where} ends:\n{tail}\n" if tail else ", and it printed nothing. "
-    if rejected:
-        end = f". The {where} ends:\n{tail}\n" if tail else ". "
-    shown = _shown(argv)
-    kind = CommandOutOfMemory if ended.out_of_memory and not ended.problem else CommandFailed
-    error = kind(
-        f"{name}: `{shown}` {problem}{end if not ended.problem else '. '}It ran in {directory.path}",
-        key=job.key,
-        index=job.index,
-        job_id=job.job_id,
-        state=OUT_OF_MEMORY if kind is CommandOutOfMemory else FAILED.upper(),
-        node=job.host,
-        log=f"{directory.path}/{STDERR}",
-        exit_code=ended.status,
-        signal=ended.signal,
-    )
-    error.missing, error.stderr, error.directory = tuple(missing), directory.tail(STDERR), directory.path
-    return error
-
-
-def _hint(ended: Ended) -> str:
-    """Return a hint about a full disk, or about an exit status that shells use."""
-    if ended.full:
-        return " (the file system of its directory is full)"
-    if ended.status == NOT_FOUND:
-        return " (a command was not found)"
-    if ended.status == NOT_STARTED and _prefix():
-        return " (its container was not started)"
-    return " (a file is not executable)" if ended.status == NOT_EXECUTABLE else ""
-
-
-def _shown(argv: Sequence[str]) -> str:
-    import shlex  # noqa: PLC0415 - only for an error message
-
-    text = shlex.join(argv)
-    return text if len(text) <= 300 else f"{text[:300]}…"
-
-
-def _name_of(number: int, *, prefix: str = "") -> str:
-    import signal  # noqa: PLC0415 - it imports `enum`; only for failures and stops
-
-    try:
-        return prefix + signal.Signals(number).name.removeprefix("SIG")
-    except ValueError:
-        return f"signal {number}"
-
-
 def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
     """Return the exit status of a program that failed with `error`, and the failure's names in `Retry`.
 
     For other exceptions, the exit status is 0, and there are no names.
     """
-    from slurm.errors import CommandFailed  # noqa: PLC0415 - as in _failure
+    from slurm.errors import CommandFailed  # noqa: PLC0415 - imports concurrent.futures
 
     if not isinstance(error, CommandFailed):
         return 0, ()
@@ -361,7 +305,7 @@ def failure_of(error: BaseException) -> tuple[int, tuple[str, ...]]:
 
 def state_of(error: BaseException, job: JobContext) -> str | None:
     """Return the state of a job that the end of its program implies; None for an ordinary failure."""
-    from slurm.errors import CommandOutOfMemory  # noqa: PLC0415 - as in _failure
+    from slurm.errors import CommandOutOfMemory  # noqa: PLC0415 - imports concurrent.futures
 
     own = isinstance(error, CommandOutOfMemory) and (error.key, error.index) == (job.key, job.index)
     return OUT_OF_MEMORY if own else None

@@ -70,3 +70,16 @@ def typing_name(kind: str, arguments: tuple[Any, ...], keywords: Mapping[str, An
 def concatenated(*lists: list[Any]) -> list[Any]:
     """Return the results of an array whose calls are in several submissions."""
     return [result for some in lists for result in some]
+
+
+def exception(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    """Return an exception with these `args`, without a call of the `__init__` of its class.
+
+    The `__init__` of the builtin base class is called, because it sets attributes such as `errno`.
+    """
+    base: Any = kind
+    while base.__module__ != "builtins":
+        base = base.__base__
+    made: BaseException = base.__new__(kind, *arguments)
+    base.__init__(made, *arguments)
+    return made

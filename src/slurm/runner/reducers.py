@@ -186,3 +186,15 @@ def own_objects(values: Any) -> Iterator[Any]:
             yield value
             if isinstance(value, threading.Condition):
                 yield value._lock  # type: ignore[attr-defined] # noqa: SLF001
+
+
+def reduce_exception(error: BaseException) -> Any:
+    """Reduce an exception without its `__init__`; None if its class defines its own `__reduce__` or `__new__`."""
+    kind = type(error)
+    for base in kind.__mro__:
+        if base.__module__ == "builtins":
+            break
+        if {"__new__", "__reduce__", "__reduce_ex__"} & vars(base).keys():
+            return None
+    reduced: Any = error.__reduce__()
+    return reconstructors.exception, (kind, reduced[1]), *reduced[2:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _pickle import loads
 from itertools import accumulate
 
 from slurm.protocol import (
@@ -28,6 +27,7 @@ from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.distributions import distributions_digest, sha256
 from slurm.runner.job_context import drop_checkpoints, print_to_log
 from slurm.runner.pickling import pickle_into
+from slurm.runner.placeholder_resolver import UpstreamFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -203,13 +203,21 @@ def describe(error: BaseException) -> ErrorRecord:
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("slurm.runner."):
         frames = frames.tb_next
-    pickled = _pickled(error)
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    pickled: bytes | None = None
+    not_pickled = ""
+    if isinstance(error, UpstreamFailed):  # the client raises DependencyFailed
+        name, text = "DependencyFailed", text.replace(name, "DependencyFailed")
+    else:
+        pickled, not_pickled = _pickled(error)
     return ErrorRecord(
-        type=f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins."),
+        type=name,
         message=_message(error),
         bases=(*map(class_name, type(error).__mro__[:-1]), *_of_program(error)[1]),
-        traceback="".join(traceback.format_exception(type(error), error, frames)),
+        traceback=text,
         pickle=base64.b64encode(pickled).decode() if pickled else None,
+        not_pickled=not_pickled,
     )
 
 
@@ -220,15 +228,14 @@ def _message(error: BaseException) -> str:
         return f"<{type(error).__name__} whose __str__ failed>"
 
 
-def _pickled(error: BaseException) -> bytes | None:
-    from slurm.runner.value_pickler import dumps_by_value  # noqa: PLC0415
+def _pickled(error: BaseException) -> tuple[bytes | None, str]:
+    """Return the pickle of an exception, or None and the reason."""
+    from slurm.runner.value_pickler import dumps_exception  # noqa: PLC0415
 
-    try:
-        data = dumps_by_value(error)
-        loads(data)  # an exception whose __init__ needs other arguments can be pickled but not unpickled
-    except Exception:  # noqa: BLE001 - the user's own __reduce__ or __init__
-        return None
-    return data if len(data) <= ERROR_PICKLE_LIMIT else None
+    data, reason = dumps_exception(error)
+    if data and len(data) > ERROR_PICKLE_LIMIT:
+        return None, f"its pickle has {len(data)} bytes, and the limit is {ERROR_PICKLE_LIMIT}"
+    return data, reason
 
 
 class _Digest:

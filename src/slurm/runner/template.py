@@ -18,7 +18,11 @@ OVERRIDES = "overrides"
 """The field for all arguments that have no field of their own. It becomes words `key=value`."""
 SHELL_START = "set -euo pipefail\n"
 """The first line of a shell program: the program ends at a command that fails, or a variable that is not set."""
+SCRIPTS = (".py", ".sh", ".R", ".jl", ".pl", ".rb")
+"""The ends of the names of scripts."""
 _PREFIX = "slurmtasks_"
+_QUOTED = r"""\\.|'[^']*'|"(?:\\.|[^"\\])*\""""
+_OPERATOR = r"\|[|&]?|&&?|;;?|\d*(?:<<?<?|>>?|>\||<>|[<>]&).*|&>>?.*|.*(?:\$\(|`).*"
 
 
 class Template(Record):
@@ -29,13 +33,18 @@ class Template(Record):
     shell: bool = False
 
     @classmethod
-    def parse(cls, text: str, *, shell: bool = False) -> Template:
-        """Split a template into words. Raises ValueError with the reason if the template is not valid."""
+    def parse(cls, text: str, *, shell: bool = False, instead: str = "run a shell, bash -c '…'") -> Template:
+        """Split a template into words. Raises ValueError with the reason if the template is not valid.
+
+        `instead` says what to write for a shell.
+        """
         import shlex  # noqa: PLC0415 - it imports `re`, and only the process that defines a command needs it
 
         template = cls(words=tuple(_for_shell(text) if shell else shlex.split(text)), shell=shell)
         if not text.strip():
             raise ValueError("it is empty")
+        if not shell:
+            refuse_operators(text, instead)
         for word in template.words[1:] if shell else template.words:
             names = list(_fields(word))
             if OVERRIDES in names and word != f"{{{OVERRIDES}}}":
@@ -72,6 +81,22 @@ class Template(Record):
             if word != f"{{{OVERRIDES}}}"
         }
         return ["bash", "-c", SHELL_START + program, "bash", *overrides], variables
+
+
+def refuse_operators(text: str, instead: str) -> None:
+    """Raise ValueError if a word is an operator of a shell, and not quoted. `instead` says what to write."""
+    import re  # noqa: PLC0415 - as in Template.parse
+    import shlex  # noqa: PLC0415
+
+    plain = re.sub(_QUOTED, lambda quoted: "_" * len(quoted[0]), text, flags=re.DOTALL)
+    for found in re.finditer(r"\S+", plain):
+        ends_command = found[0].endswith(";") and found.end() < len(plain.rstrip())
+        if ends_command or re.fullmatch(_OPERATOR, found[0]):
+            word = text[slice(*found.span())]
+            raise ValueError(
+                f"{word!r} is for a shell, and no shell reads this text: {instead}. To pass it to the program, quote "
+                f"it: {shlex.quote(word)}"
+            )
 
 
 def check_value(name: str, value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from io import BytesIO
+from pickle import loads
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +16,7 @@ from slurm.runner.reducers import (
     is_of_one_process,
     own_objects,
     reduce_decorated,
+    reduce_exception,
     reduce_of_one_process,
 )
 
@@ -105,3 +107,46 @@ def dumps_by_value(value: Any) -> bytes:
     buffer = BytesIO()
     ValuePickler(buffer, protocol=-1).dump(value)
     return buffer.getvalue()
+
+
+class _ExceptionPickler(ValuePickler):
+    """A pickler for exceptions whose `__init__` cannot be called with their `args`."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        reduced = reduce_exception(obj) if isinstance(obj, BaseException) else None
+        return reduced or super().reducer_override(obj)
+
+
+def dumps_exception(error: BaseException) -> tuple[bytes | None, str]:
+    """Return the pickle of an exception, or None and the reason why it cannot be pickled and unpickled.
+
+    Pickle calls the `__init__` of an exception with its `args`: what `super().__init__(…)` was called with. If this
+    fails, or results in another message, the exception is rebuilt without its `__init__`.
+    """
+    plain, same, reason = _round_trip(error, dumps_by_value)
+    data = plain if same else _round_trip(error, _dumps_rebuilt)[0] or plain
+    return data, "" if data else reason
+
+
+def _dumps_rebuilt(error: BaseException) -> bytes:
+    buffer = BytesIO()
+    _ExceptionPickler(buffer, protocol=-1).dump(error)
+    return buffer.getvalue()
+
+
+def _round_trip(error: BaseException, dumps: Callable[[BaseException], bytes]) -> tuple[bytes | None, bool, str]:
+    """Return the pickle of an exception, whether its message is then the same, and why there is no pickle."""
+    action = "pickled"
+    try:
+        data = dumps(error)
+        action = "unpickled"
+        return data, _text(loads(data)) == _text(error), ""  # noqa: S301 - what was just pickled
+    except Exception as problem:  # noqa: BLE001 - the user's own __reduce__ or __init__
+        return None, False, f"it cannot be {action}: {type(problem).__name__}: {problem}"
+
+
+def _text(error: BaseException) -> str | None:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - the user's own __str__
+        return None

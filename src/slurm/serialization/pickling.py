@@ -27,6 +27,7 @@ from slurm.serialization.explanations import explain
 from slurm.serialization.installed import is_installed
 from slurm.serialization.script import ScriptModules, script
 from slurm.serialization.sharing import LEAST_BYTES, MOST_PARTS, has_identity, is_simple, shared_objects
+from slurm.tracebacks import without_users
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -212,8 +213,9 @@ class _CallPickler(ValuePickler):
         self.references = set()
         try:
             self.dump(value)
-        except Exception as error:  # a user's __reduce__ may raise anything
-            raise NotPicklable(explain(error, parts(), self._pickles)) from error
+        except Exception as error:  # noqa: BLE001 - a user's __reduce__ may raise anything
+            cause = None if without_users(error.__traceback__, packages=("slurm", "cloudpickle")) else error
+            raise NotPicklable(explain(error, parts(), self._pickles)) from cause
 
     @property
     def imported(self) -> Collection[str]:

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import time
+from glob import glob
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.errors import SubmissionError
@@ -103,9 +104,12 @@ class Uploads:
         return tuple(sorted(self.names)) or None
 
     def add(self, paths: Mapping[str, str], *, task: str) -> tuple[LinkedFile, ...]:
-        """Add files and directories: their paths here, by the names that they get. Raises SubmissionError."""
+        """Add files and directories: their paths here, by the names that they get. Raises SubmissionError.
+
+        A path that keeps its name may be a pattern.
+        """
         found: dict[str, LinkedFile] = {}
-        for name, path in paths.items():
+        for name, path in (each for named in paths.items() for each in _matching(*named, task)):
             for each in _files(path, task):
                 if each not in self._files:
                     self._files[each] = self._file(each, task)
@@ -167,6 +171,17 @@ def _hashed(name: str, descriptor: int, status: os.stat_result) -> tuple[bytes |
             return None, digest.hexdigest()
         _digests[path] = known, digest.hexdigest()
     return None, _digests[path][1]
+
+
+def _matching(name: str, path: str, task: str) -> Iterator[tuple[str, str]]:
+    """Yield the files and directories that match a pattern; a path that exists, or has no wildcards, itself."""
+    if name != path or os.path.lexists(path) or not any(wildcard in path for wildcard in "*?["):
+        yield name, path
+        return
+    found = sorted(glob(path, recursive=True))
+    if not found:
+        raise SubmissionError(f"{task} needs files that match {path!r}, and none in {os.getcwd()} does")
+    yield from ((each, each) for each in found)
 
 
 def _files(path: str, task: str) -> Iterator[str]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from slurm.protocol.records import TYPE_CHECKING
 from slurm.runner.command import Command
-from slurm.runner.template import OVERRIDES, Template, check_value, fields_of
+from slurm.runner.template import OVERRIDES, SCRIPTS, Template, check_value, fields_of
 from slurm.tasks.decorators import refuse_what_is_no_function
-from slurm.tasks.settings import Settings
+from slurm.tasks.settings import Settings, is_keyword
 from slurm.tasks.task import Task, by_value
 from slurm.tracebacks import ends_at_the_caller
 
@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 _INTERPRETERS = ("python", "bash", "sh", "Rscript", "julia", "perl", "ruby", "node", "octave", "env", "srun", "mpiexec")
 
 
+_PARAMETERS = ("shell", "files", "products", "check", "diagnose", "stdin")
+_CODE = ("-", "-c", "-m", "-e", "-E")
+"""Options of interpreters after which no script follows."""
+
+
 class CommandTask(Task[..., "Finished"]):
     """A task that runs a program. Made by `command`; its result is Finished."""
 
@@ -67,6 +72,7 @@ class CommandTask(Task[..., "Finished"]):
     def to_send(self, uploads: Uploads) -> Command:
         """The program as it is sent. Adds the files that it needs to the uploads. Raises SubmissionError."""
         command = self.unwrapped.replace(mpi=self.terms.options.get("launch") == "mpi")
+        _check_script(self.name, command)
         needs = {**command.needs, **{path: path for path in _files_of_template(command)}}
         if not needs:
             return command
@@ -88,6 +94,40 @@ def _files_of_template(command: Command) -> Sequence[str]:
         first, others = "", [first, *others]
     words = [*([first] if "/" in first else []), *others]
     return [word for word in map(_relative, words) if word and _is_needed(word, command)]
+
+
+def _check_script(task: str, command: Command) -> None:
+    """Raise SubmissionError if the script of a template is not a file here: the program's directory has what is sent.
+
+    The script is the first word, if it is a relative path, or the word after an interpreter.
+    """
+    import os.path  # noqa: PLC0415 - nodes import this module
+
+    path = "" if command.prepare or command.resumes else _relative(_script(command.template))
+    given = {*command.needs, *(file.name for file in command.files)}
+    if not path or os.path.exists(path) or any(f"{path}/".startswith(f"{name}/") for name in given):
+        return
+    from difflib import get_close_matches  # noqa: PLC0415 - only for an error
+
+    from slurm.errors import SubmissionError  # noqa: PLC0415 - imports concurrent.futures
+
+    home, name = os.path.split(path)
+    near = get_close_matches(name, os.listdir(home or ".") if os.path.isdir(home or ".") else (), n=1)
+    advice = f"did you mean {os.path.join(home, near[0])!r}?" if near else "write its absolute path if the node has it"
+    raise SubmissionError(f"{task} needs the script {path!r}, which is not in {os.getcwd()}: {advice}")
+
+
+def _script(template: Template) -> str:
+    """The word of a template that names a script; "" if there is none, or if it has a field."""
+    if template.shell or not template.words:
+        return ""
+    first, *others = template.words
+    fixed = set(template.fixed)
+    program = first.rpartition("/")[2].rstrip("0123456789.")
+    if program in _INTERPRETERS[:-3]:
+        found = next((word for word in others if not word.startswith("-") or word in _CODE), "")
+        return found if found in fixed and found.endswith(SCRIPTS) else ""
+    return first if "/" in first and first in fixed else ""
 
 
 def _relative(word: str) -> str:
@@ -165,7 +205,7 @@ def command(
     node and returns the words.
 
     The program runs in a new directory that contains only `files`: files and directories of this machine, by paths
-    relative to the working directory, read-only; a dict maps names in the new directory to other paths. They are sent
+    relative to the working directory, or patterns, read-only; a dict maps names there to other paths. They are sent
     with a call, each only once. If a word of a template is such a path of a file, this file is sent, too. The program
     succeeds if its exit status is 0, it has written its `products` (patterns of files, relative to that directory), and
     `check` accepts each product: a command with the field {product}, or a function. Otherwise the job ends as
@@ -205,13 +245,26 @@ def _settings(options: Mapping[str, Any]) -> Settings:
         raise OptionError(
             "a command runs once, also in an allocation of several tasks: leave out launch, or write 'mpi'"
         )
+    _refuse_misspelt(options)
     return Settings.parse({"launch": "once", **options})
+
+
+def _refuse_misspelt(options: Mapping[str, Any]) -> None:
+    """Raise OptionError for a misspelt parameter of `command`, which is not taken for an option of sbatch."""
+    for name in options:
+        if not is_keyword(name):
+            from difflib import get_close_matches  # noqa: PLC0415 - only for an error
+
+            for near in get_close_matches(name, _PARAMETERS, n=1, cutoff=0.74):
+                from slurm.errors import OptionError  # noqa: PLC0415 - imports concurrent.futures
+
+                raise OptionError(f"command has no parameter {name}: did you mean {near}?")
 
 
 def _of_template(text: str, fields: Mapping[str, Any], terms: Settings, *, shell: bool) -> CommandTask:
     """Make a task from a template. Variables with fields in their values are set on the node, others are options."""
     try:
-        template = Template.parse(text, shell=shell)
+        template = Template.parse(text, shell=shell, instead="write shell=True")
         env = {name: value for name, value in terms.options.env.items() if value is not None and fields_of(value)}
         found = Command(name=_name(text, template), template=template, env=env, **fields)
         _ = found.fields  # raises for the fields of `stdin`

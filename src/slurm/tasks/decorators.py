@@ -11,7 +11,7 @@ from slurm.tasks.task import Task, Workflow
 from slurm.tracebacks import about_the_caller, ends_at_the_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
     from typing_extensions import Unpack
@@ -128,7 +128,10 @@ def refuse_what_is_no_function(function: Any, name: str) -> None:
         )
         raise about_the_caller(TypeError(message))
     if isinstance(function, (staticmethod, classmethod)) or not callable(function) or isinstance(function, type):
-        raise about_the_caller(TypeError(f"@{name} takes plain functions, not {function!r}"))
+        message = f"@{name} takes plain functions, not {function!r:.200}"
+        if name == "command" and isinstance(function, (list, tuple)):
+            message = f"command(…) takes one text, not {function!r:.200}: write command({_one_text(function)!r})"
+        raise about_the_caller(TypeError(message))
     outside = getattr(function, "__qualname__", "").rpartition(".")[0]
     if outside and not outside.endswith("<locals>") and not hasattr(function, "__self__") and _is_python(function):
         message = (
@@ -136,6 +139,12 @@ def refuse_what_is_no_function(function: Any, name: str) -> None:
             f"arguments: define it outside of class {outside.rpartition('.')[2]}, and call it from the method"
         )
         raise about_the_caller(TypeError(message))
+
+
+def _one_text(words: Iterable[object]) -> str:
+    import shlex  # noqa: PLC0415 - only for an error
+
+    return shlex.join(map(str, words))
 
 
 def _is_python(function: Any) -> bool:

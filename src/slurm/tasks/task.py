@@ -215,11 +215,8 @@ class Task(KnownAttributes, Generic[P, R, F]):
         options = [name for name in constants if name not in parameters and is_keyword(name)]
         if options:
             given = ", ".join(f"{name}={constants[name]!r:.80}" for name in options)
-            message = (
-                f"{self.name} has no parameter {options[0]}, which is an option: write "
-                f"{self.name}.with_options({given}).map(…)"
-            )
-            raise about_the_caller(TypeError(message))
+            problem = f"{self.name} has no parameter {options[0]}, which is an option"
+            raise about_the_caller(TypeError(f"{problem}: write {self.name}.with_options({given}).map(…)"))
 
     if TYPE_CHECKING:
 
@@ -319,7 +316,9 @@ class Task(KnownAttributes, Generic[P, R, F]):
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise about_the_caller(TypeError(f"{self.name}({', '.join(self.signature.parameters)}): {error}")) from None
+            from slurm.usage import wrong_call  # noqa: PLC0415 - only for an error
+
+            raise wrong_call(self.name, error, kwargs, self.signature.parameters) from None
         return bound.args, bound.kwargs
 
     def bound_item(

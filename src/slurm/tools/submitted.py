@@ -92,7 +92,7 @@ def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, J
     """Return the states of the jobs of `records` that have a directory, by their keys. Takes a few commands in all.
 
     The scheduler may have forgotten a job that never ran, and its directory does not show this. Such a job counts as
-    cancelled if a job that it waited for has failed.
+    cancelled if a job that it waited for has failed. The reason of a job that did not run names the stage that failed.
     """
     upstreams = {key: record["upstreams"][stage] for record in records for stage, key in record["stages"].items()}
     parts = [Part(place, state, [0]) for state in place.registry.get_several([*upstreams])]
@@ -100,7 +100,7 @@ def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, J
 
     def told(key: str) -> JobStatus | None:
         own = found.get(key)
-        if own is None or own.outcome or own.state not in _FORGOTTEN:
+        if own is None or own.outcome or not (own.state in _FORGOTTEN or _was_not_run(own)):
             return own
         for stage, before in upstreams[key].items():
             state = told(before)
@@ -110,6 +110,11 @@ def states_of(place: Place, records: Sequence[Mapping[str, Any]]) -> dict[str, J
         return own
 
     return {key: status for key in found if (status := told(key))}
+
+
+def _was_not_run(status: JobStatus) -> bool:
+    """Whether the scheduler has cancelled a job because of a job that it waited for."""
+    return status.state is JobState.CANCELLED and (status.reason or "").startswith("Dependency")
 
 
 def check_move(run_dir: Path, cluster: Cluster, records: Sequence[Mapping[str, Any]], stages: Sequence[str]) -> None:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from slurm.errors import (
         JobError,
     )
+    from slurm.options.retry import Retry
     from slurm.protocol import ResolvedEnvironment
     from slurm.protocol.outcomes import ErrorRecord, Outcome
 
@@ -93,6 +94,8 @@ class Facts:
     """The function of the call, if the key names several."""
     environment: ResolvedEnvironment | None = None
     """The environment of the job, if `is_missing_module`."""
+    retry: Retry | None = None
+    """The option `retry` of the job, if `is_raised`."""
 
     @property
     def log_text(self) -> str:
@@ -118,7 +121,7 @@ def failures_of(outcome: Outcome | None, status: FinalStatus) -> frozenset[str]:
     """
     state = status.state if outcome is None or by_signal(outcome) else None
     state = JobState.parse(outcome.state) if outcome is not None and outcome.state else state
-    if state in _BY_STATE and not _raised(outcome):
+    if state in _BY_STATE and not is_raised(outcome):
         return frozenset(names_of(_BY_STATE[state][0]))
     if outcome is None:
         return frozenset(names_of(JobLost))
@@ -129,7 +132,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     """The exception for an outcome that is not a success."""
     error, phase = outcome.error, outcome.phase
     message = error.message if error else ""
-    if outcome.state and not _raised(outcome):
+    if outcome.state and not is_raised(outcome):
         report = Report(
             outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
             outcome.reason or "", dependency_failed=phase == RESOLVE,
@@ -154,17 +157,29 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
         return _with_cause(_exited(outcome.exit_code, outcome, facts, how=f"called sys.exit({argument})"), error)
     if phase == RESOLVE:
         return _job_error(DependencyFailed, f"was not run: {message}", outcome, facts)
+    return _of_error(outcome, error, facts)
+
+
+def _of_error(outcome: Outcome, error: ErrorRecord, facts: Facts) -> BaseException:
+    """The exception for an error of a call; the task's own exception if the task raised it."""
     kind, problem = {
         LOAD: (LoadFailed, "was not run: its function or arguments could not be loaded on the node: "),
         SAVE: (ResultNotSaved, "has no result: the function ran to its end, but what it returned could not be saved: "),
-    }.get(phase, (TaskFailed, "raised "))
+    }.get(outcome.phase, (TaskFailed, "raised "))
     advice = _advice(outcome, error, facts)
-    failure = _job_error(kind, f"{problem}{error.type}: {message}{advice and f'. {advice}'}", outcome, facts)
     own = _unpickled(error) if kind is TaskFailed else None
-    return _with_cause(failure if own is None else _with_note(own, outcome, facts, advice), error)
+    if isinstance(own, Exception):
+        return _with_cause(_with_note(own, outcome, facts, advice), error)
+    parts = [
+        f"{problem}{error.type}{error.message and f': {error.message}'}",
+        advice,
+        own and f"It is not raised here: {own}",
+    ]
+    parts += [f"Its log: {facts.log}"] if kind is TaskFailed else []
+    return _with_cause(_job_error(kind, ". ".join(filter(None, parts)), outcome, facts), error)
 
 
-def _raised(outcome: Outcome | None) -> bool:
+def is_raised(outcome: Outcome | None) -> bool:
     """Whether the call has raised an exception, which explains more than the state."""
     return outcome is not None and outcome.phase == RUN and outcome.error is not None
 
@@ -251,20 +266,24 @@ def _subject(facts: Facts) -> str:
 
 
 def _with_cause(error: BaseException, record: ErrorRecord) -> BaseException:
-    if record.traceback:
+    has_frames = record.traceback.strip() != f"{record.type}: {record.message}".strip()
+    if record.traceback and has_frames:
         cause = RemoteTraceback(sourced(record.traceback))
         object.__setattr__(error, "__cause__", cause)  # the user's class may have a `__setattr__` that raises
     return error
 
 
 def _advice(outcome: Outcome, error: ErrorRecord, facts: Facts) -> str:
-    """Advice for a result that cannot be saved, or a module that was not found; "" for other errors."""
+    """Advice for a result that cannot be saved, an error that is not retried, or a module that was not found; or ""."""
     if outcome.phase == SAVE:
         found = _UNPICKLABLE.search(error.message)
         if not found and "pickl" not in f"{error.type} {error.message}".lower():
             return ""  # such as a full disk
         name = found and (found[1] or found[2]).rpartition(".")[2]  # Python before 3.12 adds the module: "_io.FileIO"
         return f"Return {next((words for names, words in _INSTEAD if name in names), _DATA)}"
+    if facts.retry and facts.retry.on is None:
+        name = error.type.rpartition(".")[2]
+        return f"Retry does not apply to {name}: name it in Retry(on=…)"
     if not is_missing_module(outcome) or facts.environment is None:
         return ""
     environment = facts.environment
@@ -289,14 +308,20 @@ def _with_note(error: BaseException, outcome: Outcome, facts: Facts, advice: str
     return error
 
 
-def _unpickled(record: ErrorRecord) -> BaseException | None:
-    """The task's own exception; None if it cannot be unpickled, or is not an Exception."""
+_REDUCE = (
+    "Give the class a `__reduce__` that returns the class and the arguments of its `__init__`, "
+    "and keep only data in its attributes"
+)
+
+
+def _unpickled(record: ErrorRecord) -> Exception | str:
+    """The task's own exception, or why it cannot be raised here."""
     if record.pickle is None:
-        return None
+        return f"{record.not_pickled}. {_REDUCE}" if record.not_pickled.startswith("it ") else record.not_pickled
     with SignalWatch() as signals:
         try:
             error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file
-        except BaseException:  # noqa: BLE001 - the user's own __reduce__ or __init__; the record has the text
+        except BaseException as problem:  # noqa: BLE001 - the user's own __reduce__ or __init__; the record has the text
             signals.raise_if_sent()
-            return None
-    return error if issubclass(type(error), Exception) else None
+            return f"it cannot be unpickled: {type(problem).__name__}: {problem}"
+    return error if issubclass(type(error), Exception) else f"{record.type} is not an Exception"

@@ -8,13 +8,15 @@ from posixpath import normpath
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NoSuchJob, ResultNotLoaded, SlurmError
+from slurm.options.retry import of_options
 from slurm.submission import dependencies
 from slurm.tracking import exceptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from slurm.protocol import ResolvedEnvironment
+    from slurm.options.retry import Retry
+    from slurm.protocol import ResolvedEnvironment, Submission
     from slurm.protocol.outcomes import Outcome
     from slurm.storage.job_store import JobStore
     from slurm.storage.outcome_sources import OutcomeSource
@@ -95,15 +97,25 @@ class ResultReader:
         rank = "" if outcome is None or outcome.rank is None else f"rank {outcome.rank} of {outcome.ranks}"
         end = self._tails[log] if tail else ""
         there = self._environment if exceptions.is_missing_module(outcome) else None
+        retry = self._retry if self._watched.continues and exceptions.is_raised(outcome) else None
         of = self._watched.functions
         function, job_id = of.of(index) if of else "", self._watched.job_id(index)
-        return exceptions.Facts(self._watched.name(index), index, job_id, log, end, rank, function, there)
+        return exceptions.Facts(self._watched.name(index), index, job_id, log, end, rank, function, there, retry)
 
     @cached_property
     def _environment(self) -> ResolvedEnvironment | None:
         """The environment of the calls; None if the record cannot be read now."""
+        return self._submission.environment if self._submission else None
+
+    @cached_property
+    def _retry(self) -> Retry | None:
+        """The option `retry` of the calls; None without it, or if the record cannot be read now."""
+        return of_options(self._submission.options.get) if self._submission else None
+
+    @cached_property
+    def _submission(self) -> Submission | None:
         with suppress(SlurmError):
-            return self._store.records(self._watched.key).submission.environment
+            return self._store.records(self._watched.key).submission
         return None
 
     def _not_loaded(self, index: int, error: BaseException) -> ResultNotLoaded:

@@ -12,6 +12,7 @@ from slurm.errors import TransportError, UntrustedFile
 from slurm.protocol import freshness
 from slurm.protocol.directories import make_private
 from slurm.protocol.files import open_own, replace
+from slurm.tracebacks import about_the_caller
 from slurm.transports.base import Completed, Fetched, ListingFailed, Transport, opened
 
 if TYPE_CHECKING:
@@ -78,9 +79,8 @@ class LocalTransport(Transport):
                     with opened(data) as source:
                         replace(os.path.join(directory, name), source)
         except OSError as error:
-            raise TransportError(
-                f"{error.filename or directory} cannot be written: {error.strerror or error}"
-            ) from error
+            message = f"{error.filename or directory} cannot be written: {error.strerror or error}"
+            raise about_the_caller(TransportError(message)) from None
 
     def fetch(self, paths: Sequence[str], *, private: bool = False) -> Iterator[Fetched]:
         """Open files."""

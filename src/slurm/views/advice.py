@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 from slurm.protocol.pools import pool_key
 from slurm.protocol.ranges import ranges
 from slurm.protocol.states import JobState
+from slurm.submission.dependencies import failed_upstreams
 from slurm.views.displays import duration, memory
 from slurm.views.similar_errors import normalised
 from slurm.views.status import error_of, peak_memory
@@ -47,6 +49,12 @@ _ADVICE: Mapping[JobState, str] = {
     JobState.FAILED: "`slurm logs {first}` shows its output, `slurm replay {first}` makes the call here, "
     "and `slurm retry {key} --failed` submits it again",
 }
+_UPSTREAM = (
+    "`slurm explain {upstream}` shows what it waited for. `slurm retry` waits for the same job again, so first correct "
+    "what is wrong there, and then call both tasks again"
+)
+_CALL = re.compile(r"[^\s'`]+/\d{8}T\d{6}Z-[0-9a-f]{8}(?:\[\d+\])?")
+_NOT_RUN = "DependencyFailed: "
 _AGAIN = "give its task the option retry, and another element makes it again"
 _ADVICE_IN_POOLS: Mapping[JobState, str] = {
     JobState.OUT_OF_MEMORY: "its pool asked for {mem}: make a pool with more memory or fewer workers, "
@@ -74,8 +82,10 @@ def explained(found: Overview) -> list[str]:
     lines += _unknown(found)
     ended = dict(found.failures())
     ended |= {i: s for i, s in zip(found.part.indices, found.calls, strict=False) if s.state is JobState.CANCELLED}
+    not_run = _not_run(found, ended)
+    errors = {i: _error(s) or not_run.get(i, "") for i, s in ended.items()}
     for state, some in _grouped((i, s.state) for i, s in ended.items()):
-        lines += _ended(found, state, {index: ended[index] for index in some}, options)
+        lines += _ended(found, state, {index: ended[index] for index in some}, options, errors)
     if not waiting and not ended and states[JobState.COMPLETED] == sum(states.values()):
         seconds, peak = found.summary.seconds, found.summary.peak_memory
         more = [
@@ -108,20 +118,30 @@ def _unknown(found: Overview) -> list[str]:
     return lines
 
 
-def _ended(found: Overview, state: JobState, ended: Mapping[int, JobStatus], options: Mapping[str, Any]) -> list[str]:
+def _ended(
+    found: Overview,
+    state: JobState,
+    ended: Mapping[int, JobStatus],
+    options: Mapping[str, Any],
+    errors: Mapping[int, str],
+) -> list[str]:
     """Explain the calls that have ended in a state: a line for each kind of error, then the advice."""
-    key = found.part.state.key
-    groups = _grouped((i, normalised(_error(s), s.outcome.host if s.outcome else None)) for i, s in ended.items())
-    lines = []
+    key, lines = found.part.state.key, []
+    groups = _grouped((i, normalised(errors[i], s.outcome.host if s.outcome else None)) for i, s in ended.items())
     for _, indices in groups[:_MOST_GROUPS]:
-        error = _error(ended[indices[0]])
-        others = sum(_error(ended[index]) != error for index in indices)
+        error = errors[indices[0]]
+        others = sum(errors[index] != error for index in indices)
         similar = f", and {others} similar error{'s' * (others != 1)}" if others else ""
         lines.append(f"{_calls(found, indices)}{state}{': ' if error else ''}{error}{similar}")
+        if why := _not_raised(ended[indices[0]]):
+            lines.append(f"    TaskFailed is raised instead: {why}")
+        if upstream := _failed_upstream(error):
+            lines.append(f"    {_UPSTREAM.format(upstream=shlex.quote(upstream))}")
     lines += _more(groups, "errors")
-    if advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state):
-        names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(groups[0][1][0]))}
-        lines.append(f"    {advice.format(**names, **_asked(options, [*ended.values()]))}")
+    own = [index for _, indices in groups for index in indices if not _failed_upstream(errors[index])]
+    if own and (advice := (_ADVICE if pool_key(key) == key else _ADVICE_IN_POOLS).get(state)):
+        names = {"key": shlex.quote(key), "first": shlex.quote(found.part.state.name(own[0]))}
+        lines.append(f"    {advice.format(**names, **_asked(options, [ended[index] for index in own]))}")
     return lines
 
 
@@ -153,6 +173,34 @@ def _error(status: JobStatus) -> str:
     """The error in one line, or the reason of the fence that ended the call."""
     outcome = status.outcome
     return error_of(status) or (outcome.reason if outcome and outcome.fence else None) or ""
+
+
+def _not_run(found: Overview, ended: Mapping[int, JobStatus]) -> dict[int, str]:
+    """The errors of calls that the scheduler has cancelled because of a dependency, and that have no outcome yet.
+
+    Reads the outcomes of the calls that they waited for, if there are such calls.
+    """
+    state = found.part.state
+    elements = {
+        index: state.element(index)
+        for index, status in ended.items()
+        if status.outcome is None and (status.reason or "").startswith("Dependency")
+    }
+    if not elements:
+        return {}
+    messages = failed_upstreams(found.part.place.store, state.key, {*elements.values()})
+    return {index: f"{_NOT_RUN}{messages[e]}" for index, e in elements.items() if e in messages}
+
+
+def _failed_upstream(error: str) -> str:
+    """The call because of which a call was not run, if its error names it."""
+    call = _CALL.search(error) if error.startswith(_NOT_RUN) else None
+    return call[0].removesuffix("[0]") if call else ""
+
+
+def _not_raised(status: JobStatus) -> str:
+    """Why the task's own exception is not raised, if its outcome says this."""
+    return status.outcome.error.not_pickled if status.outcome and status.outcome.error else ""
 
 
 def _asked(options: Mapping[str, Any], some: Sequence[JobStatus]) -> dict[str, str]:

@@ -55,12 +55,17 @@ class _Child:
             self._stopped = True
             raise ProcedureStopped
 
+    def _is_offered(self, name: str, value: object) -> bool:
+        """Whether a variable of the script is one of its functions; a class that the script imports is none."""
+        is_imported = isinstance(value, type) and value.__module__ != getattr(self._module, "__name__", None)
+        return callable(value) and name[0] != "_" and not is_imported
+
     def _serve(self) -> int:
         plan = self._queue.get()
         if not self._make("load", 0, lambda: self._load(plan)):
             return 1
         init = getattr(self._module, INIT, None)
-        public = {name: value for name, value in vars(self._module).items() if callable(value) and name[0] != "_"}
+        public = {name: value for name, value in vars(self._module).items() if self._is_offered(name, value)}
         functions = {name: parameters_of(value) for name, value in public.items()}
         expected = getattr(self._module, EXPECTED, None)
         told = {"expected": expected} if isinstance(expected, (int, float)) else {}
