@@ -177,6 +177,23 @@ def test_a_missing_module_comes_with_advice_for_the_image_that_the_job_ran_in() 
     assert "The job ran in the image app.sif: add the module to it" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("asked", "packages", "advice"),
+    [
+        ("Current()", (), "ran with /usr/bin/python3 (the Python of the cluster): install the package of this module"),
+        ("Wheel()", ("p",), "ran with /usr/bin/python3 (Wheel()): add the package of this module to what is installed"),
+        (None, (), "ran with /usr/bin/python3: install the package of this module there, or give the task"),
+    ],
+)
+def test_a_missing_module_comes_with_advice_for_the_python_that_the_job_ran_with(
+    asked: str | None, packages: tuple[str, ...], advice: str
+) -> None:
+    missing = ErrorRecord(type="ModuleNotFoundError", message="No module named 'x'", bases=("ImportError",))
+    found = ResolvedEnvironment(key="k", python="/usr/bin/python3", tag="3.11", asked=asked, packages=packages)
+    error = of_outcome(outcome(LOAD, missing), Facts(FACTS.key, 3, "7_3", FACTS.log, environment=found))
+    assert advice in str(error)
+
+
 class Star(Exception):
     def __init__(self, star: str, n: int) -> None:
         super().__init__(f"{star} after {n}")

@@ -88,6 +88,7 @@ def test_a_state_of_the_scheduler_is_its_exception(inline: InlineCluster, state:
     error = jobs[1].exception(WAIT)
     assert isinstance(error, JobError)
     assert error.job_id == jobs[1].job_id
+    assert error.log == f"{jobs[1].directory}/logs/1.log"
     assert jobs[1].status().state == state
 
 
