@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slurm import Retry, task
+from slurm import Cluster, Retry, task
 from slurm.errors import SubmissionRefused
 from slurm.protocol import ATTEMPTS, FAILED, PROCESS, RESOLVE, RUN, STOPPED, attempt_name
 from slurm.protocol.outcomes import ErrorRecord, Outcome
@@ -275,6 +277,19 @@ def test_an_abandoned_claim_is_submitted_as_it_was_written(inline: InlineCluster
         "square-caretaker"
     }
     assert name == "theirs"
+
+
+def test_a_job_whose_client_died_before_it_recorded_the_id_is_not_submitted_twice(inline: InlineCluster) -> None:
+    jobs = square.map(range(2))
+    assert resubmit(jobs, {1: LOST_NODE}) == {}
+    place, state, _ = jobs.part
+    (record,) = Path(place.store.directory(state.key), ATTEMPTS).glob("*.blocks.json")
+    record.unlink()
+    other = Cluster("inline", root=inline.url.partition("://")[2], python=sys.executable).job(jobs.key)
+    assert resubmit(other, {1: LOST_NODE}, timings=AT_ONCE) == {}  # type: ignore[arg-type]
+    assert tasks(inline) == [[0, 1], [1]]
+    assert record.exists()
+    assert other.part.state.block(1) == state.block(1)
 
 
 def test_an_element_that_another_process_has_moved_is_followed_there(inline: InlineCluster) -> None:
