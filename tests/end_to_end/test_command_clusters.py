@@ -121,7 +121,7 @@ def test_every_command_finds_jobs_of_another_scheduler_than_the_default(scratch:
     threading.Timer(2, (scratch / "gate").touch).start()
     watched = run("watch")
     assert (watched.exit_code, watched.output.splitlines()[-1].split()[1:]) == (0, [f"{held.key}:", "COMPLETED"])
-    assert run("watch").stderr == f"there are no unfinished jobs in {scratch}/slurm-jobs\n"
+    assert run("watch").stderr == f"there are no unfinished jobs in {held.part.place.store.root}\n"
     assert run("watch", "--on", "slurm").stderr == "there are no unfinished jobs on slurm\n"
 
 
