@@ -20,7 +20,7 @@ class ErrorRecord(Record):
     traceback: str = ""
     pickle: str | None = None
     """The exception itself, cloudpickled, in base64; None if it cannot be pickled."""
-    not_pickled: str = ""
+    not_pickled: str | None = None
     """Why there is no pickle."""
 
 

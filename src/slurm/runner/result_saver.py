@@ -206,7 +206,7 @@ def describe(error: BaseException) -> ErrorRecord:
     text = "".join(traceback.format_exception(type(error), error, frames))
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     pickled: bytes | None = None
-    not_pickled = ""
+    not_pickled: str | None = None
     if isinstance(error, UpstreamFailed):  # the client raises DependencyFailed
         name, text = "DependencyFailed", text.replace(name, "DependencyFailed")
     else:
@@ -228,14 +228,14 @@ def _message(error: BaseException) -> str:
         return f"<{type(error).__name__} whose __str__ failed>"
 
 
-def _pickled(error: BaseException) -> tuple[bytes | None, str]:
+def _pickled(error: BaseException) -> tuple[bytes | None, str | None]:
     """Return the pickle of an exception, or None and the reason."""
     from slurm.runner.value_pickler import dumps_exception  # noqa: PLC0415
 
     data, reason = dumps_exception(error)
     if data and len(data) > ERROR_PICKLE_LIMIT:
         return None, f"its pickle has {len(data)} bytes, and the limit is {ERROR_PICKLE_LIMIT}"
-    return data, reason
+    return data, reason or None
 
 
 class _Digest:

@@ -317,7 +317,8 @@ _REDUCE = (
 def _unpickled(record: ErrorRecord) -> Exception | str:
     """The task's own exception, or why it cannot be raised here."""
     if record.pickle is None:
-        return f"{record.not_pickled}. {_REDUCE}" if record.not_pickled.startswith("it ") else record.not_pickled
+        reason = record.not_pickled or ""
+        return f"{reason}. {_REDUCE}" if reason.startswith("it ") else reason
     with SignalWatch() as signals:
         try:
             error = load(io.BytesIO(base64.b64decode(record.pickle)))  # from the user's own outcome file

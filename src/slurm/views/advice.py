@@ -200,7 +200,8 @@ def _failed_upstream(error: str) -> str:
 
 def _not_raised(status: JobStatus) -> str:
     """Why the task's own exception is not raised, if its outcome says this."""
-    return status.outcome.error.not_pickled if status.outcome and status.outcome.error else ""
+    error = status.outcome.error if status.outcome else None
+    return (error and error.not_pickled) or ""
 
 
 def _asked(options: Mapping[str, Any], some: Sequence[JobStatus]) -> dict[str, str]:
