@@ -49,7 +49,7 @@ def test_ctrl_c_ends_each_command_quietly_with_the_status_of_shells(monkeypatch:
 def test_words_of_the_field_and_slips_suggest_a_command(words: list[str], suggested: str, tmp_path: Path) -> None:
     on = ["--on", f"local://{tmp_path}"] if words[0] == "script" else []  # it takes keys of jobs, too
     done = CliRunner().invoke(slurm, words + on)
-    assert (done.exit_code, f"there is no command {words[-1]!r}: did you mean {suggested}?" in done.stderr) == (2, True)
+    assert (done.exit_code, f"there is no command {words[-1]!r}: did you mean {suggested}?" in done.output) == (2, True)
 
 
 def test_synonyms_name_commands_and_no_command_is_a_synonym() -> None:

@@ -86,15 +86,15 @@ class TestComplete:
 
     def test_points_that_failed_are_followed_by_what_to_do(self) -> None:
         found = sweep("complete", "two", "--on", f"local://{os.getcwd()}/jobs", status=1)
-        assert found.stdout.startswith("two: 6 points: 4 done, 2 failed")
-        assert "show the failures: slurm sweep errors two\n" in found.stderr
-        assert "run them again: slurm sweep complete two --failed, with --file FILE if" in found.stderr
+        assert "\ntwo: 6 points: 4 done, 2 failed" in "\n" + found.output
+        assert "show the failures: slurm sweep errors two\n" in found.output
+        assert "run them again: slurm sweep complete two --failed, with --file FILE if" in found.output
 
     def test_another_directory_of_sweeps_is_in_the_commands(self) -> None:
         Path("sweeps/outputs").rename("others")
         url = f"local://{os.getcwd()}/jobs"
         found = sweep("complete", "two", "--directory", "others", "--on", url, status=1)
-        assert "slurm sweep errors two --directory others\n" in found.stderr
+        assert "slurm sweep errors two --directory others\n" in found.output
 
     @pytest.mark.parametrize(
         ("later", "expected"),
@@ -109,7 +109,7 @@ class TestComplete:
         written = Path("sweeps/outputs/two/shards/1.json").stat().st_mtime
         os.utime("sky.py", (written + later, written + later))
         found = sweep("complete", "two", "--on", f"local://{os.getcwd()}/jobs", status=1)
-        assert expected in found.stderr
+        assert expected in found.output
 
 
 class TestInit:
