@@ -134,7 +134,7 @@ def of_outcome(outcome: Outcome, facts: Facts) -> BaseException:
     message = error.message if error else ""
     if outcome.state and not is_raised(outcome):
         report = Report(
-            outcome.job_id or "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
+            "", None, JobState.parse(outcome.state), outcome.state, outcome.host or "",
             outcome.reason or "", dependency_failed=phase == RESOLVE,
         )  # fmt: skip
         return of_status(FinalStatus(report.state, report), facts, message)
