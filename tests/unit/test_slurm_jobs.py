@@ -82,6 +82,8 @@ def test_parse_status_skips_the_line_that_names_the_cluster(tasks: str) -> None:
         ("67108865", ("CANCELLED", "REVOKED"), ["CANCELLED"]),
         ("67108865", ("PENDING", "REVOKED"), ["PENDING"]),
         ("67108865", ("REVOKED",), ["REVOKED"]),
+        ("67108865", ("CANCELLED", "FAILED"), ["CANCELLED"]),  # cancelled while the other cluster launched it
+        ("3", ("CANCELLED", "FAILED"), ["CANCELLED", "FAILED"]),
         ("3", ("PENDING", "RUNNING"), ["PENDING", "RUNNING"]),  # ids of clusters that are in no federation
     ],
 )

@@ -53,10 +53,16 @@ def current(reports: Sequence[Report]) -> list[Report]:
 
 
 def where_they_are(reports: Sequence[Report]) -> list[Report]:
-    """Leave out reports of clusters that have moved a job, if another cluster reports it."""
+    """Leave out reports of clusters that have moved a job, if another cluster reports it.
+
+    A job that is cancelled while another cluster starts it is CANCELLED on its origin, and has failed at its launch on
+    the other cluster: it was cancelled. Only whole jobs are compared: no array is moved.
+    """
     known = {report.id for report in reports if report.word != _MOVED}
+    cancelled = {report.id for report in reports if has_id(report.id) and report.state is JobState.CANCELLED}
     return [
         report._replace(explanation=_UNREPORTED) if report.word == _MOVED else report
         for report in reports
-        if report.word != _MOVED or report.id not in known
+        if (report.word != _MOVED or report.id not in known)
+        and (report.state is not JobState.FAILED or report.tasks is not None or report.id not in cancelled)
     ]
