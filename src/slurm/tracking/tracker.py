@@ -22,7 +22,7 @@ from slurm.tracking.interruptible import in_pieces
 from slurm.transports.base import pauses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from slurm.submission.registry import SubmissionRegistry
     from slurm.submission.status import Settled
@@ -64,7 +64,7 @@ class Tracker:
         self._thread: threading.Thread | None = None
         self._poll: threading.Thread | None = None
         self._changed_at = self._query_at = self._queried_at = time.monotonic()
-        self._pause = patience[0]
+        self._pauses = self._growing_pauses()
         self._distrust, self._distrusts = distrust, False
         self._learn_growth, self._growth_at = learn_growth, 0.0
 
@@ -210,8 +210,8 @@ class Tracker:
     def query_soon(self) -> None:
         """Query the scheduler soon, because the caller has done something that changes states."""
         with self._changed:
-            self._pause = self._patience[0]
-            self._query_at = time.monotonic() + min(0.2, self._pause)
+            self._pauses = self._growing_pauses()
+            self._query_at = time.monotonic() + min(0.2, self._patience[0])
             self._changed.notify_all()
 
     def _follow(self, watched: SubmissionState) -> None:
@@ -221,12 +221,16 @@ class Tracker:
             return
         self._kept.append(watched)
         now = time.monotonic()
-        self._changed_at, self._pause = now, self._patience[0]
-        self._query_at = min(max(self._query_at, now), now + self._pause)
+        self._changed_at, self._pauses = now, self._growing_pauses()
+        self._query_at = min(max(self._query_at, now), now + self._patience[0])
         if self._thread is None or not self._thread.is_alive():
             thread = threading.Thread(target=self._run, name="slurm-tracker", daemon=True)
             thread.start()
             self._thread = thread
+
+    def _growing_pauses(self) -> Iterator[float]:
+        """The seconds between queries as long as nothing changes."""
+        return pauses(*self._patience, factor=1.5)
 
     def _run(self) -> None:
         while True:
@@ -255,7 +259,7 @@ class Tracker:
             self._poll_progress()
             room = self._changed_at > self._queried_at and any(watched.unqueued for watched in wanted)
             if room or not all(watched.unfinished for watched in unfinished):  # dependents may be cancelled now
-                self._pause, self._query_at = self._patience[0], self._queried_at + self._patience[0]
+                self._pauses, self._query_at = self._growing_pauses(), self._queried_at + self._patience[0]
             self._start_poll(wanted, due=begin >= self._query_at)
         except Exception as error:  # noqa: BLE001 - this loop must live, or futures hang
             # The next tick may succeed. No element is finalized because of a failed query.
@@ -277,8 +281,7 @@ class Tracker:
         begin = time.monotonic()
         try:
             if due:
-                self._queried_at, self._query_at = begin, begin + self._pause
-                self._pause = min(self._pause * 1.5, self._patience[1])
+                self._queried_at, self._query_at = begin, begin + next(self._pauses)
                 self.query(wanted)
             self._finalize_overdue(wanted)
         except Exception as error:  # noqa: BLE001 - as in `_tick`
