@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from slurm.clusters.environment_cleanup import MOST_DAYS, is_unfinished, run_in
 from slurm.errors import SchedulerError, SlurmError, TransportError
 from slurm.options.labels import has as has_labels
-from slurm.places.place_of_records import place_of
 from slurm.protocol import BLOBS, ENVS, JOBS, REUSE, is_key
 from slurm.protocol.shell import program
 from slurm.sanitize.numbers import bounded
@@ -159,7 +158,7 @@ def _parts(place: Place, several: Iterable[Records]) -> dict[str, Part]:
     found: dict[str, Part] = {}
     states: dict[Place, list[SubmissionState]] = {}
     for records in several:
-        at = place_of(place, records, everywhere=True)
+        at = place.owner(records)
         if at is not None:
             state = at.registry.add(*records)
             states.setdefault(at, []).append(state)

@@ -11,7 +11,6 @@ from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.pieces import Call, JoinedArray, joined
 from slurm.jobs.search import newest_first
 from slurm.options.labels import parse as parse_labels
-from slurm.places.place_of_records import place_of
 from slurm.protocol import is_key
 from slurm.storage.job_ids import keys_with_id
 from slurm.tracking import attempts
@@ -123,7 +122,7 @@ def _by_job_id(place: Place, id_: str, task: str | None, *, everywhere: bool) ->
     keys = keys_with_id(place.transport, place.store.root, id_)
     read = place.store.several_records(keys)
     for each in sorted(read, key=lambda records: records.submission.created, reverse=True):
-        at = place_of(place, each, everywhere=everywhere)
+        at = place.owner(each, everywhere=everywhere)
         if at is None:
             continue
         state = at.registry.add(*each)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from slurm.jobs.job import handle
 from slurm.options.labels import has as has_labels
-from slurm.places.place_of_records import place_of
 from slurm.storage.keys import in_whole_seconds
 
 if TYPE_CHECKING:
@@ -29,5 +28,5 @@ def newest_first(
         read = place.store.several_records(some)
         found = [r for r in read if has_labels(r.submission.labels or {}, labels)]
         found.sort(key=lambda records: records.submission.created, reverse=True)
-        places = [(place_of(place, records, everywhere=everywhere), records) for records in found]
+        places = [(place.owner(records, everywhere=everywhere), records) for records in found]
         yield [handle(at, at.registry.add(*records)) for at, records in places if at is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from slurm.transports.base import Transport
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class once(Generic[T]):  # noqa: N801 - used like `property`
@@ -197,6 +200,19 @@ class Place:
         found = place_for(str(url), python=self.spec.python, setup=self.spec.setup, login_shell=self.spec.login_shell)
         found.__dict__.setdefault("transport", self.transport)
         return found
+
+    def owner(self, records: Records, *, everywhere: bool = True) -> Place | None:
+        """The place of a submission under this root, as `of`; None if it has another scheduler, unless `everywhere`.
+
+        Also returns None, with a warning, if this program does not have that scheduler.
+        """
+        if not everywhere and not self.has(records):
+            return None
+        try:
+            return self.of(records)
+        except PluginNotFound as error:
+            _log.warning("%s is left out: %s", records.submission.key, error)
+            return None
 
     # What is known about the submissions there.
 

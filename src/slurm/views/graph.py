@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from slurm.places.place_of_records import place_of
 from slurm.protocol.states import JobState
 from slurm.tracking.workflow_journal import several_children
 from slurm.views.graph_svg import svg
@@ -79,7 +78,7 @@ def graph_of(place: Place, parts: Iterable[Part]) -> Graph:
     submissions: dict[str, Part] = {}
     while frontier:
         for records in place.store.several_records(list(frontier)):
-            at = place_of(place, records, everywhere=True)
+            at = place.owner(records)
             if at is not None:
                 state = at.registry.add(*records)
                 found[state.key] = records.submission
