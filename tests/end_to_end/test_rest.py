@@ -14,7 +14,6 @@ import pytest
 from served import Client, served
 from slurm import Cluster
 from slurm.procedures import ScriptExecutionService
-from slurm.procedures.facts import facts_of
 from slurm.server.scripts import ScriptRules
 from waiting import until
 
@@ -112,7 +111,7 @@ def test_a_whole_life_has_the_same_states_and_events(client: Client, cluster: Cl
             assert list(stream) == [*seen[cut + 1 :], ("end", last)]
     number = int(path.rpartition("/")[2])
     procedure = ScriptExecutionService(on=cluster).procedure(number)
-    assert client.get(path) == facts_of(procedure.look())
+    assert client.get(path) == procedure.look().facts()
     assert [event for _, event in seen] == list(procedure.events())
     assert client.get("/procedures?state=COMPLETE")["procedures"] == [client.get(path)]
     job = client.get(f"/jobs/{procedure.key}")

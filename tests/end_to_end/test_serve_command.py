@@ -16,7 +16,6 @@ import pytest
 from served import Client, client_of, serve
 from slurm import Cluster, task
 from slurm.procedures import ScriptExecutionService
-from slurm.procedures.facts import facts_of
 from waiting import until
 
 WAIT = 120.0
@@ -90,7 +89,7 @@ def test_procedures_outlive_a_server_that_is_killed_and_no_event_is_lost(local: 
         assert [event["values"]["number"] for event in procedure.events() if event["event"] == "report"] == [
             *range(100)
         ]
-        assert client.get(path) == facts_of(procedure.look())
+        assert client.get(path) == procedure.look().facts()
         assert procedure.abort is not None
         assert procedure.abort.wait(None, WAIT) == "COMPLETE"
         assert client.get(f"/procedures/{procedure.abort.number}")["aborts"] == made["key"]
@@ -162,7 +161,7 @@ def test_twenty_streams_of_ten_procedures_go_on_when_the_server_is_killed(wide_l
         procedure = service.procedure(number)
         events = [("event", event) for event in procedure.events()]
         assert one[:-1] == other[:-1] == events
-        assert one[-1] == other[-1] == ("end", facts_of(procedure.look()))
+        assert one[-1] == other[-1] == ("end", procedure.look().facts())
         assert [event["values"]["number"] for _, event in events if event["event"] == "report"] == [
             *range(procedure.result(WAIT))
         ]

@@ -13,7 +13,6 @@ from slurm.cli.cluster_argument import cluster_of, on_option
 from slurm.cli.output import json_option, show_json, show_table
 from slurm.cli.parameters import Duration, job_options, json_or_text, options_of, timeout_option
 from slurm.procedures.errors import ProcedureError
-from slurm.procedures.facts import facts_of
 from slurm.procedures.script import Script
 from slurm.procedures.service import ScriptExecutionService
 from slurm.procedures.states import ProcedureState
@@ -196,7 +195,7 @@ def list_procedures(
     service = _service(cluster, directory)
     found = service.summarise(state=wanted, limit=limit)
     if as_json:
-        show_json([facts_of(each) for each in found])
+        show_json([each.facts() for each in found])
     elif found:
         rows = [
             [f"{s.id}", f"{s.state}", s.pending or "-", _when(s.history.process_states[-1][1]), s.script.path, s.by]
@@ -223,7 +222,7 @@ def show(number: int, cluster: str | None, directory: str | None, as_json: bool)
     found = service.procedure(number)
     summary = found.look()
     if as_json:
-        show_json({**facts_of(summary), "log": found.log_path})
+        show_json({**summary.facts(), "log": found.log_path})
         return
     why = f" ({summary.reason})" if summary.reason else ""
     rows = [("procedure", f"{number}"), ("state", f"{summary.state}{why}")]

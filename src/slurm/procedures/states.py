@@ -126,6 +126,29 @@ class ProcedureSummary(NamedTuple):
         """The last state."""
         return self.history.states[-1]
 
+    def facts(self) -> dict[str, Any]:
+        """The facts as JSON values, without the text of the script, for the command line and the server."""
+        return {
+            "number": self.id,
+            "key": self.key,
+            "state": f"{self.state}",
+            "reason": self.reason,
+            "pending": self.pending,
+            "ends_at": self.ends_at,
+            "expected": self.expected,
+            "exclusive": self.exclusive,
+            "can_abort": self.can_abort,
+            "aborts": self.aborts,
+            "script": {name: value for name, value in self.script.to_json().items() if name != "text"},
+            "by": self.by,
+            "calls": [
+                {"function": c.fn, "args": list(c.fn_args.args), "kwargs": dict(c.fn_args.kwargs), "time": c.time}
+                for c in self.script_args
+            ],
+            "history": [{"state": f"{state}", "time": when} for state, when in self.history.process_states],
+            "stacktrace": self.history.stacktrace,
+        }
+
     def __repr__(self) -> str:
         why = f" ({self.reason})" if self.reason else ""
         return f"<procedure {self.id}: {self.state}{why}, {self.script.path}, {self.key}>"

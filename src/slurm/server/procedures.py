@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from slurm.errors import ConfigurationError, EnvironmentInUse, NoSuchJob
 from slurm.procedures.environments import EnvironmentManager
 from slurm.procedures.errors import CommandRefused
-from slurm.procedures.facts import facts_of
 from slurm.procedures.procedure import HOW_TO_START
 from slurm.procedures.service import ScriptExecutionService
 from slurm.procedures.shared_records import checked_name, release
@@ -98,7 +97,7 @@ class Procedures:
 
 def shown(summary: ProcedureSummary) -> dict[str, Any]:
     """The facts about a procedure. Secrets in its texts are removed."""
-    facts = facts_of(summary)
+    facts = summary.facts()
     return facts | {name: redacted(facts[name]) for name in ("reason", "stacktrace")}
 
 
