@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, ClassVar
 from slurm.environments.base import Environment, to_be_made
 from slurm.environments.building import build_once, look, send, sent_paths
 from slurm.environments.container_images import ROOTFS, CachedImage, File, Tagged
-from slurm.environments.container_shell import SHELL, copy_shell
 from slurm.environments.container_site import RUNTIMES, ContainerSite, in_bash, pinned
 from slurm.environments.containerfile import Builder, Containerfile
 from slurm.environments.current import TAG, find
@@ -23,6 +22,7 @@ from slurm.environments.runtimes.base import BUNDLE, Image, Mount, Run, launcher
 from slurm.environments.runtimes.oci import bundle
 from slurm.errors import ConfigurationError, EnvironmentNotReady, PythonNotFound
 from slurm.protocol import ResolvedEnvironment
+from slurm.protocol.shell import program
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _GPUS = {False: "", True: "nvidia", "nvidia": "nvidia", "amd": "amd"}
 _VERSION = "import sys; print('Python %d.%d' % sys.version_info[:2])"
 _PULL_SECONDS = 3600.0
+_SHELL = "shell"
+"""The directory of the shell for an image that has none, in the directory of the environment."""
 _NO_PYTHON = "{image} is for programs of commands only (python=None), and this task is a function: name its Python"
 
 _log = logging.getLogger("slurm.environments")
@@ -131,7 +133,7 @@ class Container(Environment):
                 target.transport.put(building.directory, {"config.json": json.dumps(config, indent=1).encode()})
             lacks = self._lacks_python(target, site, runtime, image, run)
             if lacks:
-                copy_shell(building)
+                _copy_shell(building)
             return ResolvedEnvironment(
                 key=building.key,
                 python=self.python or "",
@@ -139,7 +141,7 @@ class Container(Environment):
                 digest=image.source,
                 runtime=runtime.name,
                 image=image.name,
-                program=f"{building.directory}/{SHELL}" if lacks else None,
+                program=f"{building.directory}/{_SHELL}" if lacks else None,
                 no_python=lacks,
             )
 
@@ -280,3 +282,14 @@ class Container(Environment):
             outside = "python3"
         single, is_step = runtime.single(site.srun), runtime.is_step or None
         return prepared.replace(setup=setup, launch=("bash", launch), outside=outside, single=single, is_step=is_step)
+
+
+def _copy_shell(building: Building) -> None:
+    """Store the cluster's shell, with its libraries, beside an image that has none.
+
+    Raises EnvironmentNotReady if the copy does not run.
+    """
+    script = program(__name__, "copy_shell.sh")
+    done = building.target.transport.run(["sh", "-c", script, "sh", f"{building.directory}/{_SHELL}"], timeout=60)
+    if done.status != 0:
+        raise EnvironmentNotReady(f"cannot copy the shell of the cluster, which starts programs: {done.words}")
