@@ -15,8 +15,8 @@ from slurm.cli import output
 from slurm.cli.cluster_argument import cluster_of, complete_keys, job_of, nothing_on, on_option
 from slurm.cli.output import json_option
 from slurm.jobs.facts import pool_now, pool_text
+from slurm.jobs.find import newest_first
 from slurm.jobs.job import JobArray
-from slurm.jobs.search import newest_first
 from slurm.protocol.states import JobState
 from slurm.sanitize.redaction import redacted
 from slurm.sanitize.terminal import for_json, for_line

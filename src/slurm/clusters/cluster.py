@@ -329,8 +329,8 @@ class Cluster(KnownAttributes):
         stands for any value. Submissions to another scheduler under the same root are left out. Reads the records
         together. Raises OptionError for labels that no submission can have.
         """
+        from slurm.jobs.find import newest_first
         from slurm.jobs.listing import Listing
-        from slurm.jobs.search import newest_first
         from slurm.options.labels import parse as parse_labels
 
         limit = None if limit is None else whole(limit, "limit")

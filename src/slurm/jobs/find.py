@@ -1,4 +1,4 @@
-"""Find: the jobs that a text names: a key, its beginning, a job id, a label, or "last"."""
+"""Find: the jobs of keys, newest first; and those that a text names: a key, a job id, a label, or "last"."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 from slurm.errors import NoSuchJob, OptionError
 from slurm.jobs.job import Job, JobArray, handle
 from slurm.jobs.pieces import Call, JoinedArray, joined
-from slurm.jobs.search import newest_first
+from slurm.options.labels import has as has_labels
 from slurm.options.labels import parse as parse_labels
-from slurm.protocol import is_key
-from slurm.storage.job_ids import keys_with_id
+from slurm.protocol import JOBS, is_key
+from slurm.protocol.shell import program
+from slurm.storage.keys import in_whole_seconds
 from slurm.tracking import attempts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from slurm.places.place import Place
     from slurm.submission.submission_state import SubmissionState
@@ -27,6 +28,22 @@ _SHORTEST = 4
 """The fewest characters of the random part of a key that name a job."""
 _NAMED = 5
 """The most keys that a message names."""
+
+
+def newest_first(
+    place: Place, keys: Sequence[str], *, at_once: int, labels: Mapping[str, str | None], everywhere: bool = False
+) -> Iterator[list[Job[Any] | JobArray[Any]]]:
+    """Yield the jobs of keys that are sorted by time, in groups: first at least `at_once` keys, then larger groups.
+
+    Leaves out submissions without the labels, and, unless `everywhere`, submissions to another scheduler under the same
+    root. Reads the records of a group together.
+    """
+    for some in in_whole_seconds(keys, at_once):
+        read = place.store.several_records(some)
+        found = [r for r in read if has_labels(r.submission.labels or {}, labels)]
+        found.sort(key=lambda records: records.submission.created, reverse=True)
+        places = [(place.owner(records, everywhere=everywhere), records) for records in found]
+        yield [handle(at, at.registry.add(*records)) for at, records in places if at is not None]
 
 
 def find_job(place: Place, text: str, *, everywhere: bool = False) -> Job[Any] | JobArray[Any]:
@@ -119,7 +136,7 @@ def _labelled(place: Place, name: str, *, everywhere: bool) -> list[str]:
 
 def _by_job_id(place: Place, id_: str, task: str | None, *, everywhere: bool) -> Job[Any] | JobArray[Any] | None:
     """The calls of a scheduler's job, or of one task of an array; of the newest submission if several have the id."""
-    keys = keys_with_id(place.transport, place.store.root, id_)
+    keys = _keys_with_id(place, id_)
     read = place.store.several_records(keys)
     for each in sorted(read, key=lambda records: records.submission.created, reverse=True):
         at = place.owner(each, everywhere=everywhere)
@@ -135,6 +152,18 @@ def _by_job_id(place: Place, id_: str, task: str | None, *, everywhere: bool) ->
         if calls:
             return _handle_of(at, state, calls)
     return None
+
+
+def _keys_with_id(place: Place, id_: str) -> list[str]:
+    """The keys of submissions whose files may hold a job id, found by one command.
+
+    A file may contain the digits in another place, so the caller must check the records of each submission. Files that
+    cannot be read are left out.
+    """
+    top = f"{place.store.root}/{JOBS}"
+    done = place.transport.run(["sh", "-c", program(__name__, "job_ids.sh"), "sh", top, id_], timeout=300)
+    found = (re.match(r"[^/]+/[^/]+(?=/)", line.removeprefix(f"{top}/")) for line in done.stdout.splitlines())
+    return list(dict.fromkeys(match[0] for match in found if match))
 
 
 def _elements(place: Place, state: SubmissionState, id_: str, task: str | None) -> set[int]:

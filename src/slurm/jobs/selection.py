@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from slurm.jobs.facts import facts_of, pool_now
-from slurm.jobs.search import newest_first
+from slurm.jobs.find import newest_first
 from slurm.options.labels import parse as parse_labels
 from slurm.storage.keys import of_task, submitted_at
 from slurm.views.displays import clock

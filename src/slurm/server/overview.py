@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from slurm.errors import NoSuchJob, SlurmError
-from slurm.jobs.search import newest_first
+from slurm.jobs.find import newest_first
 from slurm.sanitize.redaction import redacted
 from slurm.server.counting import Counting
 from slurm.storage.job_store import Outcomes
