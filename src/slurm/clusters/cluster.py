@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from slurm.clusters.arguments import (
@@ -335,12 +336,9 @@ class Cluster(KnownAttributes):
 
         limit = None if limit is None else whole(limit, "limit")
         wanted = parse_labels(labels or {})
-        keys, found = self.place.store.keys(task), Listing()
-        for some in newest_first(self.place, keys, at_once=limit or len(keys), labels=wanted):
-            found += some
-            if limit is not None and len(found) >= limit:
-                break
-        return Listing(found[:limit])
+        keys = self.place.store.keys(task)
+        groups = newest_first(self.place, keys, at_once=limit or len(keys), labels=wanted)
+        return Listing(islice(chain.from_iterable(groups), limit))
 
     def graph(self, *jobs: Job[Any] | JobArray[Any]) -> Graph:
         """The jobs with all their upstream jobs, the children of workflows, and the state of each.
