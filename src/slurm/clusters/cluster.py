@@ -298,9 +298,11 @@ class Cluster(KnownAttributes):
         A task receives the object, loaded once in each process, or a read-only path. Files that are there already are
         not sent. Raises NotPicklable, SubmissionError and TransportError.
         """
-        from slurm.clusters.putting import put
+        from slurm.jobs.reuse import value_digest
+        from slurm.storage.put import put
+        from slurm.tasks.task import REDUCERS
 
-        return put(self.place, value, home=self.url)
+        return put(value, self.place.blobs, home=self.url, reducers=REDUCERS, digest=value_digest)
 
     @ends_at_the_caller
     def job(self, name: str) -> Job[Any] | JobArray[Any]:

@@ -13,13 +13,14 @@ from slurm.errors import NotPicklable, SubmissionError
 from slurm.protocol.records import encode
 from slurm.runner.put_loader import ALIGNED
 from slurm.serialization.pickling import Placeholder, Reference, pickle_value
+from slurm.storage.uploads import Uploads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pickle import PickleBuffer
 
     from slurm.serialization.pickling import Reducers
-    from slurm.storage.uploads import Uploads
+    from slurm.storage.uploads import BlobStore
 
 _DIFFER = (pickle.EMPTY_SET, pickle.FROZENSET, b"cloudpickle")
 """Marks of pickles that differ between processes: sets have another order, and code contains the name of its file."""
@@ -83,14 +84,19 @@ def _identity(
     return (lambda: digest(pickle.loads(pickled))) if copied else digest(value)  # noqa: S301 - it is of this process
 
 
-def put(
-    value: Any, uploads: Uploads, *, home: str, reducers: Reducers, digest: Callable[[Any], str | None] = lambda _: None
-) -> Put:
-    """Add a value to uploads: a `Path` names a file or directory, anything else is an object.
+def put(value: Any, blobs: BlobStore, *, home: str, reducers: Reducers, digest: Callable[[Any], str | None]) -> Put:
+    """Send a value to `blobs`, unless it is there: a `Path` names a file or directory, anything else is an object.
 
-    Raises NotPicklable; TypeError for a str or bytes; SubmissionError for a directory without files.
-    `digest` returns the digest of an object whose pickles differ between processes.
+    Raises NotPicklable; TypeError for a str or bytes; SubmissionError for a directory without files. `home` is the
+    cluster's URL. `digest` returns the digest of an object whose pickles differ between processes.
     """
+    uploads = Uploads()
+    made = _add(value, uploads, home, reducers, digest)
+    blobs.send(uploads)
+    return made
+
+
+def _add(value: Any, uploads: Uploads, home: str, reducers: Reducers, digest: Callable[[Any], str | None]) -> Put:
     if isinstance(value, (str, bytes)):
         what = f"Path({value!r})" if isinstance(value, str) else "Path(…)"
         raise TypeError(f"put() takes objects and paths: for a file or directory, write put({what:.80})")
