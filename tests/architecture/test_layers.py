@@ -155,6 +155,15 @@ def test_no_module_imports_the_support_for_tests() -> None:
     assert [name for name in others if any(o.startswith("testing") for o in ours(imported(modules()[name])))] == []
 
 
+def test_the_random_state_of_the_users_program_is_left_alone() -> None:
+    """A program that seeds `random` gets the same numbers with and without calls."""
+    found = [node for tree in modules().values() for node in ast.walk(tree)]
+    attributes = [node for node in found if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "random"]
+    names = [node.names for node in found if isinstance(node, ast.ImportFrom) and node.module == "random"]
+    used = {node.attr for node in attributes} | {alias.name for some in names for alias in some}
+    assert used == {"Random", "SystemRandom"}
+
+
 def test_a_seam_knows_of_the_others_their_protocols_only() -> None:
     def of_others(name: str, tree: ast.Module) -> set[str]:
         seams = {seam for seam in SEAMS if seam != name.partition(".")[0]}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import shlex
 import time
+from random import SystemRandom
 from typing import IO, TYPE_CHECKING, NamedTuple, Protocol
 
 from slurm.errors import ProtocolError, TransportError
@@ -200,5 +200,5 @@ def pauses(first: float, most: float, *, factor: float = 2.0) -> Iterator[float]
     The seconds vary by 20 %, so that clients that failed at the same moment do not retry at the same moment.
     """
     while True:
-        yield first * random.uniform(0.8, 1.2)  # noqa: S311 - not for security
+        yield first * SystemRandom().uniform(0.8, 1.2)  # the state of `random` belongs to the user's program
         first = min(factor * first, most)
