@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from filelock import FileLock
 
 from matrix import MARK
 from slurm import Cluster
+from slurm.places import place as places
 from slurm.schedulers.grid_engine import GridEngineScheduler
 from slurm.schedulers.local_queue import client
 from slurm.schedulers.slurm import SlurmScheduler
@@ -97,11 +99,27 @@ def own_machine(own_cache: Path) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def process_as_found() -> Iterator[None]:
+def process_as_found(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that changes what all code of a process shares fails itself, and not tests that run after it."""
     before = _shared_state()
     yield
+    if directory := request.node.funcargs.get("tmp_path"):
+        _forget_jobs(directory)
     assert _shared_state() == before
+
+
+def _forget_jobs(directory: Path) -> None:
+    """Let nothing follow the jobs in a test's directory any longer.
+
+    A job that a test leaves would be asked for until the session ends, and its cluster may be gone: warnings would be
+    logged in other tests.
+    """
+    for place in tuple(places._places.values()):
+        if place.known_registry and Path(place.url.root or "/").is_relative_to(directory):
+            place.known_registry.forget()
+    for thread in threading.enumerate():
+        if thread.name == "slurm-poll":
+            thread.join(10)
 
 
 def _shared_state() -> dict[str, object]:
