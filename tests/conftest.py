@@ -118,7 +118,7 @@ def _forget_jobs(directory: Path) -> None:
         if place.known_registry and Path(place.url.root or "/").is_relative_to(directory):
             place.known_registry.forget()
     for thread in threading.enumerate():
-        if thread.name == "slurm-poll":
+        if thread.name == "slurm-poll" and thread.is_alive():  # one that is about to start cannot be joined
             thread.join(10)
 
 
