@@ -10,7 +10,7 @@ import pytest
 from click import Context
 from click.testing import CliRunner
 
-from slurm.cli import jobs
+from slurm.cli import one_job
 from slurm.cli.main import slurm
 from slurm.cli.synonyms import SYNONYMS
 
@@ -22,7 +22,7 @@ def test_ctrl_c_ends_each_command_quietly_with_the_status_of_shells(monkeypatch:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jobs, "job_of", interrupt)
+    monkeypatch.setattr(one_job, "job_of", interrupt)
     done = CliRunner().invoke(slurm, ["show", "last"])
     assert (done.exit_code, done.output) == (130, "")
 

@@ -9,7 +9,7 @@ import click
 
 from slurm.cli import output
 from slurm.cli.cluster_argument import complete_keys, job_of, on_option
-from slurm.cli.jobs import counts_of
+from slurm.cli.one_job import counts_of
 from slurm.cli.output import json_option, show_json
 from slurm.cli.parameters import timeout_option
 from slurm.jobs.completion import as_they_end, when_all_finish
