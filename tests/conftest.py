@@ -103,20 +103,23 @@ def process_as_found(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that changes what all code of a process shares fails itself, and not tests that run after it."""
     before = _shared_state()
     yield
-    if directory := request.node.funcargs.get("tmp_path"):
-        _forget_jobs(directory)
+    _forget_jobs(request.node.funcargs.get("tmp_path"))
     assert _shared_state() == before
 
 
-def _forget_jobs(directory: Path) -> None:
-    """Let nothing follow the jobs in a test's directory any longer.
+def _forget_jobs(directory: Path | None) -> None:
+    """Forget the places in a test's directory, and inline clusters that have ended, and follow no jobs there.
 
     A job that a test leaves would be asked for until the session ends, and its cluster may be gone: warnings would be
     logged in other tests.
     """
-    for place in tuple(places._places.values()):
-        if place.known_registry and Path(place.url.root or "/").is_relative_to(directory):
-            place.known_registry.forget()
+    for spec, place in tuple(places._places.items()):
+        root = Path(place.url.root or "/")
+        removed = place.url.scheduler == "inline" and not root.exists()
+        if removed or (directory and root.is_relative_to(directory)):
+            del places._places[spec]
+            if place.known_registry:
+                place.known_registry._states.clear()
     for thread in threading.enumerate():
         if thread.name == "slurm-poll" and thread.is_alive():  # one that is about to start cannot be joined
             thread.join(10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from slurm.testing import Answer, InlineCluster
 from slurm.tracking import attempts
 from slurm.tracking.attempts import Claim
 from slurm.tracking.deferred import DeferredSubmission
-from waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,16 +167,3 @@ def test_a_refusal_ends_all_that_waits_where_refusals_are_final(
         assert (outcome.phase, outcome.error.type) == ("queue", SubmissionRefused.__name__)
         own = [name for name in other.names(OUTCOMES) if name == "5.json"]
         assert bool(own) is bool(retry), "elements that may run again have files of their own"
-
-
-def test_what_waits_for_room_is_followed_until_the_end_of_the_inline_cluster() -> None:
-    def trackers() -> list[threading.Thread]:
-        return [t for t in threading.enumerate() if t.name == "slurm-tracker" and t not in before]
-
-    before = threading.enumerate()
-    with InlineCluster() as cluster, cluster.queue.held():
-        cluster.queue.most_queued = ROOM
-        jobs = square.map(range(6))
-        assert trackers()
-    until(lambda: not trackers())
-    assert len(jobs) == 6

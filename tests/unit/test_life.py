@@ -450,6 +450,12 @@ def test_a_failure_in_a_workflow_is_its_own(inline: InlineCluster) -> None:
     assert isinstance(squares(3).exception(WAIT), errors.JobOutOfMemory)
 
 
+def test_a_job_whose_cluster_ended_before_it_is_lost() -> None:
+    with InlineCluster() as cluster, cluster.queue.held():
+        jobs = [square(3), square.map(range(2))[1]]
+    assert [type(job.exception(WAIT)) for job in jobs] == [JobLost, JobLost]
+
+
 def test_workflows_that_overlap_leave_no_cluster_active() -> None:
     before = list(_default)
     with InlineCluster():

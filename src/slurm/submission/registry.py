@@ -49,11 +49,6 @@ class SubmissionRegistry:
         of.upstreams[key] = state
         return state
 
-    def forget(self) -> None:
-        """Let nothing follow the submissions any longer, because their files are removed."""
-        with self._lock:
-            self._states.clear()
-
     def all(self) -> list[SubmissionState]:
         """The states of all submissions that this process uses."""
         with self._lock:

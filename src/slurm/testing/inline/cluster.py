@@ -62,5 +62,4 @@ class InlineCluster(Cluster):
         self.queue.reset()
         Place.timings, PlaceholderResolver.lag = self._timings, self._lag
         if self._own:
-            self.place.registry.forget()
             shutil.rmtree(self._own, ignore_errors=True)
