@@ -382,10 +382,11 @@ def test_cancel_ends_a_running_job_and_all_of_its_processes(cluster: Cluster, tm
 
 
 def test_cancelling_an_array_takes_one_command(cluster: Cluster) -> None:
-    array = sleep.map([60.0] * 12)
+    array = sleep.map([300.0] * 12)
     before = cluster.command_counts().get("cancel", 0)
     array.cancel()
-    assert all(isinstance(error, JobCancelled) for error in array.exceptions(60))
+    # An element that starts at this moment may miss the signal: Grid Engine sends it again after a minute.
+    assert all(isinstance(error, JobCancelled) for error in array.exceptions(150))
     assert cluster.command_counts()["cancel"] == before + 1
 
 

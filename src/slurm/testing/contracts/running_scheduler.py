@@ -75,7 +75,7 @@ class RunningSchedulerContract:
 
     def ended(self, controller: SchedulerClient, id_: str) -> dict[int, JobState]:
         """Return the states of all tasks after all have finished."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120  # longer than a lost signal takes: Grid Engine sends it again after a minute
         while True:
             states = self.states(controller, id_)
             if states and all(state.final for state in states.values()):
