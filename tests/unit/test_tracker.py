@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from slurm.storage.job_store import JobStore
 from slurm.submission.registry import SubmissionRegistry
 from slurm.submission.submission_state import SubmissionState
 from slurm.submission.timings import Timings
+from slurm.transports.base import pauses
 from slurm.transports.local import LocalTransport
 from unit.job_directories import KEY, asked, follow
 
@@ -196,3 +198,11 @@ def test_after_a_failure_the_scheduler_is_left_alone_for_its_longest_pause(fails
     tracker, watched = follow(listing, query, patience=(0.01, 1e9))
     assert tracker.wait(watched, [0], timeout=30)
     assert len(asked_) == (1 if fails == "query" else 0)
+
+
+def test_pauses_grow_vary_and_are_never_longer_than_the_longest() -> None:
+    several = [list(islice(pauses(2.0, 30.0, factor=1.5), 20)) for _ in range(30)]
+    for index, some in enumerate(zip(*several, strict=True)):
+        middle = min(2.0 * 1.5**index, 30.0)
+        assert all(0.79 * middle <= pause <= min(1.21 * middle, 30.0) for pause in some)
+        assert len(set(some)) > 1

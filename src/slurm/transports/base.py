@@ -200,5 +200,6 @@ def pauses(first: float, most: float, *, factor: float = 2.0) -> Iterator[float]
     The seconds vary by 20 %, so that clients that failed at the same moment do not retry at the same moment.
     """
     while True:
-        yield first * SystemRandom().uniform(0.8, 1.2)  # the state of `random` belongs to the user's program
+        varied = first * SystemRandom().uniform(0.8, 1.2)  # the state of `random` belongs to the user's program
+        yield min(varied, most)
         first = min(factor * first, most)
